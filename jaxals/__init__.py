@@ -1,0 +1,1 @@
+"""Differentiable alternating least squares for implicit feedback, in JAX."""

@@ -1,0 +1,39 @@
+"""The one decorator that turns a class into a frozen dataclass which JAX can trace."""
+
+import dataclasses
+import typing
+
+import jax
+from jax.tree_util import GetAttrKey
+
+
+def static(**kwargs: typing.Any) -> typing.Any:
+    """Declare a field that shapes the compiled program instead of flowing through it."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+T = typing.TypeVar("T")
+
+
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def pytree(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass and a pytree: fields are leaves unless declared with `static()`."""
+    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    static_names = [f.name for f in fields if f.metadata.get("static")]
+    leaf_names = [f.name for f in fields if f.name not in static_names]
+
+    def flatten(node: T) -> tuple[list[tuple[GetAttrKey, typing.Any]], tuple]:
+        leaves = [(GetAttrKey(name), getattr(node, name)) for name in leaf_names]
+        return leaves, tuple(getattr(node, name) for name in static_names)
+
+    def unflatten(aux: tuple, children: typing.Iterable) -> T:
+        # Rebuilding skips `__init__`: JAX also puts tracers, shardings and placeholders where arrays were,
+        # and a constructor that validates or is shape-checked would refuse them.
+        node = object.__new__(cls)
+        for name, value in zip(leaf_names + static_names, (*children, *aux), strict=True):
+            object.__setattr__(node, name, value)
+        return node
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
+    return cls

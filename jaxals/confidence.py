@@ -1,0 +1,84 @@
+"""Confidences: what a raw value weighs in the normal equations. Device side.
+
+A confidence is any callable pytree that maps values r to two arrays of the same shape: the Gram weight g (what the
+entry adds to the row's matrix, g y yᵀ) and the target weight b (what it adds to the right-hand side, b y). Its array
+leaves can be differentiated, vmapped and swept. To write your own, decorate a class with `jaxals.pytree`, or wrap a
+function: `jax.tree_util.Partial(lambda alpha, r: (alpha * r, 1 + alpha * r), 40.0)`.
+
+A value below zero means dislike: its weight comes from |r| and its target is zero, so b = 0.
+"""
+
+from typing import Protocol
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxals._pytree import pytree
+
+Scalar = Float[Array, ""] | float
+Weights = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]
+
+
+class Confidence(Protocol):
+    """Any callable pytree from values to (Gram weights, target weights)."""
+
+    def __call__(self, value: Float[Array, "*shape"], /) -> Weights:
+        """Return g and b for each value."""
+        ...
+
+
+@pytree
+class LinearConfidence:
+    """g = α|r|, b = 1 + α r (Hu, Koren and Volinsky 2008, section 4; Spark MLlib weighs alike).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> LinearConfidence(alpha=40.0)(jnp.array([1.0, -2.0]))
+        (Array([40., 80.], dtype=float32), Array([41.,  0.], dtype=float32))
+    """
+
+    alpha: Scalar = 40.0
+
+    def __call__(self, value: Float[Array, "*shape"]) -> Weights:
+        """Return g and b for each value."""
+        gram_weight = self.alpha * jnp.abs(value)
+        return gram_weight, _liked(value, 1 + gram_weight)
+
+
+@pytree
+class ImplicitConfidence:
+    """g = α|r| - 1, b = α r: the full weight of an observed cell is α|r| (the implicit library)."""
+
+    alpha: Scalar = 1.0
+
+    def __call__(self, value: Float[Array, "*shape"]) -> Weights:
+        """Return g and b for each value."""
+        full_weight = self.alpha * jnp.abs(value)
+        return full_weight - 1, _liked(value, full_weight)
+
+
+@pytree
+class LogConfidence:
+    """g = α log(1 + |r|/ε), b = 1 + g: for heavy-tailed counts (Hu, Koren and Volinsky 2008, eq. 6)."""
+
+    alpha: Scalar = 40.0
+    epsilon: Scalar = 1.0
+
+    def __call__(self, value: Float[Array, "*shape"]) -> Weights:
+        """Return g and b for each value."""
+        gram_weight = self.alpha * jnp.log1p(jnp.abs(value) / self.epsilon)
+        return gram_weight, _liked(value, 1 + gram_weight)
+
+
+@pytree
+class BinaryConfidence:
+    """g = 1, b = 1 for every entry, whatever its value (Rendle, Krichene, Zhang and Koren 2021, eq. 4)."""
+
+    def __call__(self, value: Float[Array, "*shape"]) -> Weights:
+        """Return g and b for each value."""
+        ones = jnp.ones_like(value)
+        return ones, _liked(value, ones)
+
+
+def _liked(value: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jnp.where(value > 0, weight, jnp.zeros_like(weight))

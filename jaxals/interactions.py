@@ -1,0 +1,393 @@
+"""Interactions and their raw ids, as the host keeps them: sorted, unique COO triples in NumPy. Host side."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import scipy.sparse
+from jaxtyping import Array, Float, Int
+
+from jaxals._pytree import pytree, static
+from jaxals.errors import DataError, UnknownIdError
+
+Duplicates = Literal["sum", "max", "last", "error"]
+Side = Literal["user", "item"]
+
+
+@pytree
+class COO:
+    """The device's view of interactions: one entry per (user, item) pair, sorted by user and then item.
+
+    Attributes:
+        user: Row index of each entry, int32.
+        item: Column index of each entry, int32.
+        value: Strength of each entry, never zero.
+        n_users: Number of users, static.
+        n_items: Number of items, static.
+    """
+
+    user: Int[Array, " entries"]
+    item: Int[Array, " entries"]
+    value: Float[Array, " entries"]
+    n_users: int = static()
+    n_items: int = static()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Catalog:
+    """The raw ids of users and items, by index and back.
+
+    Attributes:
+        users: Raw user ids; position is the index used in every array.
+        items: Raw item ids, likewise.
+
+    Example:
+        >>> catalog = Catalog(["ann", "bob"], [10, 20, 30])
+        >>> catalog.users[1], catalog.user_indices(["bob", "ann"])
+        ('bob', array([1, 0], dtype=int32))
+    """
+
+    users: pd.Index
+    items: pd.Index
+
+    def __init__(self, users: Iterable[Hashable], items: Iterable[Hashable]):
+        object.__setattr__(self, "users", _as_index(users, "user"))
+        object.__setattr__(self, "items", _as_index(items, "item"))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of users and of items."""
+        return len(self.users), len(self.items)
+
+    def user_indices(self, ids: Sequence[Hashable]) -> Int[np.ndarray, " ids"]:
+        """Turn raw user ids into indices; an unknown one raises `UnknownIdError` and names the nearest known."""
+        return _indices(self.users, ids, "user")
+
+    def item_indices(self, ids: Sequence[Hashable]) -> Int[np.ndarray, " ids"]:
+        """Turn raw item ids into indices; an unknown one raises `UnknownIdError` and names the nearest known."""
+        return _indices(self.items, ids, "item")
+
+    def __repr__(self) -> str:
+        return f"Catalog({len(self.users):,} users, {len(self.items):,} items)"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Interactions:
+    """Who interacted with what, and how strongly: sorted, unique (user, item, value) triples and their raw ids.
+
+    Users are rows and items are columns, everywhere. Build one with `from_frame`, `from_file`, `from_scipy`
+    or `from_arrays`; the constructor itself expects triples that are already sorted and unique.
+
+    Attributes:
+        user: Row index of each entry, int32, ascending.
+        item: Column index of each entry, int32, ascending within a user.
+        value: Strength of each entry, finite and never zero; below zero means dislike. float32 where that
+            holds every value exactly, else float64.
+        catalog: Raw ids of the rows and columns.
+
+    Example:
+        >>> import pandas as pd
+        >>> plays = pd.DataFrame({"user": ["ann", "ann", "bob"], "item": ["Air", "Moby", "Air"], "value": [3, 1, 7]})
+        >>> Interactions.from_frame(plays)
+        Interactions(2 users x 2 items, 3 entries, density 0.75)
+    """
+
+    user: Int[np.ndarray, " entries"]
+    item: Int[np.ndarray, " entries"]
+    value: Float[np.ndarray, " entries"]
+    catalog: Catalog
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        user: Hashable = "user",
+        item: Hashable = "item",
+        value: Hashable | None = "value",
+        duplicates: Duplicates = "sum",
+    ) -> "Interactions":
+        """Read interactions from the columns of a DataFrame; ids may be anything hashable.
+
+        Args:
+            frame: One row per event or per pair.
+            user: Column of raw user ids.
+            item: Column of raw item ids.
+            value: Column of values, or None to count each row as 1.
+            duplicates: What several rows of one pair become: their "sum", their "max", the "last", or an "error".
+
+        Raises:
+            DataError: A column is missing, an id is missing, or a value is not finite.
+        """
+        for column in [c for c in (user, item, value) if c is not None]:
+            if column not in frame.columns:
+                raise DataError(f"The data has no column {column!r}; its columns are {list(frame.columns)}.")
+        rows, users = _factorize(frame[user], f"column {user!r}")
+        columns, items = _factorize(frame[item], f"column {item!r}")
+        values = np.ones(len(frame), np.float32) if value is None else frame[value].to_numpy()
+        return cls.from_arrays(rows, columns, values, catalog=Catalog(users, items), duplicates=duplicates)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike,
+        user: str = "user",
+        item: str = "item",
+        value: str | None = "value",
+        duplicates: Duplicates = "sum",
+        names: Sequence[str] | None = None,
+    ) -> "Interactions":
+        """Read a TSV, CSV or Parquet file by column names.
+
+        Args:
+            path: File ending in .tsv, .csv, .txt or .dat (also compressed, as in .tsv.gz), or .parquet.
+            user: Column of raw user ids.
+            item: Column of raw item ids.
+            value: Column of values, or None to count each row as 1.
+            duplicates: As in `from_frame`.
+            names: Column names of a text file that has no header line.
+
+        Raises:
+            DataError: The file or a column is missing, or a line is broken (the message has its number).
+        """
+        from jaxals.files import read_table
+
+        frame = read_table(path, user=user, item=item, value=value, names=names)
+        return cls.from_frame(frame, user, item, value, duplicates)
+
+    @classmethod
+    def from_scipy(
+        cls,
+        matrix: Any,
+        users: Iterable[Hashable] | None = None,
+        items: Iterable[Hashable] | None = None,
+        duplicates: Duplicates = "sum",
+    ) -> "Interactions":
+        """Read a scipy sparse matrix of users x items; ids default to 0, 1, 2, ...
+
+        Raises:
+            DataError: The matrix is not sparse or not 2-D, or ids and shape differ (a transposed matrix, often).
+        """
+        if not scipy.sparse.issparse(matrix) or matrix.ndim != 2:
+            raise DataError(f"`matrix` must be a 2-D scipy sparse matrix of users x items; got {type(matrix).__name__}.")
+        n_users, n_items = matrix.shape
+        users = range(n_users) if users is None else users
+        items = range(n_items) if items is None else items
+        catalog = Catalog(users, items)
+        _check_shape((n_users, n_items), catalog.shape)
+        coo = matrix.tocoo()
+        return cls.from_arrays(coo.row, coo.col, coo.data, catalog=catalog, duplicates=duplicates)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        user: Any,
+        item: Any,
+        value: Any = None,
+        shape: tuple[int, int] | None = None,
+        catalog: Catalog | None = None,
+        duplicates: Duplicates = "sum",
+    ) -> "Interactions":
+        """Read index arrays of equal length; indices count from 0.
+
+        Args:
+            user: Integer indices of users.
+            item: Integer indices of items.
+            value: Values, or None for 1 each.
+            shape: Number of users and items; by default the catalog's, else just enough for the indices.
+            catalog: Raw ids; by default 0, 1, 2, ...
+            duplicates: As in `from_frame`.
+
+        Raises:
+            DataError: Lengths differ, nothing is left, an index is past the shape, or a value is not finite.
+
+        Example:
+            >>> Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
+            array([3., 5.], dtype=float32)
+        """
+        if duplicates not in ("sum", "max", "last", "error"):
+            raise DataError(f'`duplicates` must be "sum", "max", "last" or "error"; got {duplicates!r}.')
+        user, item = _index_array(user, "user"), _index_array(item, "item")
+        value = np.ones(len(user), np.float32) if value is None else _value_array(value)
+        if not len(user) == len(item) == len(value):
+            raise DataError(
+                f"`user`, `item` and `value` must have one length; got {len(user)}, {len(item)} and {len(value)}."
+            )
+        if shape is None:
+            shape = catalog.shape if catalog else (int(user.max(initial=-1)) + 1, int(item.max(initial=-1)) + 1)
+        if catalog is None:
+            catalog = Catalog(range(shape[0]), range(shape[1]))
+        _check_shape(tuple(shape), catalog.shape)
+        _check_bounds(user, item, shape)
+        user, item, value = _sorted_unique(user, item, value, shape[1], duplicates)
+        if not len(value):
+            raise DataError("There are no interactions: every value is zero or no row was given.")
+        return cls(user.astype(np.int32), item.astype(np.int32), _compact(value), catalog)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of users and of items."""
+        return self.catalog.shape
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, with and without interactions."""
+        return self.shape[0]
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, with and without interactions."""
+        return self.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __repr__(self) -> str:
+        density = len(self) / (self.n_users * self.n_items)
+        return f"Interactions({self.n_users:,} users x {self.n_items:,} items, {len(self):,} entries, density {density:.2g})"
+
+    def counts(self, side: Side = "user") -> Int[np.ndarray, " rows"]:
+        """Count the interactions of each user (or item), int64."""
+        index, size = (self.user, self.n_users) if side == "user" else (self.item, self.n_items)
+        return np.bincount(index, minlength=size)
+
+    def row_starts(self) -> Int[np.ndarray, " users_plus_1"]:
+        """Return where each user's entries begin, and the end: CSR's `indptr`, int64."""
+        return np.concatenate([[0], np.cumsum(self.counts())])
+
+    def select(self, keep: np.ndarray) -> "Interactions":
+        """Keep the entries that a boolean mask (or ascending positions) names; the catalog stays whole."""
+        return Interactions(self.user[keep], self.item[keep], self.value[keep], self.catalog)
+
+    def to_coo(self, dtype: Any = jnp.float32) -> COO:
+        """Copy the triples to the device, values in `dtype`."""
+        return COO(
+            jnp.asarray(self.user), jnp.asarray(self.item), jnp.asarray(self.value, dtype), self.n_users, self.n_items
+        )
+
+    def to_scipy(self) -> scipy.sparse.csr_matrix:
+        """Copy the triples into a scipy CSR matrix of users x items."""
+        indices, starts = self.item.copy(), self.row_starts()
+        return scipy.sparse.csr_matrix((self.value.copy(), indices, starts), shape=self.shape)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Copy the triples into a DataFrame of raw ids with columns user, item and value."""
+        users, items = self.catalog.users[self.user], self.catalog.items[self.item]
+        return pd.DataFrame({"user": users, "item": items, "value": self.value})
+
+
+def _as_index(ids: Iterable[Hashable], side: Side) -> pd.Index:
+    if isinstance(ids, range):
+        return pd.RangeIndex(ids.start, ids.stop, ids.step)
+    try:
+        index = ids if isinstance(ids, pd.Index) else pd.Index(list(ids), tupleize_cols=False)
+        unique = index.is_unique
+    except TypeError as error:
+        raise DataError(f"Every {side} id must be hashable: {error}.") from None
+    if not unique:
+        raise DataError(f"The {side} ids of a catalog must be unique; {index[index.duplicated()][0]!r} is there twice.")
+    return index
+
+
+def _indices(index: pd.Index, ids: Sequence[Hashable], side: Side) -> np.ndarray:
+    found = index.get_indexer(pd.Index(list(ids), tupleize_cols=False))
+    if (found < 0).any():
+        raise UnknownIdError(_unknown_message(index, list(ids)[int(np.argmax(found < 0))], side))
+    return found.astype(np.int32)
+
+
+def _unknown_message(index: pd.Index, unknown: Hashable, side: Side) -> str:
+    known = {str(raw).casefold(): raw for raw in index}
+    nearest = [known[key] for key in difflib.get_close_matches(str(unknown).casefold(), list(known), n=3, cutoff=0.6)]
+    hint = f"the nearest known are {', '.join(map(repr, nearest))}" if nearest else f"a known one is {index[0]!r}"
+    return f"There is no {side} {unknown!r} in the catalog of {len(index):,} {side}s; {hint}."
+
+
+def _factorize(column: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
+    if column.isna().any():
+        raise DataError(f"The id in {where} is missing in row {int(np.argmax(column.isna()))}; drop or fill such rows.")
+    try:
+        # Sorted ids: the order of the rows in a file then never changes what is trained.
+        codes, ids = pd.factorize(column, sort=True)
+    except TypeError:
+        codes, ids = pd.factorize(column)
+    return codes, pd.Index(ids, tupleize_cols=False)
+
+
+def _index_array(index: Any, name: str) -> np.ndarray:
+    index = np.asarray(index)
+    if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or index.size == 0):
+        raise DataError(f"`{name}` must be a 1-D array of integers; got shape {index.shape} of {index.dtype}.")
+    return index.astype(np.int64, copy=False)
+
+
+def _value_array(value: Any) -> np.ndarray:
+    value = np.asarray(value)
+    if value.ndim != 1:
+        raise DataError(f"`value` must be a 1-D array; got shape {value.shape}.")
+    if not np.issubdtype(value.dtype, np.floating):
+        try:
+            value = value.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"`value` must be numbers; {error}.") from None
+    if not np.isfinite(value).all():
+        bad = int(np.argmax(~np.isfinite(value)))
+        raise DataError(f"`value` must be finite; entry {bad} is {value[bad]}.")
+    return value
+
+
+def _check_shape(got: tuple[int, ...], expected: tuple[int, int]) -> None:
+    if got != expected:
+        turned = " It looks transposed: pass `.T`." if got == expected[::-1] else ""
+        raise DataError(f"The shape is {got}, but the ids are {expected} users and items.{turned}")
+
+
+def _check_bounds(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> None:
+    highest = int(user.max(initial=-1)), int(item.max(initial=-1))
+    if min(user.min(initial=0), item.min(initial=0)) < 0:
+        raise DataError("Indices of users and items must not be negative.")
+    for side, high, size in zip(("user", "item"), highest, shape, strict=True):
+        if high >= size:
+            fits_turned = highest[0] < shape[1] and highest[1] < shape[0]
+            turned = " `user` and `item` look swapped: users are rows." if fits_turned else ""
+            raise DataError(f"A {side} index is {high}, past the shape {tuple(shape)}.{turned}")
+
+
+def _sorted_unique(
+    user: np.ndarray, item: np.ndarray, value: np.ndarray, n_items: int, duplicates: Duplicates
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    key = user * max(n_items, 1) + item
+    if not (key[1:] > key[:-1]).all():
+        order = np.argsort(key, kind="stable")
+        key, value = key[order], value[order]
+        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        if len(first) < len(key):
+            value = _merge(value, first, duplicates, key, n_items)
+            key = key[first]
+        user, item = key // n_items, key % n_items
+    keep = value != 0
+    return (user, item, value) if keep.all() else (user[keep], item[keep], value[keep])
+
+
+def _merge(value: np.ndarray, first: np.ndarray, duplicates: Duplicates, key: np.ndarray, n_items: int) -> np.ndarray:
+    if duplicates == "sum":
+        return np.add.reduceat(value, first, dtype=np.float64)
+    if duplicates == "max":
+        return np.maximum.reduceat(value, first)
+    if duplicates == "last":
+        return value[np.append(first[1:], len(value)) - 1]
+    repeated = int(key[1:][key[1:] == key[:-1]][0])
+    raise DataError(
+        f'The pair of user index {repeated // n_items} and item index {repeated % n_items} is there more than once; '
+        f'pass `duplicates="sum"`, "max" or "last" to merge such rows.'
+    )
+
+
+def _compact(value: np.ndarray) -> np.ndarray:
+    # Half the memory wherever nothing is lost: counts up to 2^24 and anything that came as float32.
+    narrow = value.astype(np.float32)
+    return narrow if (narrow == value).all() else value.astype(np.float64)
