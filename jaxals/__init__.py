@@ -1,1 +1,39 @@
-"""Differentiable alternating least squares for implicit feedback, in JAX."""
+"""Differentiable alternating least squares for implicit feedback, in JAX.
+
+>>> import jaxals
+>>> data = jaxals.datasets.synthetic(n_users=100, n_items=60, n_interactions=1000, seed=0)
+>>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=15.0), jaxals.ALS(factors=8, sweeps=5), seed=0, progress=False)
+>>> recommender = jaxals.Recommender(run.factors, data, run.objective)
+>>> len(recommender.recommend(3, n=5))
+5
+"""
+
+from jaxals import datasets as datasets
+from jaxals import errors as errors
+from jaxals import evaluation as evaluation
+from jaxals._pytree import pytree as pytree
+from jaxals._pytree import static as static
+from jaxals.als import half_step as half_step
+from jaxals.als import initial_factors as initial_factors
+from jaxals.als import sweep as sweep
+from jaxals.confidence import BinaryConfidence as BinaryConfidence
+from jaxals.confidence import Confidence as Confidence
+from jaxals.confidence import ImplicitConfidence as ImplicitConfidence
+from jaxals.confidence import LinearConfidence as LinearConfidence
+from jaxals.confidence import LogConfidence as LogConfidence
+from jaxals.interactions import COO as COO
+from jaxals.interactions import Catalog as Catalog
+from jaxals.interactions import Interactions as Interactions
+from jaxals.objective import Factors as Factors
+from jaxals.objective import Objective as Objective
+from jaxals.recommender import Recommender as Recommender
+from jaxals.solvers import Cholesky as Cholesky
+from jaxals.tiles import RowTiles as RowTiles
+from jaxals.tiles import build_tiles as build_tiles
+from jaxals.trainers import ALS as ALS
+from jaxals.training import EarlyStopping as EarlyStopping
+from jaxals.training import Progress as Progress
+from jaxals.training import Run as Run
+from jaxals.training import fit as fit
+
+__version__ = "0.1.0"

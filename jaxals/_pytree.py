@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Iterable
 
 import jax
 from jax.tree_util import GetAttrKey
@@ -27,7 +28,7 @@ def pytree(cls: type[T]) -> type[T]:
         leaves = [(GetAttrKey(name), getattr(node, name)) for name in leaf_names]
         return leaves, tuple(getattr(node, name) for name in static_names)
 
-    def unflatten(aux: tuple, children: typing.Iterable) -> T:
+    def unflatten(aux: tuple, children: Iterable) -> T:
         # Rebuilding skips `__init__`: JAX also puts tracers, shardings and placeholders where arrays were,
         # and a constructor that validates or is shape-checked would refuse them.
         node = object.__new__(cls)

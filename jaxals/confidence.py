@@ -8,7 +8,7 @@ function: `jax.tree_util.Partial(lambda alpha, r: (alpha * r, 1 + alpha * r), 40
 A value below zero means dislike: its weight comes from |r| and its target is zero, so b = 0.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -19,6 +19,7 @@ Scalar = Float[Array, ""] | float
 Weights = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]
 
 
+@runtime_checkable
 class Confidence(Protocol):
     """Any callable pytree from values to (Gram weights, target weights)."""
 

@@ -30,3 +30,7 @@ class NotFittedError(JaxalsError):
 
 class MissingDependencyError(JaxalsError, ImportError):
     """An optional package is needed for what was asked."""
+
+
+class NumericalError(JaxalsError, ArithmeticError):
+    """Training produced numbers that are not finite."""

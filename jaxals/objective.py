@@ -80,30 +80,30 @@ class Objective:
 
     @classmethod
     def hkv(cls, alpha: Scalar = 40.0, regularization: Scalar = 0.1) -> "Objective":
-        """Hu, Koren and Volinsky 2008: confidence 1 + α r on observed pairs, 1 elsewhere."""
+        """Take confidence 1 + α r on observed pairs and 1 elsewhere (Hu, Koren and Volinsky 2008)."""
         return cls(LinearConfidence(_positive("alpha", alpha)), 1.0, regularization)
 
     @classmethod
     def implicit(cls, alpha: Scalar = 1.0, regularization: Scalar = 0.01) -> "Objective":
-        """Follow the implicit library: confidence α r on observed pairs, 1 elsewhere."""
+        """Take confidence α r on observed pairs and 1 elsewhere, as the implicit library does."""
         return cls(ImplicitConfidence(_positive("alpha", alpha)), 1.0, regularization)
 
     @classmethod
     def log(cls, alpha: Scalar = 40.0, epsilon: Scalar = 1.0, regularization: Scalar = 0.1) -> "Objective":
-        """Hu, Koren and Volinsky 2008, eq. 6: confidence 1 + α log(1 + r/ε), for heavy-tailed play counts."""
+        """Damp heavy-tailed counts: confidence 1 + α ln(1 + r/ε) (Hu, Koren and Volinsky 2008, eq. 6)."""
         return cls(LogConfidence(_positive("alpha", alpha), _positive("epsilon", epsilon)), 1.0, regularization)
 
     @classmethod
     def ials(
         cls, unobserved_weight: Scalar = 0.1, regularization: Scalar = 0.003, frequency_exponent: Scalar = 1.0
     ) -> "Objective":
-        """Rendle, Krichene, Zhang and Koren 2021 (iALS revisited): binary values and frequency-scaled ridge."""
+        """Take binary values and a frequency-scaled ridge (Rendle, Krichene, Zhang and Koren 2021, iALS revisited)."""
         # The offset is w0 again: the two leaves start equal and can be differentiated apart.
         return cls(BinaryConfidence(), unobserved_weight, regularization, frequency_exponent, unobserved_weight)
 
     @classmethod
     def spark(cls, alpha: Scalar = 1.0, regularization: Scalar = 0.1) -> "Objective":
-        """Spark MLlib's implicit ALS: confidence 1 + α|r|, ridge scaled by each row's count of entries."""
+        """Take confidence 1 + α|r| and a ridge scaled by each row's count of entries, as Spark MLlib does."""
         return cls(LinearConfidence(_positive("alpha", alpha)), 1.0, regularization, 1.0, 0.0)
 
     def weights(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -116,9 +116,11 @@ class Objective:
     def ridge(self, count: Int[Array, "*rows"], n_columns: int, dtype: Any) -> Float[Array, "*rows"]:
         """Return λ_r for rows with `count` entries out of `n_columns` columns."""
         frequency = count.astype(dtype) + self.frequency_offset * n_columns
-        # 0 ** ν has no finite derivative in ν; rows without entries are zero whatever their ridge.
-        frequency = jnp.where(frequency > 0, frequency, jnp.ones_like(frequency))
-        return self.regularization * frequency**self.frequency_exponent
+        # 0^ν has no finite derivative in ν, so the power is taken of what is above 0 alone.
+        is_empty = frequency == 0
+        power = jnp.where(is_empty, jnp.ones_like(frequency), frequency) ** self.frequency_exponent
+        empty_power = jnp.asarray(self.frequency_exponent == 0, frequency.dtype)
+        return self.regularization * jnp.where(is_empty, empty_power, power)
 
     def loss(self, factors: Factors, interactions: Interactions | COO) -> Float[Array, ""]:
         """Compute the loss exactly over all user-item pairs, in O(entries · factors + (users + items) · factors²).

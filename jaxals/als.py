@@ -1,0 +1,171 @@
+"""Alternating least squares: half steps and sweeps, as the papers write them. Device side."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxals._pytree import pytree
+from jaxals.errors import DataError
+from jaxals.objective import Factors, Objective, gramian
+from jaxals.solvers import NormalEquations, Solver, solve_ridge, weighted_gram
+from jaxals.tiles import LongRows, RowTiles, Tiles
+
+
+@pytree
+class StepInfo:
+    """What a person may want to know about a half step; it never feeds back.
+
+    Attributes:
+        non_finite_rows: How many rows came out with a NaN or infinite factor: their systems are singular.
+    """
+
+    non_finite_rows: Int[Array, ""]
+
+
+@jax.jit
+def half_step(
+    tiles: RowTiles,
+    other: Float[Array, "columns factors"],
+    objective: Objective,
+    solver: Solver,
+    start: Float[Array, "rows factors"] | None = None,
+) -> tuple[Float[Array, "rows factors"], StepInfo]:
+    """Solve every row's regularised least squares with the other side held fixed.
+
+    Each row r gets x_r = (w0 YᵀY + Σ g_rc y_c y_cᵀ + λ_r I)⁻¹ Σ b_rc y_c (Hu, Koren and Volinsky 2008, eq. 4, with the
+    weights of `objective`). Rows without entries come out zero.
+
+    Args:
+        tiles: The entries of the side that is solved for.
+        other: The other side's table Y, float32 or float64.
+        objective: Confidence, w0 and ridge.
+        solver: How to solve; `Cholesky()` is exact.
+        start: Where an iterative solver begins; zeros by default.
+
+    Returns:
+        The rows, and what there is to say about them.
+
+    Raises:
+        DataError: `other` does not have one row per column of the tiles.
+    """
+    if other.shape[0] != tiles.n_columns:
+        turned = " The sides look swapped." if other.shape[0] == tiles.n_rows else ""
+        raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")
+    if start is None:
+        start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
+    with jax.named_scope("gramian"):
+        shared = objective.unobserved_weight * gramian(other)
+
+    def solve_chunk(chunk: Tiles) -> Float[Array, "rows factors"]:
+        gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
+        with jax.named_scope("gather"):
+            equations = NormalEquations(
+                vectors=other[chunk.column],  # [tiles, width] -> [tiles, width, factors]
+                gram_weight=gram_weight,
+                target_weight=target_weight,
+                segment=chunk.segment,
+                shared=shared,
+                ridge=objective.ridge(chunk.count, tiles.n_columns, other.dtype),
+                start=start.at[chunk.row].get(mode="fill", fill_value=0),
+                one_tile_per_row=chunk.one_tile_per_row,
+            )
+        return solver.solve(equations)
+
+    solved = [jax.lax.map(solve_chunk, group).reshape(-1, other.shape[1]) for group in tiles.groups]
+    if tiles.long is not None:
+        solved.append(_solve_long_rows(tiles.long, other, objective, shared, tiles.n_columns))
+    # Each row's solution is read from where its chunk left it; rows without entries read past the end and get zero.
+    rows = jnp.concatenate(solved).at[tiles.position].get(mode="fill", fill_value=0)
+    return rows, StepInfo(jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1)))
+
+
+def _solve_long_rows(
+    long: LongRows,
+    other: Float[Array, "columns factors"],
+    objective: Objective,
+    shared: Float[Array, "factors factors"],
+    n_columns: int,
+) -> Float[Array, "steps factors"]:
+    # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
+    # matrix units, while an iterative solver would gather its entries once per iteration.
+    def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, Float[Array, " factors"]]:
+        gram_weight, target_weight = objective.weights(step.value.astype(other.dtype))
+        sums = jax.tree.map(jnp.add, carry, weighted_gram(other[step.column], gram_weight, target_weight))
+        ridge = objective.ridge(step.count, n_columns, other.dtype)
+        solution = jax.lax.cond(
+            step.is_last,
+            lambda gram, target: solve_ridge(gram, shared, ridge, target),
+            lambda gram, target: jnp.zeros_like(target),
+            *sums,
+        )
+        return jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums), solution
+
+    zeros = (jnp.zeros_like(shared), jnp.zeros(shared.shape[0], shared.dtype))
+    return jax.lax.scan(accumulate, zeros, long)[1]
+
+
+def sweep(
+    user_tiles: RowTiles, item_tiles: RowTiles, factors: Factors, objective: Objective, solver: Solver
+) -> tuple[Factors, StepInfo]:
+    """Update all users and then all items.
+
+    Args:
+        user_tiles: Tiles with users as rows.
+        item_tiles: Tiles with items as rows.
+        factors: Both tables before the sweep.
+        objective: What is minimised; no sweep with an exact solver increases it.
+        solver: How each row is solved.
+
+    Returns:
+        Both tables after the sweep, and what there is to say about it.
+    """
+    user, user_info = half_step(user_tiles, factors.item, objective, solver, factors.user)
+    item, item_info = half_step(item_tiles, user, objective, solver, factors.item)
+    return dataclasses.replace(factors, user=user, item=item), jax.tree.map(jnp.add, user_info, item_info)
+
+
+@jax.jit
+def contributions(
+    other: Float[Array, "columns factors"],
+    column: Int[Array, " entries"],
+    value: Float[Array, " entries"],
+    target: Int[Array, ""],
+    objective: Objective,
+) -> Float[Array, " entries"]:
+    """Split a row's score for a column into what each of its entries adds: b_i y_jᵀ A⁻¹ y_i.
+
+    The sum is y_j · x for the row's exact solution x (Hu, Koren and Volinsky 2008, section 5).
+
+    Args:
+        other: The other side's table Y.
+        column: Columns of the row's entries.
+        value: Their values; 0 is padding.
+        target: Column j whose score is split.
+        objective: Confidence, w0 and ridge.
+
+    Returns:
+        One number per entry.
+    """
+    gram_weight, target_weight = objective.weights(value)
+    gram, _ = weighted_gram(other[column], gram_weight, target_weight)
+    count = jnp.sum(value != 0, dtype=jnp.int32)
+    ridge = jnp.asarray(objective.ridge(count, other.shape[0], other.dtype), other.dtype)
+    direction = solve_ridge(gram, objective.unobserved_weight * gramian(other), ridge, other[target])
+    return target_weight * jnp.matmul(other[column], direction, precision="highest")
+
+
+def initial_factors(
+    key: Array, n_users: int, n_items: int, factors: int, scale: float = 0.1, dtype: jnp.dtype | type = jnp.float32
+) -> Factors:
+    """Draw both tables from a normal distribution of standard deviation scale / √factors.
+
+    The score of any pair then starts near scale² / √factors (Rendle, Krichene, Zhang and Koren 2021, section 4).
+    """
+    user_key, item_key = jax.random.split(key)
+    deviation = scale / factors**0.5
+    return Factors(
+        deviation * jax.random.normal(user_key, (n_users, factors), dtype),
+        deviation * jax.random.normal(item_key, (n_items, factors), dtype),
+    )

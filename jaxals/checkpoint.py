@@ -1,0 +1,162 @@
+"""Saving models to folders and loading them, with Orbax. Host side.
+
+A model folder holds arrays (factors, interactions) and one JSON document (ids, objective, versions); loading one
+executes nothing.
+"""
+
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+
+from jaxals import confidence as confidences
+from jaxals.errors import CheckpointError
+from jaxals.interactions import Catalog, Interactions
+from jaxals.objective import Factors, Objective
+
+_FORMAT = 1
+_CONFIDENCES = {
+    kind.__name__: kind
+    for kind in (
+        confidences.LinearConfidence,
+        confidences.ImplicitConfidence,
+        confidences.LogConfidence,
+        confidences.BinaryConfidence,
+    )
+}
+
+
+def save_model(
+    folder: str | os.PathLike, factors: Factors, interactions: Interactions, objective: Objective | None = None
+) -> None:
+    """Write a model to a folder that does not exist yet, or holds a model to be replaced.
+
+    Args:
+        folder: Where to; made with its parents.
+        factors: Both tables.
+        interactions: What they were trained on, with the catalog of raw ids.
+        objective: What they minimise. One with a user-written confidence is left out: the loader cannot rebuild it.
+
+    Raises:
+        CheckpointError: The folder holds something else or cannot be written, or an id cannot be stored.
+    """
+    path = pathlib.Path(folder).absolute()
+    if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_model(path):
+        raise CheckpointError(f"{folder} exists and is not a jaxals model; name a new folder.")
+    arrays = {
+        "user_factors": np.asarray(factors.user),
+        "item_factors": np.asarray(factors.item),
+        "user": interactions.user,
+        "item": interactions.item,
+        "value": interactions.value,
+    }
+    document = {
+        "format": _FORMAT,
+        "versions": {name: importlib.metadata.version(name) for name in ("jaxals", "jax", "orbax-checkpoint")},
+        "users": _encode_ids(interactions.catalog.users),
+        "items": _encode_ids(interactions.catalog.items),
+        "objective": None if objective is None else _encode_objective(objective),
+    }
+    items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), document=ocp.args.JsonSave(document))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            checkpointer.save(path, args=items, force=True)
+    except OSError as error:
+        raise CheckpointError(f"The model cannot be written to {folder}: {error.strerror or error}.") from None
+
+
+def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Objective | None]:
+    """Read what `save_model` wrote; float64 factors come as float32 where JAX does not allow float64.
+
+    Raises:
+        CheckpointError: The folder is missing, is not a model, or is damaged.
+    """
+    path = pathlib.Path(folder).absolute()
+    if not path.is_dir():
+        raise CheckpointError(f"There is no model folder {folder}.")
+    if not _is_model(path):
+        raise CheckpointError(f"{folder} is not a jaxals model: name a folder that `save` or `jaxals fit` wrote.")
+    items = ocp.args.Composite(arrays=ocp.args.StandardRestore(), document=ocp.args.JsonRestore())
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            restored = checkpointer.restore(path, args=items)
+        return _decode(restored.arrays, restored.document, folder)
+    except CheckpointError:
+        raise
+    # Orbax and TensorStore report damage by many types, none of them their own.
+    except Exception as error:
+        raise CheckpointError(f"The model in {folder} is damaged: {str(error).splitlines()[0]}.") from None
+
+
+def _is_model(path: pathlib.Path) -> bool:
+    return (path / "arrays").is_dir() and (path / "document").is_dir()
+
+
+def _decode(
+    arrays: dict[str, np.ndarray], document: dict[str, Any], folder: str | os.PathLike
+) -> tuple[Factors, Interactions, Objective | None]:
+    if document["format"] != _FORMAT:
+        raise CheckpointError(f"{folder} has model format {document['format']}; this version reads {_FORMAT}.")
+    catalog = Catalog(_decode_ids(document["users"]), _decode_ids(document["items"]))
+    factors = Factors(jnp.asarray(arrays["user_factors"]), jnp.asarray(arrays["item_factors"]))
+    if (len(factors.user), len(factors.item)) != catalog.shape or factors.user.shape[1] != factors.item.shape[1]:
+        raise CheckpointError(f"The model in {folder} is damaged: its factors and ids do not match.")
+    interactions = Interactions.from_arrays(arrays["user"], arrays["item"], arrays["value"], catalog=catalog)
+    objective = document["objective"]
+    return factors, interactions, None if objective is None else _decode_objective(objective)
+
+
+def _encode_ids(ids: pd.Index) -> Any:
+    if isinstance(ids, pd.RangeIndex):
+        return {"start": ids.start, "stop": ids.stop, "step": ids.step}
+    return [_encode_id(raw) for raw in ids.tolist()]
+
+
+def _encode_id(raw: Any) -> Any:
+    # JSON has no tuples: a list in the file is a tuple in the catalog.
+    if isinstance(raw, tuple):
+        return [_encode_id(part) for part in raw]
+    if isinstance(raw, (str, int, float)):
+        return raw
+    raise CheckpointError(f"Ids must be strings, numbers or tuples of them to be saved; got {raw!r}.")
+
+
+def _decode_ids(ids: Any) -> Any:
+    if isinstance(ids, dict):
+        return range(ids["start"], ids["stop"], ids["step"])
+    return pd.Index([_decode_id(raw) for raw in ids], tupleize_cols=False)
+
+
+def _decode_id(raw: Any) -> Any:
+    return tuple(_decode_id(part) for part in raw) if isinstance(raw, list) else raw
+
+
+def _encode_objective(objective: Objective) -> dict[str, Any] | None:
+    kind = type(objective.confidence).__name__
+    if _CONFIDENCES.get(kind) is not type(objective.confidence):
+        return None
+    document = {field.name: getattr(objective, field.name) for field in dataclasses.fields(objective)}
+    document["confidence"] = {
+        "kind": kind,
+        **{field.name: getattr(objective.confidence, field.name) for field in dataclasses.fields(objective.confidence)},
+    }
+    return _as_json(document)
+
+
+def _as_json(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {name: _as_json(value) for name, value in node.items()}
+    return node if isinstance(node, str) else np.asarray(node).tolist()
+
+
+def _decode_objective(document: dict[str, Any]) -> Objective:
+    settings = dict(document["confidence"])
+    confidence = _CONFIDENCES[settings.pop("kind")](**settings)
+    return Objective(**{**document, "confidence": confidence})

@@ -1,0 +1,133 @@
+"""Trainers: what `fit` drives, and alternating least squares as one of them. Host side."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxals._pytree import pytree
+from jaxals.als import StepInfo, initial_factors, sweep
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.interactions import Interactions
+from jaxals.memory import require_memory
+from jaxals.objective import Factors, Objective, require_at_least
+from jaxals.solvers import Cholesky, Solver
+from jaxals.tiles import build_tiles
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A trainer at work on its data.
+
+    Attributes:
+        state: All that the next step needs, a pytree with a field `factors`.
+        step: Pure function from state to the next state and the step's info.
+        n_steps: How many steps to take.
+        unit: What a step is called in the history.
+    """
+
+    state: Any
+    step: Callable[[Any], tuple[Any, StepInfo]]
+    n_steps: int
+    unit: str
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Anything that can minimise an objective step by step."""
+
+    def begin(
+        self, interactions: Interactions, objective: Objective, key: jax.Array, initial: Factors | None
+    ) -> Training:
+        """Lay out the data and draw, or take over, the first factors."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ALS:
+    """Alternating least squares: every sweep solves all users and then all items.
+
+    Attributes:
+        factors: Length of the vectors that are learned.
+        sweeps: How many times users and items are solved.
+        solver: How a row is solved.
+        initial_scale: σ; initial factors are normal with standard deviation σ / √factors.
+        dtype: "float32" or "float64" (which JAX must have been told to allow).
+        chunk_bytes: Bound on the Gram matrices formed at a time, in bytes.
+
+    Raises:
+        ConfigurationError: A setting lies outside its range.
+    """
+
+    factors: int = 64
+    sweeps: int = 15
+    solver: Solver = dataclasses.field(default_factory=Cholesky)
+    initial_scale: float = 0.1
+    dtype: Literal["float32", "float64"] = "float32"
+    chunk_bytes: int = 2**24
+
+    def __post_init__(self) -> None:
+        for name, least in (("factors", 1), ("sweeps", 0), ("initial_scale", 0), ("chunk_bytes", 1)):
+            require_at_least(name, getattr(self, name), least)
+        if self.dtype not in ("float32", "float64"):
+            raise ConfigurationError(f'`dtype` must be "float32" or "float64"; got {self.dtype!r}.')
+
+    def begin(
+        self, interactions: Interactions, objective: Objective, key: jax.Array, initial: Factors | None
+    ) -> Training:
+        """Cut the interactions into tiles both ways and draw, or take over, the first factors."""
+        if self.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            raise ConfigurationError(
+                '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
+            )
+        self._refuse_what_cannot_work(interactions, objective)
+        dtype = jnp.dtype(self.dtype)
+        if initial is None:
+            initial = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
+        elif (initial.user.shape, initial.item.shape) != tuple((n, self.factors) for n in interactions.shape):
+            raise DataError(
+                f"`initial` has tables of {initial.user.shape} and {initial.item.shape}, but the interactions and "
+                f"the trainer need {tuple((n, self.factors) for n in interactions.shape)}."
+            )
+        cut = functools.partial(
+            build_tiles, interactions, factors=self.factors, dtype=dtype, chunk_bytes=self.chunk_bytes
+        )
+        user_tiles, item_tiles = cut("user"), cut("item")
+
+        def step(state: ALSState) -> tuple[ALSState, StepInfo]:
+            factors, info = sweep(user_tiles, item_tiles, state.factors, objective, self.solver)
+            return ALSState(factors), info
+
+        return Training(ALSState(jax.tree.map(lambda a: a.astype(dtype), initial)), step, self.sweeps, "sweep")
+
+    def _refuse_what_cannot_work(self, interactions: Interactions, objective: Objective) -> None:
+        itemsize = np.dtype(self.dtype).itemsize
+        tables = 3 * sum(interactions.shape) * self.factors * itemsize
+        entries = 2 * len(interactions) * (2 * 4 + itemsize)
+        require_memory(
+            tables + entries + 4 * self.chunk_bytes + 8 * self.factors**2 * itemsize,
+            f"Training {self.factors} factors on {interactions!r}",
+            "take fewer factors or a smaller dtype",
+        )
+        unregularised = _is_zero(objective.regularization)
+        if unregularised and (_is_zero(objective.unobserved_weight) or self.factors > min(interactions.shape)):
+            raise ConfigurationError(
+                "`regularization` is 0 and the systems are singular: "
+                f"{self.factors} factors, {interactions.shape} users and items, "
+                f"unobserved_weight {objective.unobserved_weight}; take a `regularization` above 0."
+            )
+
+
+@pytree
+class ALSState:
+    """What the next sweep needs."""
+
+    factors: Factors
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == 0

@@ -1,0 +1,219 @@
+"""The training loop that every trainer shares: history, progress, callbacks, early stopping. Host side."""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from jaxals.als import StepInfo
+from jaxals.errors import ConfigurationError, NumericalError
+from jaxals.evaluation import plan_evaluation, run_plan
+from jaxals.interactions import Interactions
+from jaxals.objective import Factors, Objective, require_at_least
+from jaxals.trainers import ALS, Trainer, Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a callback sees after each step.
+
+    Attributes:
+        step: Steps done, from 1.
+        seconds: Time spent in training steps so far, compilation included, evaluations not.
+        loss: Loss after the step, NaN where it was not asked for.
+        metrics: Validation metrics after the step.
+        factors: Both tables after the step.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+    metrics: dict[str, float]
+    factors: Factors
+
+
+Callback = Callable[[Progress], bool | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when what is watched has stopped getting better.
+
+    Attributes:
+        monitor: "loss" (less is better) or a metric such as "ndcg@10" (more is better).
+        min_improvement: Relative change over the best so far that counts as better.
+        patience: How many steps in a row may pass without one.
+
+    Raises:
+        ConfigurationError: A setting lies outside its range.
+    """
+
+    monitor: str = "loss"
+    min_improvement: float = 1e-3
+    patience: int = 1
+
+    def __post_init__(self) -> None:
+        require_at_least("min_improvement", self.min_improvement, 0)
+        require_at_least("patience", self.patience, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What `fit` returns.
+
+    Attributes:
+        factors: Both tables: after the last step, or the best step's when early stopping watched a metric.
+        history: One row per step: "sweep" (or "step"), "seconds" spent in training steps so far (compilation
+            included, evaluations not), "loss" and the metrics asked for.
+        objective: What was minimised.
+        trainer: What minimised it.
+        stopped_early: Why training ended before its last step, or None.
+    """
+
+    factors: Factors
+    history: pd.DataFrame
+    objective: Objective
+    trainer: Trainer
+    stopped_early: str | None = None
+
+
+def fit(
+    interactions: Interactions,
+    objective: Objective,
+    trainer: Trainer | None = None,
+    *,
+    seed: int | jax.Array = 0,
+    initial: Factors | None = None,
+    validation: Interactions | None = None,
+    metrics: Sequence[str] = (),
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Callback] = (),
+    loss_every: int = 1,
+    progress: bool = True,
+) -> Run:
+    """Train a model of the interactions.
+
+    Ctrl-C ends training after the last finished step and returns what there is.
+
+    Args:
+        interactions: What to train on.
+        objective: What to minimise.
+        trainer: How; `ALS()` by default.
+        seed: Seed or `jax.random.key` of the initial factors; the same one gives the same numbers.
+        initial: Factors to continue from, instead of random ones.
+        validation: Held-out interactions over the same catalog that `metrics` are measured on.
+        metrics: Names such as "ndcg@10", measured after each step; see `jaxals.evaluation`.
+        early_stopping: When to stop before the last step.
+        callbacks: Called with a `Progress` after each step; one that returns True ends training.
+        loss_every: Compute the loss after each so many steps, 0 for never.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The factors and how they came about.
+
+    Raises:
+        ConfigurationError: Settings that contradict each other or cannot work.
+        NumericalError: A step gave numbers that are not finite.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> run = fit(data, Objective.hkv(alpha=1.0), ALS(factors=4, sweeps=3), progress=False)
+        >>> bool(run.history["loss"].is_monotonic_decreasing), run.factors.item.shape
+        (True, (30, 4))
+    """
+    trainer = ALS() if trainer is None else trainer
+    _check_watched(validation, metrics, early_stopping, loss_every)
+    key = jax.random.key(seed) if isinstance(seed, (int, np.integer)) else seed
+    training = trainer.begin(interactions, objective, key, initial)
+    state, stop, best, since_best = training.state, None, None, 0
+    best_factors = state.factors
+    records: list[dict[str, float]] = []
+    plan = None if validation is None else plan_evaluation(interactions, validation, metrics)
+    entries = interactions.to_coo(state.factors.user.dtype) if loss_every else None
+
+    with tqdm(total=training.n_steps, unit=training.unit, desc="Training", disable=not progress) as bar:
+        try:
+            for number, seconds, state, info in _steps(training):
+                _refuse_non_finite(info, number, training.unit, objective)
+                is_due = entries is not None and number % loss_every == 0
+                loss = float(objective.loss(state.factors, entries)) if is_due and entries else float("nan")
+                measured = run_plan(state.factors, plan).metrics if plan else {}
+                records.append({training.unit: number, "seconds": seconds, "loss": loss, **measured})
+                bar.update()
+                bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **measured}.items()})
+
+                asked = [call(Progress(number, seconds, loss, dict(measured), state.factors)) for call in callbacks]
+                if any(asked):
+                    stop = "a callback asked to stop"
+                if early_stopping:
+                    better = _improvement(early_stopping, best, records[-1])
+                    if better or best is None:
+                        best, best_factors, since_best = records[-1][early_stopping.monitor], state.factors, 0
+                    else:
+                        since_best += 1
+                        if since_best >= early_stopping.patience:
+                            stop = f"{early_stopping.monitor} stopped improving"
+                if stop:
+                    break
+        except KeyboardInterrupt:
+            stop = "interrupted"
+            warnings.warn(f"Interrupted; returning the factors after {len(records)} steps.", stacklevel=2)
+
+    watches_metric = early_stopping is not None and early_stopping.monitor != "loss"
+    factors = best_factors if watches_metric else state.factors
+    history = pd.DataFrame(records, columns=[training.unit, "seconds", "loss", *metrics])
+    return Run(factors, history, objective, trainer, stop)
+
+
+def _steps(training: Training) -> Iterator[tuple[int, float, Any, StepInfo]]:
+    """Take the steps, timing them alone."""
+    state, seconds = training.state, 0.0
+    for number in range(1, training.n_steps + 1):
+        start = time.perf_counter()
+        state, info = training.step(state)
+        jax.block_until_ready(state.factors)
+        seconds += time.perf_counter() - start
+        yield number, seconds, state, info
+
+
+def _improvement(early_stopping: EarlyStopping, best: float | None, record: dict[str, float]) -> bool:
+    if best is None:
+        return True
+    gain = record[early_stopping.monitor] - best
+    if early_stopping.monitor == "loss":
+        gain = -gain
+    return gain > early_stopping.min_improvement * abs(best)
+
+
+def _check_watched(
+    validation: Interactions | None, metrics: Sequence[str], early_stopping: EarlyStopping | None, loss_every: int
+) -> None:
+    if loss_every < 0:
+        raise ConfigurationError(f"`loss_every` must be >= 0; got {loss_every}.")
+    if bool(metrics) != (validation is not None):
+        missing = "validation" if metrics else "metrics"
+        raise ConfigurationError(f"`validation` and `metrics` go together; `{missing}` is missing.")
+    if early_stopping is None:
+        return
+    if early_stopping.monitor == "loss":
+        if loss_every != 1:
+            raise ConfigurationError(f"Early stopping on the loss needs `loss_every=1`; got {loss_every}.")
+    elif early_stopping.monitor not in metrics:
+        raise ConfigurationError(
+            f"Early stopping watches {early_stopping.monitor!r}, which is not among the metrics {list(metrics)}."
+        )
+
+
+def _refuse_non_finite(info: StepInfo, number: int, unit: str, objective: Objective) -> None:
+    if rows := int(info.non_finite_rows):
+        raise NumericalError(
+            f"After {unit} {number}, {rows:,} rows are not finite: their systems are singular in this precision; "
+            f"raise `regularization` (it is {objective.regularization}) or lower alpha."
+        )

@@ -1,0 +1,125 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from jaxals import Cholesky, Factors, Interactions, Objective, build_tiles, half_step, initial_factors, sweep
+from jaxals.errors import DataError
+from tests import oracles
+
+N_USERS, N_ITEMS, FACTORS = 23, 17, 5
+
+
+def problem(seed: int = 0) -> tuple[np.ndarray, Interactions, np.ndarray]:
+    r = oracles.random_values(seed, N_USERS, N_ITEMS)
+    other = np.random.default_rng(seed + 1).normal(size=(N_ITEMS, FACTORS))
+    return r, Interactions.from_scipy(scipy.sparse.csr_matrix(r)), other
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+@pytest.mark.parametrize("preset", oracles.PRESETS)
+# float32: the matrices' condition numbers reach 1e3 here.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-10), (jnp.float32, 1e-4)])
+def test_half_step_agrees_with_the_dense_oracle(preset, side, dtype, tolerance):
+    r, data, other = problem()
+    if side == "item":
+        r, other = r.T, np.random.default_rng(5).normal(size=(N_USERS, FACTORS))
+    objective, parameters = oracles.PRESETS[preset]
+    expected = oracles.half_step(preset, r, other, parameters)
+    tiles = build_tiles(data, side, factors=FACTORS, dtype=dtype)
+    rows, info = half_step(tiles, jnp.asarray(other, dtype), objective, Cholesky())
+    assert rows.dtype == dtype
+    assert int(info.non_finite_rows) == 0
+    rows = np.asarray(rows)
+    assert np.linalg.norm(rows - expected) <= tolerance * np.linalg.norm(expected)
+    worst_row = np.abs(rows - expected).max(1) / (np.abs(expected).max(1) + 1e-30)
+    assert worst_row.max() <= 10 * tolerance
+
+
+def test_rows_without_entries_are_zero():
+    r, data, other = problem()
+    rows, _ = half_step(build_tiles(data, "user", factors=FACTORS), jnp.asarray(other), Objective.hkv(), Cholesky())
+    empty = (r == 0).all(1)
+    assert empty.any()
+    assert not np.asarray(rows)[empty].any()
+    assert np.asarray(rows)[~empty].all(axis=1).all()
+
+
+def test_loss_never_rises():
+    _, data, _ = problem()
+    objective = Objective.hkv(alpha=10.0)
+    user_tiles, item_tiles = (build_tiles(data, side, factors=FACTORS, dtype=jnp.float64) for side in ("user", "item"))
+    factors = initial_factors(jax.random.key(0), *data.shape, FACTORS, dtype=jnp.float64)
+    losses = [float(objective.loss(factors, data))]
+    for _ in range(6):
+        factors, _ = sweep(user_tiles, item_tiles, factors, objective, Cholesky())
+        losses.append(float(objective.loss(factors, data)))
+    assert (np.diff(losses) < 0).all()
+
+
+def test_recovers_a_planted_solution():
+    # Every cell is observed with a huge weight and target x·y: the solution must be the planted one.
+    rng = np.random.default_rng(0)
+    planted, other = rng.normal(size=(N_USERS, FACTORS)), rng.normal(size=(N_ITEMS, FACTORS))
+    scores = planted @ other.T
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(scores))
+    weights = jax.tree_util.Partial(lambda weight, r: (weight * jnp.ones_like(r), weight * r), 1e8)
+    objective = Objective(weights, unobserved_weight=0.0, regularization=1e-6)
+    tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64)
+    rows, _ = half_step(tiles, jnp.asarray(other), objective, Cholesky())
+    np.testing.assert_allclose(rows, planted, rtol=1e-8)
+
+
+def test_a_rotation_of_the_other_table_rotates_the_solution():
+    _, data, other = problem()
+    rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(FACTORS, FACTORS)))[0]
+    tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64)
+    plain, _ = half_step(tiles, jnp.asarray(other), Objective.hkv(), Cholesky())
+    rotated, _ = half_step(tiles, jnp.asarray(other @ rotation), Objective.hkv(), Cholesky())
+    np.testing.assert_allclose(rotated @ (other @ rotation).T, plain @ other.T, rtol=1e-8, atol=1e-10)
+
+
+def test_same_inputs_give_the_same_bits_jitted_or_not():
+    _, data, other = problem()
+    tiles = build_tiles(data, "user", factors=FACTORS)
+    other32 = jnp.asarray(other, jnp.float32)
+    first, _ = half_step(tiles, other32, Objective.hkv(), Cholesky())
+    again, _ = half_step(tiles, other32, Objective.hkv(), Cholesky())
+    np.testing.assert_array_equal(first, again)
+    with jax.disable_jit():
+        eager, _ = half_step(tiles, other32, Objective.hkv(), Cholesky())
+    np.testing.assert_allclose(first, eager, rtol=1e-4, atol=1e-5)
+
+
+def test_hyperparameters_can_be_vmapped():
+    r, data, other = problem()
+    tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64)
+    alphas = jnp.asarray([1.0, 5.0])
+    solve = lambda alpha: half_step(tiles, jnp.asarray(other), Objective.hkv(alpha, 0.2), Cholesky())[0]
+    for alpha, rows in zip(alphas, jax.vmap(solve)(alphas), strict=True):
+        expected = oracles.half_step("hkv", r, other, {"alpha": float(alpha), "lam": 0.2})
+        np.testing.assert_allclose(rows, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_swapped_sides_are_refused():
+    _, data, _ = problem()
+    with pytest.raises(DataError, match="sides look swapped"):
+        half_step(build_tiles(data, "user", factors=2), jnp.ones((N_USERS, 2)), Objective.hkv(), Cholesky())
+
+
+def test_a_singular_system_is_counted():
+    _, data, _ = problem()
+    objective = Objective.hkv(regularization=0.0)
+    tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64)
+    _, info = half_step(tiles, jnp.zeros((N_ITEMS, FACTORS)), objective, Cholesky())
+    assert int(info.non_finite_rows) > 0
+
+
+def test_initial_factors_have_the_stated_spread_and_accept_abstract_keys():
+    factors = initial_factors(jax.random.key(0), 2000, 1000, 16, scale=0.2)
+    assert np.std(factors.user) == pytest.approx(0.2 / 4, rel=0.02)
+    assert np.abs(np.mean(factors.item)) < 0.001
+    shapes = jax.eval_shape(lambda key: initial_factors(key, 3, 2, 4), jax.random.key(0))
+    assert isinstance(shapes, Factors)
+    assert shapes.item.shape == (2, 4)

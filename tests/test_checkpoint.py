@@ -1,0 +1,81 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective
+from jaxals.checkpoint import load_model, save_model
+from jaxals.errors import CheckpointError
+
+
+def model(users=("ann", "bob"), items=(1, 2, 3)) -> tuple[Factors, Interactions]:
+    rng = np.random.default_rng(0)
+    data = Interactions.from_arrays([0, 0, 1], [0, 2, 1], [1.5, -2.0, 1e9], catalog=Catalog(users, items))
+    user, item = rng.normal(size=(len(users), 4)), rng.normal(size=(len(items), 4))
+    return Factors(jnp.asarray(user), jnp.asarray(item, jnp.float32)), data
+
+
+@pytest.mark.parametrize(
+    ("users", "items"),
+    [
+        (["ann", "bøb"], [1, 2, 3]),
+        (range(2), range(3)),
+        ([("a", 1), ("a", 2)], ["x", 2, 2.5]),
+        (["1", "01"], [True, "True", "a\tb"]),
+    ],
+)
+def test_everything_comes_back(users, items, tmp_path):
+    factors, data = model(users, items)
+    objective = Objective(LogConfidence(3.0, 0.5), 0.7, 0.2, 0.5, 0.1)
+    save_model(tmp_path / "new" / "model", factors, data, objective)
+    loaded, interactions, loaded_objective = load_model(tmp_path / "new" / "model")
+    for before, after in [(factors.user, loaded.user), (factors.item, loaded.item), (data.value, interactions.value)]:
+        assert before.dtype == after.dtype
+        np.testing.assert_array_equal(before, after)
+    for before, after in [
+        (data.catalog.users, interactions.catalog.users),
+        (data.catalog.items, interactions.catalog.items),
+    ]:
+        assert [(type(a), a) for a in before.tolist()] == [(type(a), a) for a in after.tolist()]
+    assert loaded_objective is not None
+    assert loaded_objective.confidence.epsilon == 0.5
+    assert loaded_objective.frequency_exponent == 0.5
+
+
+def test_a_model_replaces_a_model_and_nothing_else(tmp_path):
+    factors, data = model()
+    save_model(tmp_path / "model", factors, data)
+    save_model(tmp_path / "model", Factors(factors.user * 2, factors.item), data)
+    np.testing.assert_array_equal(load_model(tmp_path / "model")[0].user, factors.user * 2)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(CheckpointError, match="is not a jaxals model"):
+        save_model(tmp_path / "thesis", factors, data)
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+
+
+def test_a_user_written_confidence_is_left_out(tmp_path):
+    factors, data = model()
+    save_model(tmp_path / "model", factors, data, Objective(lambda r: (r, r)))
+    assert load_model(tmp_path / "model")[2] is None
+
+
+def test_what_is_not_a_model_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no model folder"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="is not a jaxals model"):
+        load_model(tmp_path)
+
+
+def test_a_damaged_model_is_named(tmp_path):
+    factors, data = model()
+    save_model(tmp_path / "model", factors, data)
+    for file in (tmp_path / "model" / "document").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_model(tmp_path / "model")
+
+
+def test_ids_that_cannot_be_stored_are_named(tmp_path):
+    factors, data = model(users=[frozenset("a"), frozenset("b")])
+    with pytest.raises(CheckpointError, match="strings, numbers or tuples"):
+        save_model(tmp_path / "model", factors, data)

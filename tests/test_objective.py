@@ -1,0 +1,79 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from jaxals import Factors, Interactions, Objective
+from jaxals import objective as objective_module
+from jaxals.errors import ConfigurationError, DataError
+from tests import oracles
+
+
+def tables(dtype) -> Factors:
+    rng = np.random.default_rng(7)
+    return Factors(jnp.asarray(rng.normal(size=(9, 4)), dtype), jnp.asarray(rng.normal(size=(14, 4)), dtype))
+
+
+@pytest.mark.parametrize("preset", oracles.PRESETS)
+# float32: a sum of some hundred terms of one sign and a few of the other.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-10), (jnp.float32, 1e-4)])
+def test_loss_agrees_with_the_dense_oracle(preset, dtype, tolerance):
+    r = oracles.random_values(1, 9, 14)
+    factors = tables(dtype)
+    objective, parameters = oracles.PRESETS[preset]
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
+    expected = oracles.loss(preset, r, np.asarray(factors.user, float), np.asarray(factors.item, float), parameters)
+    loss = objective.loss(factors, data)
+    assert loss.dtype == dtype
+    assert float(loss) == pytest.approx(expected, rel=tolerance)
+    assert float(objective.loss(factors, data.to_coo(dtype))) == float(loss)
+
+
+def test_loss_over_several_steps_of_entries(monkeypatch):
+    r = oracles.random_values(2, 9, 14)
+    objective, parameters = oracles.PRESETS["hkv"]
+    monkeypatch.setattr(objective_module, "_ENTRIES_PER_STEP", 7)
+    jax.clear_caches()
+    factors = tables(jnp.float64)
+    loss = objective.loss(factors, Interactions.from_scipy(scipy.sparse.csr_matrix(r)))
+    jax.clear_caches()
+    expected = oracles.loss("hkv", r, np.asarray(factors.user), np.asarray(factors.item), parameters)
+    assert float(loss) == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_user_written_confidence_is_differentiable():
+    @jax.tree_util.Partial
+    def confidence(r):
+        return 2.0 * jnp.abs(r), jnp.where(r > 0, 1 + 2.0 * r, jnp.zeros_like(r))
+
+    r = np.abs(oracles.random_values(1, 9, 14))
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
+    factors = tables(jnp.float64)
+    own = Objective(confidence, 1.0, 0.2).loss(factors, data)
+    assert float(own) == pytest.approx(float(Objective.hkv(2.0, 0.2).loss(factors, data)), rel=1e-12)
+
+    loss = lambda alpha: Objective.hkv(alpha, 0.2).loss(factors, data.to_coo(jnp.float64))
+    step = 1e-5  # central differences of a quadratic are exact up to rounding
+    slope = (loss(2.0 + step) - loss(2.0 - step)) / (2 * step)
+    assert float(jax.grad(loss)(2.0)) == pytest.approx(float(slope), rel=1e-6)
+
+
+def test_transposed_factors_are_refused():
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(oracles.random_values(1, 14, 9)))
+    with pytest.raises(DataError, match=r"\(9, 14\).*\(14, 9\).*swapped"):
+        Objective.hkv().loss(tables(jnp.float64), data)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Objective.hkv(regularization=-0.1), "`regularization` must be >= 0; got -0.1"),
+        (lambda: Objective.hkv(alpha=0.0), "`alpha` must be > 0; got 0.0"),
+        (lambda: Objective.log(epsilon=-1), "`epsilon` must be > 0; got -1"),
+        (lambda: Objective.ials(unobserved_weight=float("nan")), "`unobserved_weight` must be >= 0; got nan"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make()
