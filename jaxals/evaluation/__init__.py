@@ -1,0 +1,15 @@
+"""Splits, ranking metrics, baselines, and the evaluation that joins them."""
+
+from jaxals.evaluation.baselines import Popularity as Popularity
+from jaxals.evaluation.baselines import Random as Random
+from jaxals.evaluation.ranking import Evaluation as Evaluation
+from jaxals.evaluation.ranking import EvaluationPlan as EvaluationPlan
+from jaxals.evaluation.ranking import Scorer as Scorer
+from jaxals.evaluation.ranking import evaluate as evaluate
+from jaxals.evaluation.ranking import plan_evaluation as plan_evaluation
+from jaxals.evaluation.ranking import run_plan as run_plan
+from jaxals.evaluation.splits import Split as Split
+from jaxals.evaluation.splits import UserSplit as UserSplit
+from jaxals.evaluation.splits import leave_k_out as leave_k_out
+from jaxals.evaluation.splits import random_holdout as random_holdout
+from jaxals.evaluation.splits import user_holdout as user_holdout

@@ -1,0 +1,64 @@
+"""Scorers that any model must beat. Device side, but for their constructors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jaxals._pytree import pytree, static
+from jaxals.interactions import Interactions
+from jaxals.objective import require_at_least
+
+
+@pytree
+class Popularity:
+    """Score every item by how many users like it, the same for everyone.
+
+    Attributes:
+        counts: Users with a positive value for each item, float32.
+
+    Example:
+        >>> train = Interactions.from_arrays([0, 0, 1], [0, 2, 2])
+        >>> Popularity.from_interactions(train).scores(jnp.array([1]))
+        Array([[1., 0., 2.]], dtype=float32)
+    """
+
+    counts: Float[Array, " items"]
+
+    @classmethod
+    def from_interactions(cls, train: Interactions) -> "Popularity":
+        """Count the users of each item; a dislike (a value below zero) counts for nothing."""
+        counts = np.bincount(train.item[train.value > 0], minlength=train.n_items)
+        return cls(jnp.asarray(counts, jnp.float32))
+
+    def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
+        """Score every item for a batch of user indices."""
+        return jnp.broadcast_to(self.counts, (users.shape[0], self.counts.shape[0]))
+
+
+@pytree
+class Random:
+    """Score items at random: uniform on [0, 1), drawn anew for each user and the same at every call.
+
+    Attributes:
+        key: From `jax.random.key`.
+        n_items: Number of items, static.
+
+    Raises:
+        ConfigurationError: `n_items` is below 1.
+
+    Example:
+        >>> Random(jax.random.key(0), n_items=3).scores(jnp.array([5, 1])).shape
+        (2, 3)
+    """
+
+    key: Key[Array, ""]
+    n_items: int = static()
+
+    def __post_init__(self) -> None:
+        require_at_least("n_items", self.n_items, 1)
+
+    def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
+        """Score every item for a batch of user indices."""
+        one_user = lambda user: jax.random.uniform(jax.random.fold_in(self.key, user), (self.n_items,), jnp.float32)
+        return jax.vmap(one_user)(users)

@@ -1,0 +1,164 @@
+"""Splits of interactions into what is trained on and what is ranked. Host side.
+
+Only entries with a value above zero are ever held out: a negative value is a dislike, so it is no relevant item to
+find. Dislikes stay in `train` (or in `given`), where the model can learn from them and lists leave them out.
+All randomness is `numpy.random.default_rng(seed)`: the same seed gives the same split on every machine.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.interactions import Interactions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Interactions to train on and interactions to find again, over the same catalog.
+
+    Attributes:
+        train: What the model sees.
+        test: What is ranked; shares no entry with `train`.
+    """
+
+    train: Interactions
+    test: Interactions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UserSplit:
+    """A split by users: those held out have no entry in `train`, and are folded in from `given`.
+
+    Attributes:
+        train: All entries of the other users.
+        given: What is folded in of the users held out, and not recommended again to them.
+        test: What is ranked for the users held out; shares no entry with `given`.
+    """
+
+    train: Interactions
+    given: Interactions
+    test: Interactions
+
+
+def random_holdout(data: Interactions, fraction: float = 0.2, seed: int = 0) -> Split:
+    """Hold out a random fraction of all positive entries.
+
+    Args:
+        data: What to split.
+        fraction: Share of the positive entries that goes to the test, above 0 and below 1; the count is rounded.
+        seed: Of the random choice.
+
+    Raises:
+        ConfigurationError: `fraction` lies outside its range.
+        DataError: There are too few entries for both sides to have one.
+
+    Example:
+        >>> data = Interactions.from_arrays([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
+        >>> split = random_holdout(data, fraction=0.4)
+        >>> len(split.train), len(split.test)
+        (3, 2)
+    """
+    _require_fraction("fraction", fraction)
+    positive = np.flatnonzero(data.value > 0)
+    n_test = round(fraction * len(positive))
+    if not 0 < n_test < len(data):
+        raise DataError(
+            f"`fraction` {fraction} of {len(positive)} positive entries is {n_test} to hold out and "
+            f"{len(data) - n_test} entries to train on; both must have at least one."
+        )
+    chosen = np.random.default_rng(seed).choice(positive, n_test, replace=False, shuffle=False)
+    held_out = np.zeros(len(data), bool)
+    held_out[chosen] = True
+    return Split(data.select(~held_out), data.select(held_out))
+
+
+def leave_k_out(data: Interactions, k: int = 1, seed: int = 0) -> Split:
+    """Hold out k random positive entries of every user who has more than k; the others only train.
+
+    Args:
+        data: What to split.
+        k: Entries held out per user, at least 1.
+        seed: Of the random choice.
+
+    Raises:
+        ConfigurationError: `k` is below 1.
+        DataError: No user has more than k positive entries.
+
+    Example:
+        >>> data = Interactions.from_arrays([0, 0, 1, 2, 2, 2], [0, 1, 0, 0, 1, 2])
+        >>> leave_k_out(data, k=1).test.counts("user")
+        array([1, 0, 1])
+    """
+    if k < 1:
+        raise ConfigurationError(f"`k` must be >= 1; got {k}.")
+    positive = np.flatnonzero(data.value > 0)
+    counts = np.bincount(data.user[positive], minlength=data.n_users)
+    positive = positive[counts[data.user[positive]] > k]
+    if not len(positive):
+        raise DataError(f"No user has more than {k} positive entries, so nothing can be held out; lower `k`.")
+    held_out = np.zeros(len(data), bool)
+    held_out[positive[_shuffled_rank(data.user[positive], np.random.default_rng(seed)) < k]] = True
+    return Split(data.select(~held_out), data.select(held_out))
+
+
+def user_holdout(data: Interactions, fraction: float = 0.1, given: float = 0.8, seed: int = 0) -> UserSplit:
+    """Hold out whole users, for models that fold in users they were not trained on.
+
+    Only users with at least two positive entries are held out, so that each has one to be folded in from and one to
+    be ranked. Evaluate with `evaluate(folded_in, split.given, split.test)`.
+
+    Args:
+        data: What to split.
+        fraction: Share of those users to hold out, above 0 and below 1; the count is rounded.
+        given: Share of a held-out user's positive entries to fold in, above 0 and below 1; rounded, and at least one
+            entry stays on each side.
+        seed: Of the random choice.
+
+    Raises:
+        ConfigurationError: `fraction` or `given` lies outside its range.
+        DataError: There are too few users for both sides to have one.
+
+    Example:
+        >>> data = Interactions.from_arrays([0, 0, 0, 1, 1, 1, 2], [0, 1, 2, 0, 1, 2, 0])
+        >>> split = user_holdout(data, fraction=0.5, given=0.6)
+        >>> len(split.train), len(split.given), len(split.test)
+        (4, 2, 1)
+    """
+    _require_fraction("fraction", fraction)
+    _require_fraction("given", given)
+    rng = np.random.default_rng(seed)
+    is_positive = data.value > 0
+    counts = np.bincount(data.user[is_positive], minlength=data.n_users)
+    eligible = np.flatnonzero(counts >= 2)
+    n_held_out = round(fraction * len(eligible))
+    is_held_out = np.zeros(data.n_users, bool)
+    is_held_out[rng.choice(eligible, n_held_out, replace=False, shuffle=False)] = True
+    of_held_out = is_held_out[data.user]
+    if not n_held_out or of_held_out.all():
+        raise DataError(
+            f"`fraction` {fraction} of {len(eligible)} users with two or more positive entries is {n_held_out} to "
+            f"hold out; at least one must be held out and at least one entry left to train on."
+        )
+    positive = np.flatnonzero(of_held_out & is_positive)
+    user = data.user[positive]
+    n_given = np.clip(np.rint(given * counts), 1, counts - 1)
+    is_test = np.zeros(len(data), bool)
+    is_test[positive[_shuffled_rank(user, rng) >= n_given[user]]] = True
+    return UserSplit(data.select(~of_held_out), data.select(of_held_out & ~is_test), data.select(is_test))
+
+
+def _shuffled_rank(user: Int[np.ndarray, " entries"], rng: np.random.Generator) -> Int[np.ndarray, " entries"]:
+    # Position of each entry in a random order of its own user's entries; `user` ascends.
+    # No two keys are equal, so any sorting algorithm gives the same order.
+    order = np.argsort(user * np.int64(len(user)) + rng.permutation(len(user)))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(user))])
+    rank = np.empty(len(user), np.int64)
+    rank[order] = np.arange(len(user)) - starts[user]
+    return rank
+
+
+def _require_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ConfigurationError(f"`{name}` must be above 0 and below 1; got {value}.")
