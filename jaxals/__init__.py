@@ -28,6 +28,7 @@ from jaxals.objective import Factors as Factors
 from jaxals.objective import Objective as Objective
 from jaxals.recommender import Recommender as Recommender
 from jaxals.solvers import Cholesky as Cholesky
+from jaxals.solvers import ConjugateGradient as ConjugateGradient
 from jaxals.tiles import RowTiles as RowTiles
 from jaxals.tiles import build_tiles as build_tiles
 from jaxals.trainers import ALS as ALS

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from jaxals._pytree import pytree
 from jaxals.errors import DataError
 from jaxals.objective import Factors, Objective, gramian
-from jaxals.solvers import NormalEquations, Solver, solve_ridge, weighted_gram
+from jaxals.solvers import NormalEquations, Solution, Solver, solve_positive, weighted_gram
 from jaxals.tiles import LongRows, RowTiles, Tiles
 
 
@@ -19,9 +19,11 @@ class StepInfo:
 
     Attributes:
         non_finite_rows: How many rows came out with a NaN or infinite factor: their systems are singular.
+        unconverged_rows: How many rows have not reached the tolerance that the solver was given.
     """
 
     non_finite_rows: Int[Array, ""]
+    unconverged_rows: Int[Array, ""]
 
 
 @jax.jit
@@ -56,9 +58,13 @@ def half_step(
     if start is None:
         start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
     with jax.named_scope("gramian"):
-        shared = objective.unobserved_weight * gramian(other)
+        # In this basis the matrix that all rows share is diagonal, whatever each row's ridge; see `docs/solvers.md`.
+        eigenvalues, basis = jnp.linalg.eigh(objective.unobserved_weight * gramian(other))
+        eigenvalues = jnp.maximum(eigenvalues, 0)
+        other, start = _rotate(other, basis), _rotate(start, basis)
 
-    def solve_chunk(chunk: Tiles) -> Float[Array, "rows factors"]:
+    def solve_chunk(chunk: Tiles) -> Solution:
+        ridge = objective.ridge(chunk.count, tiles.n_columns, other.dtype)
         gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
         with jax.named_scope("gather"):
             equations = NormalEquations(
@@ -66,26 +72,37 @@ def half_step(
                 gram_weight=gram_weight,
                 target_weight=target_weight,
                 segment=chunk.segment,
-                shared=shared,
-                ridge=objective.ridge(chunk.count, tiles.n_columns, other.dtype),
+                shared=eigenvalues[None, :] + ridge[:, None],
                 start=start.at[chunk.row].get(mode="fill", fill_value=0),
                 one_tile_per_row=chunk.one_tile_per_row,
             )
         return solver.solve(equations)
 
-    solved = [jax.lax.map(solve_chunk, group).reshape(-1, other.shape[1]) for group in tiles.groups]
+    solved, unconverged = [], []
+    for group in tiles.groups:
+        rows, is_unconverged = jax.lax.map(solve_chunk, group)  # [chunks, rows, factors], [chunks, rows]
+        solved.append(rows.reshape(-1, other.shape[1]))
+        unconverged.append(jnp.sum(is_unconverged & (group.count > 0), dtype=jnp.int32))
     if tiles.long is not None:
-        solved.append(_solve_long_rows(tiles.long, other, objective, shared, tiles.n_columns))
+        solved.append(_solve_long_rows(tiles.long, other, objective, eigenvalues, tiles.n_columns))
     # Each row's solution is read from where its chunk left it; rows without entries read past the end and get zero.
     rows = jnp.concatenate(solved).at[tiles.position].get(mode="fill", fill_value=0)
-    return rows, StepInfo(jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1)))
+    rows = _rotate(rows, basis.T)
+    non_finite = jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
+    return rows, StepInfo(non_finite, sum(unconverged, jnp.zeros((), jnp.int32)))
+
+
+def _rotate(
+    table: Float[Array, "rows factors"], basis: Float[Array, "factors factors"]
+) -> Float[Array, "rows factors"]:
+    return jnp.matmul(table, basis, precision="highest")
 
 
 def _solve_long_rows(
     long: LongRows,
     other: Float[Array, "columns factors"],
     objective: Objective,
-    shared: Float[Array, "factors factors"],
+    eigenvalues: Float[Array, " factors"],
     n_columns: int,
 ) -> Float[Array, "steps factors"]:
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
@@ -96,13 +113,14 @@ def _solve_long_rows(
         ridge = objective.ridge(step.count, n_columns, other.dtype)
         solution = jax.lax.cond(
             step.is_last,
-            lambda gram, target: solve_ridge(gram, shared, ridge, target),
+            lambda gram, target: solve_positive(gram, eigenvalues + ridge, target),
             lambda gram, target: jnp.zeros_like(target),
             *sums,
         )
         return jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums), solution
 
-    zeros = (jnp.zeros_like(shared), jnp.zeros(shared.shape[0], shared.dtype))
+    factors = other.shape[1]
+    zeros = (jnp.zeros((factors, factors), other.dtype), jnp.zeros(factors, other.dtype))
     return jax.lax.scan(accumulate, zeros, long)[1]
 
 
@@ -151,8 +169,8 @@ def contributions(
     gram_weight, target_weight = objective.weights(value)
     gram, _ = weighted_gram(other[column], gram_weight, target_weight)
     count = jnp.sum(value != 0, dtype=jnp.int32)
-    ridge = jnp.asarray(objective.ridge(count, other.shape[0], other.dtype), other.dtype)
-    direction = solve_ridge(gram, objective.unobserved_weight * gramian(other), ridge, other[target])
+    ridge = jnp.full(other.shape[1], objective.ridge(count, other.shape[0], other.dtype))
+    direction = solve_positive(gram + objective.unobserved_weight * gramian(other), ridge, other[target])
     return target_weight * jnp.matmul(other[column], direction, precision="highest")
 
 

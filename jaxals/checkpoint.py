@@ -46,9 +46,7 @@ def save_model(
     Raises:
         CheckpointError: The folder holds something else or cannot be written, or an id cannot be stored.
     """
-    path = pathlib.Path(folder).absolute()
-    if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_model(path):
-        raise CheckpointError(f"{folder} exists and is not a jaxals model; name a new folder.")
+    path = require_model_place(folder)
     arrays = {
         "user_factors": np.asarray(factors.user),
         "item_factors": np.asarray(factors.item),
@@ -70,6 +68,18 @@ def save_model(
             checkpointer.save(path, args=items, force=True)
     except OSError as error:
         raise CheckpointError(f"The model cannot be written to {folder}: {error.strerror or error}.") from None
+
+
+def require_model_place(folder: str | os.PathLike) -> pathlib.Path:
+    """Return the absolute path of a folder that a model may be written to.
+
+    Raises:
+        CheckpointError: The folder holds something else.
+    """
+    path = pathlib.Path(folder).absolute()
+    if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_model(path):
+        raise CheckpointError(f"{folder} exists and is not a jaxals model; name a new folder.")
+    return path
 
 
 def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Objective | None]:

@@ -148,7 +148,7 @@ class Interactions:
             user: Column of raw user ids.
             item: Column of raw item ids.
             value: Column of values, or None to count each row as 1.
-            duplicates: As in `from_frame`.
+            duplicates: What several rows of one pair become: their "sum", their "max", the "last", or an "error".
             names: Column names of a text file that has no header line.
 
         Raises:
@@ -173,15 +173,15 @@ class Interactions:
             DataError: The matrix is not sparse or not 2-D, or ids and shape differ (a transposed matrix, often).
         """
         # Sparse arrays may be 1-D; sparse matrices may not.
-        if not scipy.sparse.issparse(matrix) or len(matrix.shape) != 2:
+        if not scipy.sparse.issparse(matrix) or getattr(matrix, "ndim", 0) != 2:
             kind = type(matrix).__name__
             raise DataError(f"`matrix` must be a 2-D scipy sparse matrix of users x items; got {kind}.")
-        n_users, n_items = matrix.shape
+        coo: Any = scipy.sparse.coo_array(matrix)  # type: ignore[call-overload]
+        n_users, n_items = coo.shape
         users = range(n_users) if users is None else users
         items = range(n_items) if items is None else items
         catalog = Catalog(users, items)
         _check_shape((n_users, n_items), catalog.shape)
-        coo = matrix.tocoo()
         return cls.from_arrays(coo.row, coo.col, coo.data, catalog=catalog, duplicates=duplicates)
 
     @classmethod
@@ -324,14 +324,19 @@ def _unknown_message(index: pd.Index, unknown: Hashable, side: Side) -> str:
 def _factorize(column: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
     if column.isna().any():
         raise DataError(f"The id in {where} is missing in row {int(np.argmax(column.isna()))}; drop or fill such rows.")
-    try:
-        # Sorted ids: the order of the rows in a file then never changes what is trained.
+    if isinstance(column.dtype, pd.CategoricalDtype):
         codes, ids = pd.factorize(column, sort=True)
+        return codes, ids.astype(column.dtype.categories.dtype)
+    codes, ids = pd.factorize(column)
+    ids = pd.Index(ids, tupleize_cols=False)
+    # Sorted ids: the order of the rows in a file then never changes what is trained.
+    try:
+        order = ids.argsort()
     except TypeError:
-        codes, ids = pd.factorize(column)
-    if isinstance(ids, pd.CategoricalIndex):
-        ids = ids.astype(ids.categories.dtype)
-    return codes, pd.Index(ids, tupleize_cols=False)
+        order = np.array(sorted(range(len(ids)), key=lambda i: (type(ids[i]).__name__, str(ids[i]))))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place[codes], ids[order]
 
 
 def _index_array(index: Any, name: str) -> np.ndarray:

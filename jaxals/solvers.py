@@ -1,29 +1,30 @@
 """Solvers of the normal equations of a chunk of rows. Device side.
 
 A solver is a small frozen pytree whose fields are its settings. It gets the equations before anything is formed, and
-so decides itself what to form.
+so decides itself what to form. All vectors are in the eigenbasis of w0 YᵀY, where the part of the matrix that rows
+share is diagonal: each row's own shared part, ridge included, is then inverted by a division.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._pytree import pytree, static
+from jaxals.errors import ConfigurationError
 
 
 @pytree
 class NormalEquations:
-    """The equations of one chunk: A_r x_r = Σ b y over the row's entries, A_r = shared + Σ g y yᵀ + λ_r I.
+    """The equations of one chunk: A_r x_r = Σ b y over the row's entries, A_r = diag(shared_r) + Σ g y yᵀ.
 
     Attributes:
         vectors: The other table's rows y, gathered for every cell of every tile.
         gram_weight: g, zero in padding.
         target_weight: b, zero in padding.
         segment: Which row a tile belongs to, ascending.
-        shared: w0 YᵀY, the same for all rows.
-        ridge: λ_r of each row.
+        shared: Eigenvalues of w0 YᵀY plus λ_r, for each row.
         start: Where an iterative solver begins.
         one_tile_per_row: Whether tile i is all of row i, static.
     """
@@ -32,8 +33,7 @@ class NormalEquations:
     gram_weight: Float[Array, "tiles width"]
     target_weight: Float[Array, "tiles width"]
     segment: Int[Array, " tiles"]
-    shared: Float[Array, "factors factors"]
-    ridge: Float[Array, " rows"]
+    shared: Float[Array, "rows factors"]
     start: Float[Array, "rows factors"]
     one_tile_per_row: bool = static()
 
@@ -41,34 +41,128 @@ class NormalEquations:
         """Add up what the tiles of each row hold."""
         if self.one_tile_per_row:
             return by_tile
-        return jax.ops.segment_sum(by_tile, self.segment, self.ridge.shape[0], indices_are_sorted=True)
+        return jax.ops.segment_sum(by_tile, self.segment, self.shared.shape[0], indices_are_sorted=True)
+
+    def by_tile(self, by_row: Float[Array, "rows ..."]) -> Float[Array, "tiles ..."]:
+        """Give each tile what belongs to its row."""
+        return by_row if self.one_tile_per_row else by_row[self.segment]
+
+    def scores(self, rows: Float[Array, "rows factors"]) -> Float[Array, "tiles width"]:
+        """Return y·x for every cell."""
+        return jnp.einsum("twf,tf->tw", self.vectors, self.by_tile(rows), precision="highest")
+
+    def combine(self, weight: Float[Array, "tiles width"]) -> Float[Array, "rows factors"]:
+        """Return Σ weight · y for every row."""
+        return self.sum_by_row(jnp.einsum("tw,twf->tf", weight, self.vectors, precision="highest"))
+
+
+Solution = tuple[Float[Array, "rows factors"], Bool[Array, " rows"]]
 
 
 @runtime_checkable
 class Solver(Protocol):
     """Anything that solves a chunk's normal equations."""
 
-    def solve(self, equations: NormalEquations) -> Float[Array, "rows factors"]:
-        """Return x_r for every row."""
+    def solve(self, equations: NormalEquations) -> Solution:
+        """Return x_r for every row, and which rows have not reached the tolerance that was asked for."""
         ...
 
 
 @pytree
 class Cholesky:
-    """The exact solution: form each row's matrix, factorise it, substitute twice.
+    """The exact solution, by factorising each row's matrix (Hu, Koren and Volinsky 2008, section 4).
 
-    O(entries · factors² + rows · factors³) a half step (Hu, Koren and Volinsky 2008, section 4).
+    Rows with fewer entries than factors are solved in their dual form, a system as large as their entries (the
+    Woodbury identity); the others form and factorise A_r. O(entries · factors² + rows · factors³) at most.
     """
 
-    def solve(self, equations: NormalEquations) -> Float[Array, "rows factors"]:
-        """Return x_r for every row."""
-        with jax.named_scope("gram"):
-            gram, target = jax.vmap(weighted_gram)(
-                equations.vectors, equations.gram_weight, equations.target_weight
-            )  # [tiles, factors, factors], [tiles, factors]
-            gram, target = equations.sum_by_row(gram), equations.sum_by_row(target)
-        with jax.named_scope("solve"):
-            return jax.vmap(solve_ridge, in_axes=(0, None, 0, 0))(gram, equations.shared, equations.ridge, target)
+    def solve(self, equations: NormalEquations) -> Solution:
+        """Return x_r for every row; a system that is not positive definite gives NaN."""
+        width, factors = equations.vectors.shape[1:]
+        if equations.one_tile_per_row and width < factors:
+            # The dual form takes square roots of the Gram weights; few confidences have any below zero.
+            rows = jax.lax.cond(jnp.all(equations.gram_weight >= 0), _solve_dual, _solve_primal, equations)
+        else:
+            rows = _solve_primal(equations)
+        return rows, jnp.zeros(len(rows), bool)
+
+
+@pytree
+class ConjugateGradient:
+    """Conjugate gradient from the previous sweep's solution (Takács, Pilászy and Tikk 2011).
+
+    Differs from the well-known code in that the preconditioner is the whole shared matrix w0 YᵀY + λ_r I, which the
+    eigenbasis makes diagonal, so that fewer steps do; and that a tolerance can be asked for.
+
+    Attributes:
+        steps: Most steps to take, static.
+        tolerance: Stop a chunk once the residual of all of its rows, relative to the right-hand side and in the
+            preconditioner's norm, is below; 0 takes all steps.
+        preconditioner: "gramian" for the shared matrix, "jacobi" for the diagonal of A_r, or None, static.
+
+    Raises:
+        ConfigurationError: A setting lies outside its range.
+    """
+
+    steps: int = static(default=3)
+    tolerance: float = static(default=0.0)
+    preconditioner: Literal["gramian", "jacobi"] | None = static(default="gramian")
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.tolerance >= 0:
+            raise ConfigurationError(
+                f"`steps` must be >= 1 and `tolerance` >= 0; got {self.steps} and {self.tolerance}."
+            )
+        if self.preconditioner not in ("gramian", "jacobi", None):
+            raise ConfigurationError(
+                f'`preconditioner` must be "gramian", "jacobi" or None; got {self.preconditioner!r}.'
+            )
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        """Return x_r for every row, and which rows the tolerance was not reached for."""
+        scale = self._inverse_preconditioner(equations)
+        precondition = lambda residual: residual if scale is None else scale * residual
+        target = equations.combine(equations.target_weight)
+        bound = self.tolerance**2 * _dot(target, precondition(target))
+
+        # b - A x in one pass over the entries: Σ (b - g y·x) y - shared x.
+        rows = equations.start
+        left = equations.target_weight - equations.gram_weight * equations.scores(rows)
+        residual = equations.combine(left) - equations.shared * rows
+        direction = precondition(residual)
+        size = _dot(residual, direction)
+
+        def step(state: tuple) -> tuple:
+            number, rows, residual, direction, size = state
+            image = (
+                equations.combine(equations.gram_weight * equations.scores(direction)) + equations.shared * direction
+            )
+            length = _ratio(size, _dot(direction, image))
+            rows = rows + length[:, None] * direction
+            residual = residual - length[:, None] * image
+            preconditioned = precondition(residual)
+            new_size = _dot(residual, preconditioned)
+            direction = preconditioned + _ratio(new_size, size)[:, None] * direction
+            return number + 1, rows, residual, direction, new_size
+
+        state = (0, rows, residual, direction, size)
+        if self.tolerance:
+            unfinished = lambda state: (state[0] < self.steps) & jnp.any(state[4] > bound)
+            state = jax.lax.while_loop(unfinished, step, state)
+        else:
+            # Unrolled: XLA fuses across the few steps there are.
+            for _ in range(self.steps):
+                state = step(state)
+        return state[1], (state[4] > bound) & (self.tolerance > 0)
+
+    def _inverse_preconditioner(self, equations: NormalEquations) -> Float[Array, "rows factors"] | None:
+        if self.preconditioner is None:
+            return None
+        diagonal = equations.shared
+        if self.preconditioner == "jacobi":
+            squares = jnp.einsum("tw,twf->tf", equations.gram_weight, equations.vectors**2, precision="highest")
+            diagonal = diagonal + equations.sum_by_row(squares)
+        return 1 / diagonal
 
 
 def weighted_gram(
@@ -79,12 +173,58 @@ def weighted_gram(
     return gram, jnp.matmul(target_weight, vectors, precision="highest")
 
 
-def solve_ridge(
-    gram: Float[Array, "factors factors"],
-    shared: Float[Array, "factors factors"],
-    ridge: Float[Array, ""],
-    target: Float[Array, " factors"],
+def solve_positive(
+    matrix: Float[Array, "size size"], diagonal: Float[Array, " size"], target: Float[Array, " size"]
+) -> Float[Array, " size"]:
+    """Solve (matrix + diag(diagonal)) x = target by Cholesky; not positive definite gives NaN."""
+    lower = jnp.linalg.cholesky(matrix + jnp.diag(diagonal), symmetrize_input=False)
+    return jax.scipy.linalg.cho_solve((lower, True), target)
+
+
+def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
+    with jax.named_scope("gram"):
+        gram, target = jax.vmap(weighted_gram)(
+            equations.vectors, equations.gram_weight, equations.target_weight
+        )  # [tiles, factors, factors], [tiles, factors]
+        gram, target = equations.sum_by_row(gram), equations.sum_by_row(target)
+    with jax.named_scope("solve"):
+        return jax.vmap(solve_positive)(gram, equations.shared, target)
+
+
+def _solve_dual(equations: NormalEquations) -> Float[Array, "rows factors"]:
+    return jax.vmap(_solve_dual_row)(
+        equations.vectors, equations.gram_weight, equations.target_weight, equations.shared
+    )
+
+
+def _solve_dual_row(
+    vectors: Float[Array, "width factors"],
+    gram_weight: Float[Array, " width"],
+    target_weight: Float[Array, " width"],
+    shared: Float[Array, " factors"],
 ) -> Float[Array, " factors"]:
-    """Solve (gram + shared + ridge I) x = target by Cholesky; not positive definite gives NaN."""
-    matrix = gram + shared + ridge * jnp.eye(gram.shape[0], dtype=gram.dtype)
-    return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix, symmetrize_input=False), True), target)
+    """Solve (S + Yᵀ G Y) x = Yᵀ b as x = S⁻¹ Yᵀ t, where (I + G K) t = b and K = Y S⁻¹ Yᵀ.
+
+    With D = √G and t = D u it is symmetric: (I + D K D) u = D⁻¹ b. Entries of no Gram weight have t = b, which moves to
+    the right-hand side of the others.
+    """
+    root = jnp.sqrt(gram_weight)
+    has_weight = root > 0
+    zero = jnp.zeros_like(root)
+    scaled = vectors / shared[None, :]
+    kernel = jnp.matmul(scaled, vectors.T, precision="highest")
+    unweighted = jnp.where(has_weight, zero, target_weight)
+    weighted = jnp.where(has_weight, target_weight / jnp.where(has_weight, root, jnp.ones_like(root)), zero)
+    target = weighted - root * jnp.matmul(kernel, unweighted, precision="highest")
+    u = solve_positive(root[:, None] * kernel * root[None, :], jnp.ones_like(root), target)
+    return jnp.matmul(root * u + unweighted, scaled, precision="highest")
+
+
+def _dot(a: Float[Array, "rows factors"], b: Float[Array, "rows factors"]) -> Float[Array, " rows"]:
+    return jnp.sum(a * b, axis=1)
+
+
+def _ratio(numerator: Float[Array, " rows"], denominator: Float[Array, " rows"]) -> Float[Array, " rows"]:
+    # A row that is already solved exactly has nowhere to go: 0 / 0 is 0.
+    safe = jnp.where(denominator == 0, jnp.ones_like(denominator), denominator)
+    return jnp.where(denominator == 0, jnp.zeros_like(numerator), numerator / safe)

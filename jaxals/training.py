@@ -130,46 +130,67 @@ def fit(
     """
     trainer = ALS() if trainer is None else trainer
     _check_watched(validation, metrics, early_stopping, loss_every)
+    plan = None if validation is None else plan_evaluation(interactions, validation, metrics)
     key = jax.random.key(seed) if isinstance(seed, (int, np.integer)) else seed
     training = trainer.begin(interactions, objective, key, initial)
-    state, stop, best, since_best = training.state, None, None, 0
-    best_factors = state.factors
+    factors = training.state.factors
+    entries = interactions.to_coo(factors.user.dtype)
+    watch = _Watch(early_stopping, factors)
     records: list[dict[str, float]] = []
-    plan = None if validation is None else plan_evaluation(interactions, validation, metrics)
-    entries = interactions.to_coo(state.factors.user.dtype) if loss_every else None
+    stop = None
 
     with tqdm(total=training.n_steps, unit=training.unit, desc="Training", disable=not progress) as bar:
         try:
             for number, seconds, state, info in _steps(training):
                 _refuse_non_finite(info, number, training.unit, objective)
-                is_due = entries is not None and number % loss_every == 0
-                loss = float(objective.loss(state.factors, entries)) if is_due and entries else float("nan")
-                measured = run_plan(state.factors, plan).metrics if plan else {}
+                factors = state.factors
+                is_due = loss_every > 0 and number % loss_every == 0
+                loss = float(objective.loss(factors, entries)) if is_due else float("nan")
+                measured = run_plan(factors, plan).metrics if plan else {}
                 records.append({training.unit: number, "seconds": seconds, "loss": loss, **measured})
                 bar.update()
                 bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **measured}.items()})
 
-                asked = [call(Progress(number, seconds, loss, dict(measured), state.factors)) for call in callbacks]
-                if any(asked):
+                snapshot = Progress(number, seconds, loss, measured, factors)
+                if any([callback(snapshot) for callback in callbacks]):  # all of them, whatever the first says
                     stop = "a callback asked to stop"
-                if early_stopping:
-                    better = _improvement(early_stopping, best, records[-1])
-                    if better or best is None:
-                        best, best_factors, since_best = records[-1][early_stopping.monitor], state.factors, 0
-                    else:
-                        since_best += 1
-                        if since_best >= early_stopping.patience:
-                            stop = f"{early_stopping.monitor} stopped improving"
+                elif watch.has_settled(records[-1], factors):
+                    stop = f"{watch.monitor} stopped improving"
                 if stop:
                     break
         except KeyboardInterrupt:
             stop = "interrupted"
             warnings.warn(f"Interrupted; returning the factors after {len(records)} steps.", stacklevel=2)
 
-    watches_metric = early_stopping is not None and early_stopping.monitor != "loss"
-    factors = best_factors if watches_metric else state.factors
     history = pd.DataFrame(records, columns=[training.unit, "seconds", "loss", *metrics])
-    return Run(factors, history, objective, trainer, stop)
+    return Run(watch.choose(factors), history, objective, trainer, stop)
+
+
+class _Watch:
+    """The memory of early stopping: the best seen so far, and how long ago that was."""
+
+    def __init__(self, early_stopping: EarlyStopping | None, factors: Factors):
+        self._settings = early_stopping
+        self._best, self._best_factors, self._since_best = float("nan"), factors, 0
+
+    @property
+    def monitor(self) -> str:
+        return self._settings.monitor if self._settings else ""
+
+    def has_settled(self, record: dict[str, float], factors: Factors) -> bool:
+        if self._settings is None:
+            return False
+        now = record[self.monitor]
+        gain = self._best - now if self.monitor == "loss" else now - self._best
+        if np.isnan(self._best) or gain > self._settings.min_improvement * abs(self._best):
+            self._best, self._best_factors, self._since_best = now, factors, 0
+        else:
+            self._since_best += 1
+        return self._since_best >= self._settings.patience
+
+    def choose(self, last: Factors) -> Factors:
+        """Return the best factors by a metric; of the loss, the last are the best."""
+        return last if self.monitor in ("", "loss") else self._best_factors
 
 
 def _steps(training: Training) -> Iterator[tuple[int, float, Any, StepInfo]]:
@@ -181,15 +202,6 @@ def _steps(training: Training) -> Iterator[tuple[int, float, Any, StepInfo]]:
         jax.block_until_ready(state.factors)
         seconds += time.perf_counter() - start
         yield number, seconds, state, info
-
-
-def _improvement(early_stopping: EarlyStopping, best: float | None, record: dict[str, float]) -> bool:
-    if best is None:
-        return True
-    gain = record[early_stopping.monitor] - best
-    if early_stopping.monitor == "loss":
-        gain = -gain
-    return gain > early_stopping.min_improvement * abs(best)
 
 
 def _check_watched(
