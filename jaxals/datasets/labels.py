@@ -1,0 +1,52 @@
+"""Names in place of the numbers that data sets use for their items, without ever merging two. Host side."""
+
+import csv
+import dataclasses
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+
+from jaxals.errors import DataError
+from jaxals.interactions import Catalog, Interactions
+
+
+def with_names(data: Interactions, names: Mapping[Hashable, str]) -> Interactions:
+    """Replace the raw item ids of a data set by names; where two items share one, each gets its id behind it.
+
+    Example:
+        >>> data = Interactions.from_arrays([0, 0, 1], [0, 1, 2])
+        >>> with_names(data, {0: "Heat", 1: "Heat", 2: "Big"}).catalog.items.tolist()
+        ['Heat [0]', 'Heat [1]', 'Big']
+    """
+    ids = data.catalog.items.tolist()
+    shared = Counter(names.get(raw, str(raw)) for raw in ids)
+    labels = [name if shared[name := names.get(raw, str(raw))] == 1 else f"{name} [{raw}]" for raw in ids]
+    return dataclasses.replace(data, catalog=Catalog(data.catalog.users, labels))
+
+
+def read_names(path: Path, separator: str, encoding: str = "utf-8", header: bool = False) -> dict[Hashable, str]:
+    """Read which integer id has which name: the first two fields of each line.
+
+    Args:
+        path: The file.
+        separator: What stands between two fields; with a comma, fields may be quoted.
+        encoding: How its characters are encoded.
+        header: Whether the first line holds column names.
+
+    Returns:
+        The name of each id.
+
+    Raises:
+        DataError: A line has no integer id or no name.
+    """
+    names: dict[Hashable, str] = {}
+    with open(path, encoding=encoding, newline="") as handle:
+        rows = csv.reader(handle) if separator == "," else (line.rstrip("\r\n").split(separator) for line in handle)
+        for number, row in enumerate(rows, start=1):
+            if number == 1 and header:
+                continue
+            try:
+                names[int(row[0])] = row[1].strip()
+            except (ValueError, IndexError):
+                raise DataError(f"Line {number} of {path} is not an integer id and a name.") from None
+    return names
