@@ -16,13 +16,13 @@ from jaxals._pytree import static as static
 from jaxals.als import half_step as half_step
 from jaxals.als import initial_factors as initial_factors
 from jaxals.als import sweep as sweep
+from jaxals.catalog import Catalog as Catalog
 from jaxals.confidence import BinaryConfidence as BinaryConfidence
 from jaxals.confidence import Confidence as Confidence
 from jaxals.confidence import ImplicitConfidence as ImplicitConfidence
 from jaxals.confidence import LinearConfidence as LinearConfidence
 from jaxals.confidence import LogConfidence as LogConfidence
 from jaxals.interactions import COO as COO
-from jaxals.interactions import Catalog as Catalog
 from jaxals.interactions import Interactions as Interactions
 from jaxals.objective import Factors as Factors
 from jaxals.objective import Objective as Objective

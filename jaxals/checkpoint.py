@@ -12,12 +12,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pandas as pd
 
 from jaxals import confidence as confidences
+from jaxals.catalog import Catalog
 from jaxals.errors import CheckpointError
-from jaxals.interactions import Catalog, Interactions
+from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective
 
 _FORMAT = 1
@@ -46,6 +46,9 @@ def save_model(
     Raises:
         CheckpointError: The folder holds something else or cannot be written, or an id cannot be stored.
     """
+    # Not at the top, here and below: Orbax takes half a second to import, and most uses save and load nothing.
+    import orbax.checkpoint as ocp
+
     path = require_model_place(folder)
     arrays = {
         "user_factors": np.asarray(factors.user),
@@ -88,6 +91,8 @@ def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Object
     Raises:
         CheckpointError: The folder is missing, is not a model, or is damaged.
     """
+    import orbax.checkpoint as ocp
+
     path = pathlib.Path(folder).absolute()
     if not path.is_dir():
         raise CheckpointError(f"There is no model folder {folder}.")

@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxals import checkpoint
 from jaxals.als import contributions, half_step
+from jaxals.catalog import Catalog, Side
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.interactions import Catalog, Interactions, Side
+from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective, require_at_least
 from jaxals.serving import nearest_rows, rank_columns
 from jaxals.solvers import Cholesky
@@ -100,9 +101,7 @@ class Recommender:
         )
         return _ranking(indices, found, scores, self.catalog.users, self.catalog.items, ("user", "item"))
 
-    def similar_items(
-        self, items: Ids, n: int = 10, measure: Measure = "cosine"
-    ) -> pd.DataFrame:
+    def similar_items(self, items: Ids, n: int = 10, measure: Measure = "cosine") -> pd.DataFrame:
         """Rank the items most alike to each of `items`, itself left out.
 
         Args:
@@ -120,9 +119,7 @@ class Recommender:
         found, scores = self.nearest(indices, n, "item", measure)
         return _ranking(indices, found, scores, self.catalog.items, self.catalog.items, ("item", "similar_item"))
 
-    def similar_users(
-        self, users: Ids, n: int = 10, measure: Measure = "cosine"
-    ) -> pd.DataFrame:
+    def similar_users(self, users: Ids, n: int = 10, measure: Measure = "cosine") -> pd.DataFrame:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
         indices = self.catalog.user_indices(_as_list(users))
         found, scores = self.nearest(indices, n, "user", measure)

@@ -79,11 +79,8 @@ class Cholesky:
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row; a system that is not positive definite gives NaN."""
         width, factors = equations.vectors.shape[1:]
-        if equations.one_tile_per_row and width < factors:
-            # The dual form takes square roots of the Gram weights; few confidences have any below zero.
-            rows = jax.lax.cond(jnp.all(equations.gram_weight >= 0), _solve_dual, _solve_primal, equations)
-        else:
-            rows = _solve_primal(equations)
+        is_dual = equations.one_tile_per_row and width < factors
+        rows = _solve_dual(equations) if is_dual else _solve_primal(equations)
         return rows, jnp.zeros(len(rows), bool)
 
 
@@ -205,19 +202,13 @@ def _solve_dual_row(
 ) -> Float[Array, " factors"]:
     """Solve (S + Yᵀ G Y) x = Yᵀ b as x = S⁻¹ Yᵀ t, where (I + G K) t = b and K = Y S⁻¹ Yᵀ.
 
-    With D = √G and t = D u it is symmetric: (I + D K D) u = D⁻¹ b. Entries of no Gram weight have t = b, which moves to
-    the right-hand side of the others.
+    By LU: symmetrised with √G the system would refuse Gram weights below zero, and pivoting copes with rows of any
+    scale.
     """
-    root = jnp.sqrt(gram_weight)
-    has_weight = root > 0
-    zero = jnp.zeros_like(root)
     scaled = vectors / shared[None, :]
     kernel = jnp.matmul(scaled, vectors.T, precision="highest")
-    unweighted = jnp.where(has_weight, zero, target_weight)
-    weighted = jnp.where(has_weight, target_weight / jnp.where(has_weight, root, jnp.ones_like(root)), zero)
-    target = weighted - root * jnp.matmul(kernel, unweighted, precision="highest")
-    u = solve_positive(root[:, None] * kernel * root[None, :], jnp.ones_like(root), target)
-    return jnp.matmul(root * u + unweighted, scaled, precision="highest")
+    matrix = jnp.eye(len(vectors), dtype=vectors.dtype) + gram_weight[:, None] * kernel
+    return jnp.matmul(jnp.linalg.solve(matrix, target_weight), scaled, precision="highest")
 
 
 def _dot(a: Float[Array, "rows factors"], b: Float[Array, "rows factors"]) -> Float[Array, " rows"]:

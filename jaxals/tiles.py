@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._pytree import pytree, static
+from jaxals.catalog import Side
 from jaxals.errors import ConfigurationError
-from jaxals.interactions import Interactions, Side
+from jaxals.interactions import Interactions
 
 # A chunk of 4K entries keeps the gathered rows (1 MB at 64 factors) in cache between the passes over them.
 _ENTRIES_PER_CHUNK = 4096

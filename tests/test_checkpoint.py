@@ -28,15 +28,15 @@ def test_everything_comes_back(users, items, tmp_path):
     objective = Objective(LogConfidence(3.0, 0.5), 0.7, 0.2, 0.5, 0.1)
     save_model(tmp_path / "new" / "model", factors, data, objective)
     loaded, interactions, loaded_objective = load_model(tmp_path / "new" / "model")
-    for before, after in [(factors.user, loaded.user), (factors.item, loaded.item), (data.value, interactions.value)]:
+    pairs: list = [(factors.user, loaded.user), (factors.item, loaded.item), (data.value, interactions.value)]
+    for before, after in pairs:
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
-    for before, after in [
-        (data.catalog.users, interactions.catalog.users),
-        (data.catalog.items, interactions.catalog.items),
-    ]:
+    for side in ("users", "items"):
+        before, after = getattr(data.catalog, side), getattr(interactions.catalog, side)
         assert [(type(a), a) for a in before.tolist()] == [(type(a), a) for a in after.tolist()]
     assert loaded_objective is not None
+    assert isinstance(loaded_objective.confidence, LogConfidence)
     assert loaded_objective.confidence.epsilon == 0.5
     assert loaded_objective.frequency_exponent == 0.5
 

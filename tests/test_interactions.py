@@ -11,8 +11,9 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxals.catalog import Catalog
 from jaxals.errors import DataError, UnknownIdError
-from jaxals.interactions import Catalog, Duplicates, Interactions
+from jaxals.interactions import Duplicates, Interactions
 
 
 def frame(users: Any, items: Any, values: Any = None) -> pd.DataFrame:

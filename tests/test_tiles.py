@@ -14,15 +14,16 @@ from tests import oracles
 
 def entries_of(tiles: RowTiles) -> list[tuple[int, int, float]]:
     """Read every entry back from the tiles: (row, column, value)."""
-    found = []
+    found: list[tuple] = []
     for group in tiles.groups:
         chunk, tile, cell = np.nonzero(np.asarray(group.value))
         row = np.asarray(group.row)[chunk, np.asarray(group.segment)[chunk, tile]]
         at = (chunk, tile, cell)
         found += zip(row, np.asarray(group.column)[at], np.asarray(group.value)[at], strict=True)
     if tiles.long is not None:
-        at = np.nonzero(np.asarray(tiles.long.value))
-        row = np.asarray(tiles.long.row)[at[0]]
+        step, cell = np.nonzero(np.asarray(tiles.long.value))
+        row = np.asarray(tiles.long.row)[step]
+        at = (step, cell)
         found += zip(row, np.asarray(tiles.long.column)[at], np.asarray(tiles.long.value)[at], strict=True)
     return sorted((int(r), int(c), float(v)) for r, c, v in found)
 

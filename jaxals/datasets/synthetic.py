@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxals.catalog import Catalog
 from jaxals.errors import ConfigurationError
-from jaxals.interactions import Catalog, Interactions
+from jaxals.interactions import Interactions
 
 # Flattens the head of the power law: of 160,000 items the favourite then gets 0.6 % of all draws. From a head of 1 it
 # would get 8 %, more than one for each user where users have 47 items on average.

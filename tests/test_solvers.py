@@ -1,0 +1,89 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from jaxals import Cholesky, ConjugateGradient, Interactions, Objective, build_tiles, half_step
+from jaxals.errors import ConfigurationError
+from tests import oracles
+
+FACTORS = 6
+OTHER = np.random.default_rng(1).normal(size=(17, FACTORS))
+
+
+def solve(r: np.ndarray, preset: str, solver, dtype=jnp.float64, start=None):
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
+    tiles = build_tiles(data, "user", factors=FACTORS, dtype=dtype)
+    objective = oracles.PRESETS[preset][0]
+    return half_step(tiles, jnp.asarray(OTHER, dtype), objective, solver, start)
+
+
+@pytest.mark.parametrize("preconditioner", ["gramian", "jacobi", None])
+@pytest.mark.parametrize("preset", ["hkv", "implicit", "ials"])
+def test_as_many_steps_as_factors_are_exact(preset, preconditioner):
+    r = oracles.random_values(0, 23, 17)
+    rows, _ = solve(r, preset, ConjugateGradient(steps=3 * FACTORS, preconditioner=preconditioner))
+    # In exact arithmetic `FACTORS` steps do; weights from 2 to 1e3 make rounding cost some more.
+    expected = oracles.half_step(preset, r, OTHER, oracles.PRESETS[preset][1])
+    np.testing.assert_allclose(rows, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_gramian_saves_steps():
+    r = (oracles.random_values(0, 23, 17) != 0).astype(float)
+    expected = oracles.half_step("ials", r, OTHER, oracles.PRESETS["ials"][1])
+    errors = {}
+    for preconditioner in ("gramian", None):
+        rows, _ = solve(r, "ials", ConjugateGradient(steps=2, preconditioner=preconditioner))
+        errors[preconditioner] = np.linalg.norm(rows - expected)
+    assert errors["gramian"] < errors[None]
+
+
+def test_a_tolerance_is_reached_or_the_rows_are_counted():
+    r = oracles.random_values(0, 23, 17)
+    expected = oracles.half_step("hkv", r, OTHER, oracles.PRESETS["hkv"][1])
+    rows, info = solve(r, "hkv", ConjugateGradient(steps=100, tolerance=1e-8))
+    assert int(info.unconverged_rows) == 0
+    # The residual is small in the preconditioner's norm; the error is larger by the condition number, under 1e4.
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-6)
+    _, info = solve(r, "hkv", ConjugateGradient(steps=1, tolerance=1e-8))
+    assert 0 < int(info.unconverged_rows) <= (r != 0).any(1).sum()
+
+
+def test_starting_at_the_solution_stays_there():
+    r = oracles.random_values(0, 23, 17)
+    exact, _ = solve(r, "ials", Cholesky())
+    rows, _ = solve(r, "ials", ConjugateGradient(steps=1), start=exact)
+    np.testing.assert_allclose(rows, exact, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_dual_form_with_weights_below_and_at_zero(alpha):
+    # implicit's Gram weight is α r - 1: at r = 1 below zero for α < 1, and zero for α = 1.
+    rng = np.random.default_rng(0)
+    r = np.zeros((40, 17))
+    for row in range(40):
+        r[row, rng.choice(17, rng.integers(1, 4), replace=False)] = rng.integers(1, 4)
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
+    tiles = build_tiles(data, factors=FACTORS, dtype=jnp.float64)
+    assert tiles.groups[0].one_tile_per_row
+    assert tiles.groups[0].column.shape[-1] < FACTORS
+    rows, _ = half_step(tiles, jnp.asarray(OTHER), Objective.implicit(alpha, 0.1), Cholesky())
+    expected = oracles.half_step("implicit", r, OTHER, {"alpha": alpha, "lam": 0.1})
+    np.testing.assert_allclose(rows, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("spread", [1e2, 1e7])
+def test_dual_form_in_float32_survives_heavy_weights(spread):
+    rng = np.random.default_rng(0)
+    r = np.zeros((40, 17))
+    for row in range(40):
+        r[row, rng.choice(17, 4, replace=False)] = spread ** rng.random(4)
+    rows, _ = solve(r, "hkv", Cholesky(), jnp.float32)
+    expected = oracles.half_step("hkv", r, OTHER, oracles.PRESETS["hkv"][1])
+    np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("setting", [{"steps": 0}, {"tolerance": -1.0}])
+def test_settings_out_of_range_are_refused(setting):
+    with pytest.raises(ConfigurationError, match="`steps` must be >= 1 and `tolerance` >= 0"):
+        ConjugateGradient(**setting)
