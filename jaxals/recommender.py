@@ -97,7 +97,12 @@ class Recommender:
         indices = self.catalog.user_indices(_as_list(users))
         allowed = None if items is None else self.catalog.item_indices(_as_list(items))
         found, scores = self.top_items(
-            indices, n, exclude_seen, items=allowed, exclude=self.catalog.item_indices(_as_list(exclude)), scale=scale
+            indices,
+            min(n, self.interactions.n_items),
+            exclude_seen,
+            items=allowed,
+            exclude=self.catalog.item_indices(_as_list(exclude)),
+            scale=scale,
         )
         return _ranking(indices, found, scores, self.catalog.users, self.catalog.items, ("user", "item"))
 
@@ -116,13 +121,13 @@ class Recommender:
             UnknownIdError: An item is not in the catalog.
         """
         indices = self.catalog.item_indices(_as_list(items))
-        found, scores = self.nearest(indices, n, "item", measure)
+        found, scores = self.nearest(indices, min(n, self.interactions.n_items), "item", measure)
         return _ranking(indices, found, scores, self.catalog.items, self.catalog.items, ("item", "similar_item"))
 
     def similar_users(self, users: Ids, n: int = 10, measure: Measure = "cosine") -> pd.DataFrame:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
         indices = self.catalog.user_indices(_as_list(users))
-        found, scores = self.nearest(indices, n, "user", measure)
+        found, scores = self.nearest(indices, min(n, self.interactions.n_users), "user", measure)
         return _ranking(indices, found, scores, self.catalog.users, self.catalog.users, ("user", "similar_user"))
 
     def explain(self, user: Hashable, item: Hashable) -> pd.DataFrame:

@@ -16,15 +16,14 @@ def entries_of(tiles: RowTiles) -> list[tuple[int, int, float]]:
     """Read every entry back from the tiles: (row, column, value)."""
     found: list[tuple] = []
     for group in tiles.groups:
-        chunk, tile, cell = np.nonzero(np.asarray(group.value))
-        row = np.asarray(group.row)[chunk, np.asarray(group.segment)[chunk, tile]]
-        at = (chunk, tile, cell)
-        found += zip(row, np.asarray(group.column)[at], np.asarray(group.value)[at], strict=True)
+        here = np.asarray(group.value) != 0
+        row = np.take_along_axis(np.asarray(group.row), np.asarray(group.segment), axis=1)[:, :, None]
+        row = np.broadcast_to(row, here.shape)[here]
+        found += zip(row, np.asarray(group.column)[here], np.asarray(group.value)[here], strict=True)
     if tiles.long is not None:
-        step, cell = np.nonzero(np.asarray(tiles.long.value))
-        row = np.asarray(tiles.long.row)[step]
-        at = (step, cell)
-        found += zip(row, np.asarray(tiles.long.column)[at], np.asarray(tiles.long.value)[at], strict=True)
+        here = np.asarray(tiles.long.value) != 0
+        row = np.broadcast_to(np.asarray(tiles.long.row)[:, None], here.shape)[here]
+        found += zip(row, np.asarray(tiles.long.column)[here], np.asarray(tiles.long.value)[here], strict=True)
     return sorted((int(r), int(c), float(v)) for r, c, v in found)
 
 

@@ -1,0 +1,44 @@
+# Everything runs in a virtual environment that the first target makes: nothing outside this folder changes.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format dev clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## train on MovieLens, compare with popularity, recommend, draw demo-output/demo.png
+	$(BIN)/jaxals demo
+
+test: lint ## check style and types, and run the fast tests
+	$(BIN)/python -m pytest -q
+
+test-all: lint ## check style and types, and run all tests
+	$(BIN)/python -m pytest -q -m ""
+
+lint: $(VENV)/.dev ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## format the code and fix what can be fixed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+dev: $(VENV)/.dev ## make the virtual environment with all that development needs
+
+clean: ## remove the virtual environments, caches and outputs
+	rm -rf .venv* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Installed again when the dependencies may have changed; a plain install of either kind is otherwise left alone.
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
+	@echo "Installing jaxals[$*] into $(VENV) (the first time takes a few minutes)"
+	$(PIP) install --quiet --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,41 @@
+"""The command line, `jaxals`. Host side.
+
+A user's mistake ends with exit code 2 and one line on stderr.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from jaxals.cli.commands import INTERRUPTED, app
+from jaxals.cli.output import complain
+from jaxals.errors import JaxalsError
+
+_MISTAKE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Its name and arguments, by default those of the process.
+
+    Returns:
+        The exit code: 0, 2 for a user's mistake, 130 when interrupted.
+    """
+    # On a machine with a GPU that JAX has no plugin for, it says so at length; `fit` reports the device it used.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: complain(message)
+        try:
+            arguments = sys.argv[1:] if argv is None else list(argv)
+            return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        except (CycloptsError, JaxalsError, OSError) as error:
+            complain(error)
+            return _MISTAKE
+        except KeyboardInterrupt:
+            complain("interrupted")
+            return INTERRUPTED

@@ -1,0 +1,309 @@
+"""The commands: `fit`, `recommend`, `similar`, `evaluate`, `datasets` and `demo`. Host side."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import pandas as pd
+from cyclopts import App, Parameter
+
+import jaxals
+from jaxals import datasets, training
+from jaxals.checkpoint import require_model_place
+from jaxals.cli.options import (
+    COLUMNS,
+    DEFAULT_METRICS,
+    PRESET,
+    TRAINER,
+    Bar,
+    ColumnOptions,
+    Count,
+    Data,
+    Json,
+    Metrics,
+    PresetOptions,
+    Seed,
+    StoppingOptions,
+    TrainerOptions,
+    build_objective,
+    describe,
+    raw_ids,
+    read,
+    split_up,
+)
+from jaxals.cli.output import complain, print_json, print_table, say
+from jaxals.errors import ConfigurationError
+from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
+from jaxals.recommender import Measure, Recommender, Scale
+from jaxals.training import Run
+
+INTERRUPTED = 130
+_EXPLANATIONS = 3
+
+app = App(
+    name="jaxals",
+    help="Alternating least squares for implicit feedback: train, evaluate, recommend.",
+    version=lambda: jaxals.__version__,
+    help_epilogue="Try `jaxals demo`, then `jaxals fit --help`.",
+    default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True),
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command(
+    help_epilogue="Example: `jaxals fit lastfm-2k --output model --objective log --factors 32`\n\n"
+    "Example: `jaxals fit plays.tsv --user user --item artist --value plays --output model`"
+)
+def fit(
+    data: Data,
+    /,
+    *,
+    output: Path,
+    holdout: Count | None = None,
+    metrics: Metrics = (),
+    seed: Seed = 0,
+    json: Json = False,
+    progress: Bar = True,
+    columns: ColumnOptions = COLUMNS,
+    preset: PresetOptions = PRESET,
+    trainer: TrainerOptions = TRAINER,
+    early_stopping: StoppingOptions = None,
+) -> int:
+    """Train a model and save it.
+
+    Args:
+        data: Data.
+        output: Folder for the model; a model that is there already is replaced.
+        holdout: Hold out this many items of each user, train on the rest, and measure `--metrics` after each sweep.
+    """
+    if metrics and not holdout:
+        raise ConfigurationError("`--metrics` are measured on what `--holdout` leaves out; name how many items.")
+    objective = build_objective(preset)
+    require_model_place(output)
+    if trainer.dtype == "float64":
+        _allow_float64()
+    interactions = read(data, columns)
+    if not json:
+        say(f"{data}: {interactions!r}")
+    split = leave_k_out(interactions, holdout, seed) if holdout else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Interrupted")  # said below, with what became of the model
+        run = training.fit(
+            split.train if split else interactions,
+            objective,
+            trainer,
+            seed=seed,
+            validation=split.test if split else None,
+            metrics=(metrics or DEFAULT_METRICS) if split else (),
+            early_stopping=early_stopping,
+            progress=progress and sys.stderr.isatty(),
+        )
+    if run.history.empty and run.stopped_early:
+        raise KeyboardInterrupt
+    Recommender(run.factors, split.train if split else interactions, objective).settled().save(output)
+    summary = {
+        "objective": describe(preset),
+        **_summary(run),
+        "held out": len(split.test) if split else None,
+        "device": jax.devices()[0].device_kind,
+        "model": str(output),
+    }
+    if json:
+        shape = {"users": interactions.n_users, "items": interactions.n_items, "interactions": len(interactions)}
+        print_json({"data": data, **shape, **summary, "history": run.history})
+    else:
+        print_table(pd.DataFrame(summary.items()).dropna(), header=False)
+    if run.stopped_early == "interrupted":
+        complain(f"interrupted; the model after {len(run.history)} sweeps is in {output}")
+        return INTERRUPTED
+    return 0
+
+
+@app.command(help_epilogue="Example: `jaxals recommend model 2 57 --n 5 --explain`")
+def recommend(
+    model: Path,
+    users: list[str],
+    /,
+    *,
+    n: Count = 10,
+    include_seen: Annotated[bool, Parameter(negative=())] = False,
+    scale: Scale = "raw",
+    explain: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+) -> None:
+    """Recommend items to users.
+
+    Args:
+        model: Folder that `jaxals fit` wrote.
+        users: Ids of users.
+        n: How many items each.
+        include_seen: Also recommend what a user has already.
+        scale: Scores as they are, or each user's stretched to 0..1.
+        explain: Say which of the user's items speak most for each recommendation, and how much each adds to its score.
+    """
+    recommender = _load(model)
+    asked = raw_ids(recommender.catalog.users, users)
+    frame = recommender.recommend(asked, n, exclude_seen=not include_seen, scale=scale)
+    if explain:
+        pairs = zip(frame["user"], frame["item"], strict=True)
+        reasons = [recommender.explain(*pair).head(_EXPLANATIONS) for pair in pairs]
+        frame["because"] = pd.Series(reasons, dtype=object)
+    if json:
+        print_json({"recommendations": frame})
+        return
+    for user in asked:
+        own = frame[frame["user"] == user].drop(columns="user")
+        print_table(_ranked(own), f"For user {user}" if len(own) else f"For user {user}: nothing")
+
+
+@app.command(help_epilogue="Example: `jaxals similar model Radiohead --n 5`")
+def similar(
+    model: Path,
+    ids: list[str],
+    /,
+    *,
+    n: Count = 10,
+    measure: Measure = "cosine",
+    users: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+) -> None:
+    """Find the items most alike to given ones.
+
+    Args:
+        model: Folder that `jaxals fit` wrote.
+        ids: Ids of items.
+        n: How many each.
+        measure: Cosine of the vectors, or their dot product, which favours popular items.
+        users: The ids are users, and users are found.
+    """
+    recommender = _load(model)
+    side, known = ("user", recommender.catalog.users) if users else ("item", recommender.catalog.items)
+    asked = raw_ids(known, ids)
+    frame = (recommender.similar_users if users else recommender.similar_items)(asked, n, measure)
+    if json:
+        print_json({"similar": frame})
+        return
+    for raw in asked:
+        own = frame[frame[side] == raw].drop(columns=side)
+        print_table(_ranked(own), f"Like {side} {raw}" if len(own) else f"Like {side} {raw}: nothing")
+
+
+@app.command(
+    help_epilogue="Example: `jaxals evaluate lastfm-2k --objective log --holdout 5 --metrics recall@20 ndcg@20`"
+)
+def evaluate(
+    data: Data,
+    /,
+    *,
+    holdout: Count | None = None,
+    fraction: float | None = None,
+    metrics: Metrics = DEFAULT_METRICS,
+    seed: Seed = 0,
+    json: Json = False,
+    progress: Bar = True,
+    columns: ColumnOptions = COLUMNS,
+    preset: PresetOptions = PRESET,
+    trainer: TrainerOptions = TRAINER,
+) -> None:
+    """Split, train, and measure on what was held out, beside popularity and random.
+
+    Args:
+        data: Data.
+        holdout: Hold out this many items of each user.
+        fraction: Hold out this share of all interactions; a fifth, if neither is given.
+    """
+    objective = build_objective(preset)
+    if trainer.dtype == "float64":
+        _allow_float64()
+    interactions = read(data, columns)
+    split = split_up(interactions, holdout, fraction, seed)
+    plan = plan_evaluation(split.train, split.test, metrics)
+    if not json:
+        say(f"{data}: {interactions!r}, {len(split.test):,} of them held out")
+    run = training.fit(split.train, objective, trainer, seed=seed, progress=progress and sys.stderr.isatty())
+    scorers: dict[str, Scorer] = {
+        f"ALS, {describe(preset)}": run.factors,
+        "popularity": Popularity.from_interactions(split.train),
+        "random": Random(jax.random.key(seed), interactions.n_items),
+    }
+    measured = {name: run_plan(scorer, plan) for name, scorer in scorers.items()}
+    frame = pd.concat({name: one.to_frame() for name, one in measured.items()}, names=["model"]).reset_index("model")
+    if json:
+        print_json({"data": data, "held_out": len(split.test), **_summary(run), "metrics": frame})
+    else:
+        print_table(_side_by_side(measured), "Mean over users ± standard error")
+
+
+@app.command(name="datasets", help_epilogue="Example: `jaxals datasets --json`")
+def list_datasets(*, json: Json = False) -> None:
+    """List the public data sets that other commands know by name."""
+    rows = []
+    for name in datasets.names():
+        info, path = datasets.info(name), datasets.find(name)
+        rows.append(
+            {
+                "name": name,
+                "title": info.title,
+                "download": f"{info.size} MB",
+                "in JAXALS_DATA": str(path) if path else None,
+                "licence": info.licence,
+                "citation": info.citation,
+            }
+        )
+    if json:
+        print_json({"datasets": pd.DataFrame(rows)})
+        return
+    short = [
+        {
+            "name": row["name"],
+            "download": row["download"],
+            "here": "yes" if row["in JAXALS_DATA"] else "no",
+            "licence, citation": f"{row['licence']}\n{row['citation']}\n",
+        }
+        for row in rows
+    ]
+    print_table(pd.DataFrame(short), "Data sets (here: found in the folder that JAXALS_DATA names)")
+
+
+@app.command(help_epilogue="Example: `jaxals demo`")
+def demo(*, output: Path = Path("demo-output/demo.png"), progress: Bar = True) -> None:
+    """Train on MovieLens, compare with popularity, recommend, explain, and draw a picture, in under a minute.
+
+    Args:
+        output: Where the picture goes.
+    """
+    from jaxals.demo import show
+
+    show(output, progress=progress and sys.stderr.isatty())
+
+
+def _allow_float64() -> None:
+    jax.config.update("jax_enable_x64", True)
+
+
+def _load(model: Path) -> Recommender:
+    # A model of float64 then answers in float64; one of float32 is what it was.
+    _allow_float64()
+    return Recommender.load(model)
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    unit = str(run.history.columns[0])
+    last = {} if run.history.empty else run.history.drop(columns=unit).to_dict("records")[-1]
+    return {f"{unit}s": len(run.history), **{str(k): v for k, v in last.items()}, "stopped early": run.stopped_early}
+
+
+def _side_by_side(measured: dict[str, Evaluation]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "model": name,
+            **{metric: f"{mean:.4f} ± {one.standard_errors[metric]:.4f}" for metric, mean in one.metrics.items()},
+        }
+        for name, one in measured.items()
+    )
+
+
+def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[["rank", *(column for column in frame if column != "rank")]]

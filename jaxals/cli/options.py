@@ -1,0 +1,162 @@
+"""What the commands are asked with, and what it means: options, data, objectives, splits, ids. Host side.
+
+Options of the trainer, early stopping, the presets and tables are made from the library's own signatures and
+docstrings, so that their defaults and their help are written once.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import pandas as pd
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from jaxals import datasets
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.evaluation import Split, leave_k_out, plan_evaluation, random_holdout
+from jaxals.interactions import Duplicates, Interactions
+from jaxals.objective import Objective
+from jaxals.trainers import ALS
+from jaxals.training import EarlyStopping
+
+DEFAULT_METRICS: tuple[str, ...] = inspect.signature(plan_evaluation).parameters["metrics"].default
+
+_PRESETS = {
+    name: inspect.signature(getattr(Objective, name))
+    for name, member in vars(Objective).items()
+    if isinstance(member, classmethod)
+}
+
+
+def _options(name: str, source: Callable, annotations: dict[str, Any]) -> type:
+    """Make a frozen dataclass of some arguments of a function, with its defaults and its docstring."""
+    parameters = inspect.signature(source).parameters
+    fields = [(key, kind, dataclasses.field(default=parameters[key].default)) for key, kind in annotations.items()]
+    made = dataclasses.make_dataclass(name, fields, frozen=True, namespace={"__module__": __name__})
+    made.__doc__ = inspect.getdoc(source)
+    return made
+
+
+def _preset_options() -> type:
+    """Make a frozen dataclass of the name of a preset and all that any preset takes."""
+    first_lines = {name: (inspect.getdoc(getattr(Objective, name)) or "").splitlines()[0] for name in _PRESETS}
+    presets = "\n\n".join(f"{name}: {line}" for name, line in first_lines.items())
+    defaults: dict[str, dict[str, float]] = {}
+    for preset, signature in _PRESETS.items():
+        for parameter in signature.parameters.values():
+            defaults.setdefault(parameter.name, {})[preset] = parameter.default
+    fields: list[tuple[str, Any, Any]] = [
+        ("objective", Annotated[Literal[tuple(_PRESETS)], Parameter(help=f"What to minimise.\n\n{presets}")], "hkv")
+    ]
+    for name, by_preset in defaults.items():
+        listed = ", ".join(f"{preset} (default {value:g})" for preset, value in by_preset.items())
+        fields.append((name, Annotated[float | None, Parameter(help=f"For {listed}.")], None))
+    return dataclasses.make_dataclass("Preset", fields, frozen=True, namespace={"__module__": __name__})
+
+
+if TYPE_CHECKING:
+    Columns: TypeAlias = Any
+    Preset: TypeAlias = Any
+else:
+    Columns = _options(
+        "Columns",
+        Interactions.from_file,
+        {
+            "user": str,
+            "item": str,
+            "value": Annotated[str | None, Parameter(negative_none="no-")],
+            "names": Sequence[str] | None,
+            "duplicates": Duplicates,
+        },
+    )
+    Preset = _preset_options()
+
+COLUMNS, PRESET, TRAINER = Columns(), Preset(), ALS()
+
+
+def _flat(title: str, order: int, **settings: Any) -> Parameter:
+    return Parameter(name="*", group=Group(title, sort_key=order), **settings)
+
+
+Data = Annotated[str, Parameter(help="A data set that `jaxals datasets` lists, its files, or a table of your own.")]
+ColumnOptions = Annotated[Columns, _flat("Table of your own (TSV, CSV or Parquet)", 3)]
+PresetOptions = Annotated[Preset, _flat("Objective", 4)]
+# Solvers are no plain values; the default one is exact.
+TrainerOptions = Annotated[ALS, _flat("Trainer", 5, parse=re.compile(r"^(?!solver$)"))]
+StoppingOptions = Annotated[EarlyStopping | None, _flat("Early stopping (any of these turns it on)", 6)]
+Metrics = Annotated[tuple[str, ...], Parameter(help="Metrics such as recall@10, ndcg@10, map@10 or auc.")]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32), help="Seed of all that is random.")]
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Json = Annotated[bool, Parameter(negative=(), help="Print one JSON document instead of tables.")]
+Bar = Annotated[bool, Parameter(negative="--no-progress", show_default=False, help="Draw a progress bar on stderr.")]
+
+
+def read(data: str, columns: Any) -> Interactions:
+    """Read a known data set by name or by its files, or else a table."""
+    path = Path(data)
+    if columns == COLUMNS:
+        if data in datasets.names():
+            return datasets.load(data)
+        folder = path if path.is_dir() else path.parent
+        for name in datasets.names():
+            found = datasets.find(name, folder)
+            if found and (path.is_dir() or found.name == path.name):
+                return datasets.load(name, path)
+    elif data in datasets.names():
+        raise ConfigurationError(f"{data} is a known data set; options for columns are for tables of your own.")
+    if not path.is_file():
+        raise DataError(f"There is no file {data!r}; data sets known by name are {', '.join(datasets.names())}.")
+    return Interactions.from_file(path, **dataclasses.asdict(columns))
+
+
+def build_objective(preset: Any) -> Objective:
+    """Build the preset from the options that were given, refusing those that it does not take."""
+    accepted = _PRESETS[preset.objective].parameters
+    given = _given(preset)
+    for name in given:
+        if name not in accepted:
+            takes = " and ".join(_flag(other) for other in accepted)
+            raise ConfigurationError(f"The objective {preset.objective} takes {takes}, but no {_flag(name)}.")
+    return getattr(Objective, preset.objective)(**given)
+
+
+def _given(preset: Any) -> dict[str, float]:
+    return {k: v for k, v in dataclasses.asdict(preset).items() if k != "objective" and v is not None}
+
+
+def describe(preset: Any) -> str:
+    """Name the preset and all of its settings."""
+    settings = {p.name: p.default for p in _PRESETS[preset.objective].parameters.values()} | _given(preset)
+    return f"{preset.objective} ({', '.join(f'{name} {value:g}' for name, value in settings.items())})"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def split_up(interactions: Interactions, holdout: int | None, fraction: float | None, seed: int) -> Split:
+    """Hold out some items of each user, or a share of all interactions."""
+    if holdout and fraction is not None:
+        raise ConfigurationError("Take `--holdout` or `--fraction`, not both.")
+    if holdout:
+        return leave_k_out(interactions, holdout, seed)
+    return random_holdout(interactions, **({} if fraction is None else {"fraction": fraction}), seed=seed)
+
+
+def raw_ids(known: pd.Index, given: list[str]) -> list[Hashable]:
+    """Turn strings from the shell into the type of the catalog's ids."""
+    kind: Callable[[str], Hashable] = str
+    if pd.api.types.is_integer_dtype(known):
+        kind = int
+    elif pd.api.types.is_float_dtype(known):
+        kind = float
+    ids: list[Hashable] = list(given)
+    for place, text in enumerate(given):
+        with contextlib.suppress(ValueError):  # the catalog says it better
+            ids[place] = kind(text)
+    return ids
