@@ -1,0 +1,123 @@
+"""The best rows of a table for queries, ordered as implicit's heap orders them. Host shell over a traced kernel."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxals.implicit_api._inputs import chosen_rows, norms_of, power_of_two
+from jaxals.objective import require_at_least
+from jaxals.topk import top_k
+
+_QUERIES_PER_BATCH = 128
+# Tables up to this size are padded to a power of two: lists of candidates come in many lengths, programs should not.
+_PADDED_ROWS = 4096
+
+
+def rank(
+    table: np.ndarray,
+    queries: np.ndarray,
+    n: int,
+    norms: np.ndarray | None = None,
+    liked: scipy.sparse.csr_matrix | None = None,
+    filtered: Any = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank the rows of a table for each query, on the device and with the float widths that are set at the call.
+
+    Args:
+        table: Rows to rank, rows x factors.
+        queries: Vectors, queries x factors.
+        n: How many each.
+        norms: What to divide the scores of each row by.
+        liked: CSR matrix of queries x rows; its entries, explicit zeros too, come last for their query.
+        filtered: Anything that selects rows in NumPy; they come last for all.
+
+    Returns:
+        Indices (int32) and scores, best first, zeros past the number of rows.
+
+    Raises:
+        ConfigurationError: `n` is negative.
+    """
+    require_at_least("N", n, 0)
+    n, n_rows = int(n), len(table)
+    ids, scores = np.zeros((len(queries), n), np.int32), np.zeros((len(queries), n), queries.dtype)
+    k = min(n, n_rows)
+    if k == 0:
+        return ids, scores
+    width = power_of_two(n_rows) if n_rows <= _PADDED_ROWS else n_rows
+    device_table = jnp.asarray(np.pad(table, ((0, width - n_rows), (0, 0))))
+    norms = np.ones(n_rows, table.dtype) if norms is None else norms
+    device_norms = jnp.asarray(np.pad(norms, (0, width - n_rows), constant_values=1))
+    for start in range(0, len(queries), _QUERIES_PER_BATCH):
+        batch = queries[start : start + _QUERIES_PER_BATCH]
+        # Two at least: one vector goes through another kernel on CPU, whose last digits differ from a batch's.
+        height = max(power_of_two(len(batch)), 2)
+        is_last = np.zeros((height, width), bool)
+        if filtered is not None:
+            is_last[:, :n_rows][:, filtered] = True
+        if liked is not None:
+            row = liked[start : start + len(batch)]
+            is_last[:, :n_rows][np.repeat(np.arange(len(batch)), np.diff(row.indptr)), row.indices] = True
+        best, index = _best(
+            device_table,
+            jnp.asarray(np.pad(batch, ((0, height - len(batch)), (0, 0)), mode="edge")),
+            device_norms,
+            jnp.asarray(is_last),
+            jnp.asarray(n_rows, jnp.int32),
+            k=k,
+        )
+        ids[start : start + len(batch), :k] = np.asarray(index)[: len(batch)]
+        scores[start : start + len(batch), :k] = np.asarray(best)[: len(batch)]
+    return ids, scores
+
+
+def similar(
+    table: np.ndarray, vectors: np.ndarray, n: int, filtered: Any, chosen: Any, caller: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank rows by cosine with one vector or many, for the method that is named."""
+    norms = norms_of(vectors)
+    if chosen is not None:
+        chosen = np.array(chosen)
+        table = chosen_rows(table, chosen, filtered, caller)
+    ids, scores = rank(table, np.atleast_2d(vectors), n, norms_of(table), filtered=filtered)
+    with np.errstate(over="ignore"):  # the lowest float, of what is filtered, may become -inf, as in implicit
+        scores = scores / np.atleast_1d(norms)[:, None]
+    if vectors.ndim == 1:
+        ids, scores = ids[0], scores[0]
+    return (ids if chosen is None else chosen[ids]), scores
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _best(
+    table: Float[Array, "rows factors"],
+    queries: Float[Array, "queries factors"],
+    norms: Float[Array, " rows"],
+    is_last: Bool[Array, "queries rows"],
+    n_rows: Int[Array, ""],
+    *,
+    k: int,
+) -> tuple[Float[Array, "queries k"], Int[Array, "queries k"]]:
+    scores = jnp.matmul(queries, table.T, precision="highest") / norms[None, :]
+    scores = jnp.where(is_last, jnp.asarray(jnp.finfo(scores.dtype).min, scores.dtype), scores)
+    index = jnp.arange(table.shape[0], dtype=jnp.int32)[None, :]
+    scores = jnp.where(index < n_rows, scores, jnp.asarray(-jnp.inf, scores.dtype))
+    best, found = top_k(scores[:, ::-1], k)  # reversed: ties go to the higher index
+    found = table.shape[0] - 1 - found
+    least = best[:, -1:]
+    reached = scores >= least
+
+    def cut_ties() -> Int[Array, "queries k"]:
+        # A heap of k that is filled from the left lets in no tie once k rows have reached the least score, and drops
+        # the lowest index first: of the rows tied for the last places, the last among the first k that reached it.
+        early = reached & (jnp.cumsum(reached, axis=1, dtype=jnp.int32) <= k)
+        tied = jnp.where(early & (scores == least), index, -1)
+        tied, _ = jax.lax.top_k(tied, k)
+        place = jnp.arange(k, dtype=jnp.int32)[None, :] - jnp.sum(best > least, axis=1, keepdims=True, dtype=jnp.int32)
+        return jnp.where(place >= 0, jnp.take_along_axis(tied, jnp.maximum(place, 0), axis=1), found)
+
+    crowded = jnp.any(jnp.sum(reached, axis=1) > k)
+    return best, jax.lax.cond(crowded, cut_ties, lambda: found)
