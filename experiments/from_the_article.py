@@ -33,9 +33,8 @@ programs = {
 for name, objective in programs.items():
     run = jaxals.fit(plays, objective, jaxals.ALS(factors=20, sweeps=20), seed=0)
     model = jaxals.Recommender(run.factors, plays, objective).settled()
-    print(
-        f"\n== {name}: loss {run.history['loss'].iloc[0]:.4g} after 1 sweep, {run.history['loss'].iloc[-1]:.4g} after 20"
-    )
+    first, last = run.history["loss"].iloc[[0, -1]]
+    print(f"\n== {name}: loss {first:.4g} after 1 sweep, {last:.4g} after 20")
     print(f"\nArtists similar to {arguments.artist}")
     print(model.similar_items(arguments.artist)[["similar_item", "score"]].to_string(index=False))
     print(f"\nRecommendations for {user[:8]}…")

@@ -34,7 +34,7 @@ class LinearConfidence:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> LinearConfidence(alpha=40.0)(jnp.array([1.0, -2.0]))
+        >>> LinearConfidence(alpha=40.0)(jnp.array([1.0, -2.0], jnp.float32))
         (Array([40., 80.], dtype=float32), Array([41.,  0.], dtype=float32))
     """
 

@@ -18,7 +18,7 @@ def complain(what: object) -> None:
 
 def say(line: str) -> None:
     """Print text to stdout as it stands, wrapped."""
-    _console().print(Text(line))
+    _console().print(Text(line), soft_wrap=True)
 
 
 def _console() -> Console:
