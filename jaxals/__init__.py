@@ -1,9 +1,9 @@
-"""Differentiable alternating least squares for implicit feedback, in JAX.
+"""Alternating least squares for implicit feedback, in JAX: one weighted loss for research.
 
 >>> import jaxals
 >>> data = jaxals.datasets.synthetic(n_users=100, n_items=60, n_interactions=1000, seed=0)
 >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=15.0), jaxals.ALS(factors=8, sweeps=5), seed=0, progress=False)
->>> recommender = jaxals.Recommender(run.factors, data, run.objective)
+>>> recommender = jaxals.Recommender(run.factors, data, run.objective).settled()
 >>> len(recommender.recommend(3, n=5))
 5
 """

@@ -1,9 +1,11 @@
 """Alternating least squares: half steps and sweeps, as the papers write them. Device side."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxals._pytree import pytree
@@ -57,6 +59,31 @@ def half_step(
         raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")
     if start is None:
         start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
+    solve = functools.partial(_solve_part, n_columns=tiles.n_columns)
+    if tiles.mesh is not None:
+        parts, whole = PartitionSpec("rows"), PartitionSpec()
+        specs = ((parts, parts, whole), whole, whole, whole, whole)
+        solve = functools.partial(solve, axis="rows")
+        # What comes out is gathered from all devices, which the checker of replication cannot see.
+        solve = jax.shard_map(solve, mesh=tiles.mesh, in_specs=specs, out_specs=whole, check_vma=False)
+    return solve((tiles.groups, tiles.long, tiles.position), other, objective, solver, start)
+
+
+def _solve_part(
+    tiles: tuple[tuple[Tiles, ...], LongRows | None, Int[Array, " rows"]],
+    other: Float[Array, "columns factors"],
+    objective: Objective,
+    solver: Solver,
+    start: Float[Array, "rows factors"],
+    *,
+    n_columns: int,
+    axis: str | None = None,
+) -> tuple[Float[Array, "rows factors"], StepInfo]:
+    """Solve one device's part of the tiles, and bring all parts together."""
+    groups, long, position = tiles
+    if not groups and long is None:
+        nothing = jnp.zeros((), jnp.int32)
+        return jnp.zeros_like(start), StepInfo(nothing, nothing)
     with jax.named_scope("gramian"):
         # In this basis the matrix that all rows share is diagonal, whatever each row's ridge; see `docs/solvers.md`.
         eigenvalues, basis = jnp.linalg.eigh(objective.unobserved_weight * gramian(other))
@@ -64,7 +91,7 @@ def half_step(
         other, start = _rotate(other, basis), _rotate(start, basis)
 
     def solve_chunk(chunk: Tiles) -> Solution:
-        ridge = objective.ridge(chunk.count, tiles.n_columns, other.dtype)
+        ridge = objective.ridge(chunk.count, n_columns, other.dtype)
         gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
         with jax.named_scope("gather"):
             equations = NormalEquations(
@@ -78,18 +105,22 @@ def half_step(
             )
         return solver.solve(equations)
 
-    solved, unconverged = [], []
-    for group in tiles.groups:
+    solved, unconverged = [jnp.zeros((0, other.shape[1]), other.dtype)], jnp.zeros((), jnp.int32)
+    for group in groups:
         rows, is_unconverged = jax.lax.map(solve_chunk, group)  # [chunks, rows, factors], [chunks, rows]
         solved.append(rows.reshape(-1, other.shape[1]))
-        unconverged.append(jnp.sum(is_unconverged & (group.count > 0), dtype=jnp.int32))
-    if tiles.long is not None:
-        solved.append(_solve_long_rows(tiles.long, other, objective, eigenvalues, tiles.n_columns))
+        unconverged += jnp.sum(is_unconverged & (group.count > 0), dtype=jnp.int32)
+    if long is not None:
+        accumulate = lambda lane: _solve_long_rows(lane, other, objective, eigenvalues, n_columns)
+        solved.append(jax.lax.map(accumulate, long).reshape(-1, other.shape[1]))
+    rows = jnp.concatenate(solved)
+    if axis is not None:
+        rows = jax.lax.all_gather(rows, axis, tiled=True)
+        unconverged = jax.lax.psum(unconverged, axis)
     # Each row's solution is read from where its chunk left it; rows without entries read past the end and get zero.
-    rows = jnp.concatenate(solved).at[tiles.position].get(mode="fill", fill_value=0)
-    rows = _rotate(rows, basis.T)
+    rows = _rotate(rows.at[position].get(mode="fill", fill_value=0), basis.T)
     non_finite = jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
-    return rows, StepInfo(non_finite, sum(unconverged, jnp.zeros((), jnp.int32)))
+    return rows, StepInfo(non_finite, unconverged)
 
 
 def _rotate(

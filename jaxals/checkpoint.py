@@ -6,8 +6,10 @@ executes nothing.
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import pathlib
+import tempfile
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,6 +23,8 @@ from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective
 
 _FORMAT = 1
+# What Orbax writes into the folder of a model.
+_ENTRIES = {"_CHECKPOINT_METADATA", "commit_success.txt", "arrays", "document"}
 _CONFIDENCES = {
     kind.__name__: kind
     for kind in (
@@ -36,6 +40,8 @@ def save_model(
     folder: str | os.PathLike, factors: Factors, interactions: Interactions, objective: Objective | None = None
 ) -> None:
     """Write a model to a folder that does not exist yet, or holds a model to be replaced.
+
+    The model that is replaced stays where it is until the new one is whole.
 
     Args:
         folder: Where to; made with its parents.
@@ -66,23 +72,50 @@ def save_model(
     }
     items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), document=ocp.args.JsonSave(document))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            checkpointer.save(path, args=items, force=True)
+        with tempfile.TemporaryDirectory(prefix=".jaxals-", dir=path.parent) as beside:
+            new, old = pathlib.Path(beside, "new"), pathlib.Path(beside, "old")
+            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+                checkpointer.save(new, args=items)
+            try:
+                if path.exists():
+                    path.rename(old)
+                new.rename(path)
+            except BaseException:
+                if old.exists():
+                    old.rename(path)
+                raise
     except OSError as error:
-        raise CheckpointError(f"The model cannot be written to {folder}: {error.strerror or error}.") from None
+        raise _not_writable(folder, error) from None
 
 
 def require_model_place(folder: str | os.PathLike) -> pathlib.Path:
-    """Return the absolute path of a folder that a model may be written to.
+    """Return the absolute path of a folder that a model may be written to, its parents made.
 
     Raises:
-        CheckpointError: The folder holds something else.
+        CheckpointError: The folder holds something else, or cannot be written.
     """
-    path = pathlib.Path(folder).absolute()
-    if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_model(path):
-        raise CheckpointError(f"{folder} exists and is not a jaxals model; name a new folder.")
+    path = pathlib.Path(folder).resolve()
+    try:
+        if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_replaceable(path):
+            raise CheckpointError(f"{folder} holds something other than a jaxals model; name a new folder.")
+        if path.is_mount():
+            raise CheckpointError(f"{folder} is a mount point, which cannot be replaced; name a folder in it.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".jaxals-", dir=path.parent):
+            pass
+    except OSError as error:
+        raise _not_writable(folder, error) from None
     return path
+
+
+def require_storable_ids(catalog: Catalog) -> None:
+    """Refuse raw ids that a model's document cannot hold.
+
+    Raises:
+        CheckpointError: An id is something else than a string, a number or a tuple of them.
+    """
+    _encode_ids(catalog.users)
+    _encode_ids(catalog.items)
 
 
 def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Objective | None]:
@@ -107,11 +140,31 @@ def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Object
         raise
     # Orbax and TensorStore report damage by many types, none of them their own.
     except Exception as error:
-        raise CheckpointError(f"The model in {folder} is damaged: {str(error).splitlines()[0]}.") from None
+        raise CheckpointError(f"The model in {folder} is damaged: {_first_line(error)}.") from None
 
 
 def _is_model(path: pathlib.Path) -> bool:
     return (path / "arrays").is_dir() and (path / "document").is_dir()
+
+
+def _is_replaceable(path: pathlib.Path) -> bool:
+    """Tell whether a folder is a whole model that `save_model` wrote, and nothing besides."""
+    try:
+        document = json.loads((path / "document" / "metadata").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    names = {entry.name for entry in path.iterdir()}
+    is_ours = isinstance(document, dict) and "format" in document
+    return is_ours and _is_model(path) and "_CHECKPOINT_METADATA" in names <= _ENTRIES
+
+
+def _not_writable(folder: str | os.PathLike, error: OSError) -> CheckpointError:
+    return CheckpointError(f"The model cannot be written to {folder}: {error.strerror or _first_line(error)}.")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _decode(

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxals._checks import require_finite, require_positive
 from jaxals._pytree import pytree
 
 Scalar = Float[Array, ""] | float
@@ -32,6 +33,12 @@ class Confidence(Protocol):
 class LinearConfidence:
     """g = α|r|, b = 1 + α r (Hu, Koren and Volinsky 2008, section 4; Spark MLlib weighs alike).
 
+    Attributes:
+        alpha: α > 0.
+
+    Raises:
+        ConfigurationError: A concrete α is not above 0 and finite.
+
     Example:
         >>> import jax.numpy as jnp
         >>> LinearConfidence(alpha=40.0)(jnp.array([1.0, -2.0], jnp.float32))
@@ -39,6 +46,9 @@ class LinearConfidence:
     """
 
     alpha: Scalar = 40.0
+
+    def __post_init__(self) -> None:
+        _require_range(alpha=self.alpha)
 
     def __call__(self, value: Float[Array, "*shape"]) -> Weights:
         """Return g and b for each value."""
@@ -48,9 +58,19 @@ class LinearConfidence:
 
 @pytree
 class ImplicitConfidence:
-    """g = α|r| - 1, b = α r: the full weight of an observed cell is α|r| (the implicit library)."""
+    """g = α|r| - 1, b = α r: the full weight of an observed cell is α|r| (the implicit library).
+
+    Attributes:
+        alpha: α > 0.
+
+    Raises:
+        ConfigurationError: A concrete α is not above 0 and finite.
+    """
 
     alpha: Scalar = 1.0
+
+    def __post_init__(self) -> None:
+        _require_range(alpha=self.alpha)
 
     def __call__(self, value: Float[Array, "*shape"]) -> Weights:
         """Return g and b for each value."""
@@ -60,10 +80,21 @@ class ImplicitConfidence:
 
 @pytree
 class LogConfidence:
-    """g = α log(1 + |r|/ε), b = 1 + g: for heavy-tailed counts (Hu, Koren and Volinsky 2008, eq. 6)."""
+    """g = α log(1 + |r|/ε), b = 1 + g: for heavy-tailed counts (Hu, Koren and Volinsky 2008, eq. 6).
+
+    Attributes:
+        alpha: α > 0.
+        epsilon: ε > 0, the value from which on counts are damped.
+
+    Raises:
+        ConfigurationError: A concrete α or ε is not above 0 and finite.
+    """
 
     alpha: Scalar = 40.0
     epsilon: Scalar = 1.0
+
+    def __post_init__(self) -> None:
+        _require_range(alpha=self.alpha, epsilon=self.epsilon)
 
     def __call__(self, value: Float[Array, "*shape"]) -> Weights:
         """Return g and b for each value."""
@@ -79,6 +110,12 @@ class BinaryConfidence:
         """Return g and b for each value."""
         ones = jnp.ones_like(value)
         return ones, _liked(value, ones)
+
+
+def _require_range(**settings: Scalar) -> None:
+    for name, value in settings.items():
+        require_positive(name, value)
+        require_finite(name, value)
 
 
 def _liked(value: Float[Array, "*shape"], weight: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

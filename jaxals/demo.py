@@ -38,6 +38,7 @@ def show(picture: Path, progress: bool = True) -> None:
     Raises:
         MissingDependencyError: The extra `demo` is not installed.
     """
+    _require_matplotlib()
     console = Console(highlight=False)
     data = movielens()
     split = random_holdout(data, fraction=0.2, seed=0)
@@ -102,6 +103,13 @@ def movielens() -> Interactions:
     names = names.where(~shared, names + " #" + names.index.astype("string")).astype(object)
     liked = ratings[ratings["rating"] >= _LIKED].assign(film=lambda frame: frame["movieId"].map(names))
     return Interactions.from_frame(liked, "userId", "film", "rating", duplicates="error")
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError("The demo's picture needs matplotlib: pip install 'jaxals[demo]'.") from None
 
 
 def _print_metrics(console: Console, measured: pd.DataFrame) -> None:

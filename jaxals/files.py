@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +107,15 @@ def read_table(
         raise DataError(f"{path} cannot be read; it may be damaged: {error}.") from None
 
 
+def require_columns(present: Sequence[Hashable], wanted: Sequence[Hashable | None], where: str) -> None:
+    """Refuse a table, described by `where`, that has not each wanted column once; None is no column."""
+    for column in [column for column in wanted if column is not None]:
+        if column not in present:
+            raise DataError(f"{where} has no column {column!r}; its columns are {list(present)}.")
+        if present.count(column) > 1:
+            raise DataError(f"{where} has more than one column {column!r}; its columns are {list(present)}.")
+
+
 def _read_text(
     path: Path, user: str, item: str, value: str | None, names: Sequence[str] | None, missing: Missing
 ) -> pd.DataFrame:
@@ -136,9 +145,7 @@ def _layout(
         raise DataError(f"Line 1 of {path} has neither a tab nor `::` nor a comma to separate its columns.")
     table = _TextTable(path, separator, [], names is None, [], None, missing)
     columns = list(names) if names is not None else next(_rows(table, [first_line.replace(separator, table.delimiter)]))
-    for column in [c for c in (user, item, value) if c is not None]:
-        if column not in columns:
-            raise DataError(f"{path} has no column {column!r}; its columns are {columns}.")
+    require_columns(columns, (user, item, value), str(path))
     ids, position = [columns.index(user), columns.index(item)], None if value is None else columns.index(value)
     return dataclasses.replace(table, columns=columns, ids=ids, value=position)
 
@@ -282,9 +289,7 @@ def _read_parquet(path: Path, user: str, item: str, value: str | None, missing: 
     wanted = list(dict.fromkeys(c for c in (user, item, value) if c is not None))
     try:
         present = pyarrow.parquet.read_schema(path).names
-        for column in wanted:
-            if column not in present:
-                raise DataError(f"{path} has no column {column!r}; its columns are {present}.")
+        require_columns(present, wanted, str(path))
         frame = pd.read_parquet(path, columns=wanted, engine="pyarrow")
     except pyarrow.ArrowException as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}.") from None

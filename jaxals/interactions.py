@@ -11,11 +11,16 @@ import pandas as pd
 import scipy.sparse
 from jaxtyping import Array, Float, Int
 
+from jaxals._checks import require_side
 from jaxals._pytree import pytree, static
 from jaxals.catalog import Catalog, Side, factorize
 from jaxals.errors import DataError
+from jaxals.files import read_table, require_columns
 
 Duplicates = Literal["sum", "max", "last", "error"]
+
+# Indices are int32, and the sort key user * n_items + item then fits into int64.
+_MOST_ROWS = 2**31 - 1
 
 
 @pytree
@@ -82,11 +87,9 @@ class Interactions:
             duplicates: What several rows of one pair become: their "sum", their "max", the "last", or an "error".
 
         Raises:
-            DataError: A column is missing, an id is missing, or a value is not finite.
+            DataError: A column is missing or there twice, an id is missing, or a value is not finite.
         """
-        for column in [c for c in (user, item, value) if c is not None]:
-            if column not in frame.columns:
-                raise DataError(f"The data has no column {column!r}; its columns are {list(frame.columns)}.")
+        require_columns(list(frame.columns), (user, item, value), "The data")
         rows, users = factorize(frame[user], f"column {user!r}")
         columns, items = factorize(frame[item], f"column {item!r}")
         values = np.ones(len(frame), np.float32) if value is None else frame[value].to_numpy()
@@ -115,8 +118,6 @@ class Interactions:
         Raises:
             DataError: The file or a column is missing, or a line is broken (the message has its number).
         """
-        from jaxals.files import read_table
-
         frame = read_table(path, user=user, item=item, value=value, names=names)
         return cls.from_frame(frame, user, item, value, duplicates)
 
@@ -166,7 +167,8 @@ class Interactions:
             duplicates: As in `from_frame`.
 
         Raises:
-            DataError: Lengths differ, nothing is left, an index is past the shape, or a value is not finite.
+            DataError: Lengths differ, nothing is left, an index is past the shape or the shape past 2^31 - 1, or a
+                value is not finite.
 
         Example:
             >>> Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
@@ -182,11 +184,16 @@ class Interactions:
             )
         if shape is None:
             shape = catalog.shape if catalog else (int(user.max(initial=-1)) + 1, int(item.max(initial=-1)) + 1)
+        if max(shape) > _MOST_ROWS:
+            raise DataError(
+                f"The shape is {tuple(shape)}, past {_MOST_ROWS:,} users or items; indices that are raw ids belong in "
+                "`from_frame`, which numbers them."
+            )
         if catalog is None:
             catalog = Catalog(range(shape[0]), range(shape[1]))
         _check_shape(tuple(shape), catalog.shape)
         _check_bounds(user, item, shape)
-        user, item, value = _sorted_unique(user, item, value, shape[1], duplicates)
+        user, item, value = _sorted_unique(user, item, value, catalog, duplicates)
         if not len(value):
             raise DataError("There are no interactions: every value is zero or no row was given.")
         return cls(user.astype(np.int32), item.astype(np.int32), _compact(value), catalog)
@@ -216,6 +223,7 @@ class Interactions:
 
     def counts(self, side: Side = "user") -> Int[np.ndarray, " rows"]:
         """Count the interactions of each user (or item), int64."""
+        require_side(side)
         index, size = (self.user, self.n_users) if side == "user" else (self.item, self.n_items)
         return np.bincount(index, minlength=size)
 
@@ -284,32 +292,35 @@ def _check_bounds(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) ->
 
 
 def _sorted_unique(
-    user: np.ndarray, item: np.ndarray, value: np.ndarray, n_items: int, duplicates: Duplicates
+    user: np.ndarray, item: np.ndarray, value: np.ndarray, catalog: Catalog, duplicates: Duplicates
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    key = user * max(n_items, 1) + item
+    n_items = max(len(catalog.items), 1)
+    key = user * n_items + item
     if not (key[1:] > key[:-1]).all():
         order = np.argsort(key, kind="stable")
         key, value = key[order], value[order]
         first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
         if len(first) < len(key):
-            value = _merge(value, first, duplicates, key, n_items)
+            value = _merge(value, first, duplicates, key, catalog)
             key = key[first]
         user, item = key // n_items, key % n_items
     keep = value != 0
     return (user, item, value) if keep.all() else (user[keep], item[keep], value[keep])
 
 
-def _merge(value: np.ndarray, first: np.ndarray, duplicates: Duplicates, key: np.ndarray, n_items: int) -> np.ndarray:
+def _merge(
+    value: np.ndarray, first: np.ndarray, duplicates: Duplicates, key: np.ndarray, catalog: Catalog
+) -> np.ndarray:
     if duplicates == "sum":
         return np.add.reduceat(value, first, dtype=np.float64)
     if duplicates == "max":
         return np.maximum.reduceat(value, first)
     if duplicates == "last":
         return value[np.append(first[1:], len(value)) - 1]
-    repeated = int(key[1:][key[1:] == key[:-1]][0])
+    user, item = divmod(key[1:][key[1:] == key[:-1]][:1], len(catalog.items))
     raise DataError(
-        f"The pair of user index {repeated // n_items} and item index {repeated % n_items} is there more than once; "
-        f'pass `duplicates="sum"`, "max" or "last" to merge such rows.'
+        f"The pair of user {catalog.users[user].tolist()[0]!r} and item {catalog.items[item].tolist()[0]!r} is there "
+        f'more than once; pass `duplicates="sum"`, "max" or "last" to merge such rows.'
     )
 
 

@@ -1,9 +1,13 @@
 """Saying no before the machine runs out of memory. Host side."""
 
+from pathlib import Path
+
 import jax
 import psutil
 
 from jaxals.errors import ConfigurationError
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def require_memory(need: int, what: str, remedy: str) -> None:
@@ -23,11 +27,23 @@ def require_memory(need: int, what: str, remedy: str) -> None:
 
 
 def available_memory() -> int:
-    """Return the bytes that the default device can still give."""
+    """Return the bytes that the default device can still give; on CPU no more than the process's container has left."""
     statistics = jax.devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    return psutil.virtual_memory().available
+    free = psutil.virtual_memory().available
+    left = _left_in_container()
+    return free if left is None else min(free, left)
+
+
+def _left_in_container() -> int | None:
+    try:
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no such container, or "max": no limit
+        return None
+    # Files that were read stay counted until their memory is wanted.
+    return max(0, limit - used + int(statistics.get("inactive_file", 0)))
 
 
 def _readable(size: int) -> str:

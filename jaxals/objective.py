@@ -1,4 +1,4 @@
-"""The one weighted loss, its presets, and its exact value. Device side.
+"""The one weighted loss, its presets, and its exact value. Device side, but for the entry of `loss`.
 
     loss = Σ_S [ c (p - s)² - w0 s² ] + w0 tr(XᵀX YᵀY) + Σ_u λ_u |x_u|² + Σ_i λ_i |y_i|²,   s = x·y
 
@@ -6,13 +6,14 @@ where c = g + w0 is the full weight of an observed cell and p = b / c its target
 Hu, Koren and Volinsky 2008 (eq. 3), with the unobserved ones collected in the Gramians.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxals._checks import require_at_least, require_finite
 from jaxals._pytree import pytree
 from jaxals.confidence import (
     BinaryConfidence,
@@ -22,11 +23,14 @@ from jaxals.confidence import (
     LogConfidence,
     Scalar,
 )
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.errors import DataError
 from jaxals.interactions import COO, Interactions
 
 # 64K entries a step keep the two gathered blocks of a loss pass at 32 MB for 64 factors in float32.
 _ENTRIES_PER_STEP = 65_536
+
+
+Tables = tuple[Float[Array, "..."], ...]
 
 
 @pytree
@@ -77,34 +81,81 @@ class Objective:
     def __post_init__(self) -> None:
         for name in ("unobserved_weight", "regularization", "frequency_offset"):
             require_at_least(name, getattr(self, name), 0)
+        for name in ("unobserved_weight", "regularization", "frequency_exponent", "frequency_offset"):
+            require_finite(name, getattr(self, name))
 
     @classmethod
     def hkv(cls, alpha: Scalar = 40.0, regularization: Scalar = 0.1) -> "Objective":
-        """Take confidence 1 + α r on observed pairs and 1 elsewhere (Hu, Koren and Volinsky 2008)."""
-        return cls(LinearConfidence(_positive("alpha", alpha)), 1.0, regularization)
+        """Take confidence 1 + α r on observed pairs and 1 elsewhere (Hu, Koren and Volinsky 2008).
+
+        Args:
+            alpha: α > 0, what one unit of value adds to the confidence.
+            regularization: λ >= 0, the same for every row.
+
+        Raises:
+            ConfigurationError: A concrete number lies outside its range.
+        """
+        return cls(LinearConfidence(alpha), 1.0, regularization)
 
     @classmethod
     def implicit(cls, alpha: Scalar = 1.0, regularization: Scalar = 0.01) -> "Objective":
-        """Take confidence α r on observed pairs and 1 elsewhere, as the implicit library does."""
-        return cls(ImplicitConfidence(_positive("alpha", alpha)), 1.0, regularization)
+        """Take confidence α r on observed pairs and 1 elsewhere, as the implicit library does.
+
+        Args:
+            alpha: α > 0, the confidence of one unit of value.
+            regularization: λ >= 0, the same for every row.
+
+        Raises:
+            ConfigurationError: A concrete number lies outside its range.
+        """
+        return cls(ImplicitConfidence(alpha), 1.0, regularization)
 
     @classmethod
     def log(cls, alpha: Scalar = 40.0, epsilon: Scalar = 1.0, regularization: Scalar = 0.1) -> "Objective":
-        """Damp heavy-tailed counts: confidence 1 + α ln(1 + r/ε) (Hu, Koren and Volinsky 2008, eq. 6)."""
-        return cls(LogConfidence(_positive("alpha", alpha), _positive("epsilon", epsilon)), 1.0, regularization)
+        """Damp heavy-tailed counts: confidence 1 + α ln(1 + r/ε) (Hu, Koren and Volinsky 2008, eq. 6).
+
+        Args:
+            alpha: α > 0, the slope in ln(1 + r/ε).
+            epsilon: ε > 0, the value from which on counts are damped.
+            regularization: λ >= 0, the same for every row.
+
+        Raises:
+            ConfigurationError: A concrete number lies outside its range.
+        """
+        return cls(LogConfidence(alpha, epsilon), 1.0, regularization)
 
     @classmethod
     def ials(
         cls, unobserved_weight: Scalar = 0.1, regularization: Scalar = 0.003, frequency_exponent: Scalar = 1.0
     ) -> "Objective":
-        """Take binary values and a frequency-scaled ridge (Rendle, Krichene, Zhang and Koren 2021, iALS revisited)."""
+        """Take binary values and a frequency-scaled ridge (Rendle, Krichene, Zhang and Koren 2021, iALS revisited).
+
+        Args:
+            unobserved_weight: w0 >= 0 of every pair; the ridge's offset κ starts equal to it.
+            regularization: λ >= 0, scaled per row.
+            frequency_exponent: ν.
+
+        Raises:
+            ConfigurationError: A concrete number lies outside its range.
+        """
         # The offset is w0 again: the two leaves start equal and can be differentiated apart.
         return cls(BinaryConfidence(), unobserved_weight, regularization, frequency_exponent, unobserved_weight)
 
     @classmethod
     def spark(cls, alpha: Scalar = 1.0, regularization: Scalar = 0.1) -> "Objective":
-        """Take confidence 1 + α|r| and a ridge scaled by each row's count of entries, as Spark MLlib does."""
-        return cls(LinearConfidence(_positive("alpha", alpha)), 1.0, regularization, 1.0, 0.0)
+        """Take confidence 1 + α|r| and a ridge scaled by each row's count of entries, as Spark MLlib does.
+
+        Where all values are above zero, the two agree. Spark counts those alone, so that a dislike weighs in its loss
+        but not in its ridge; here every entry counts, and a row with dislikes is regularised more than by Spark.
+
+        Args:
+            alpha: α > 0, what one unit of |value| adds to the confidence.
+            regularization: λ >= 0 for each entry of a row.
+
+        Raises:
+            ConfigurationError: A concrete number lies outside its range.
+        """
+        return cls(LinearConfidence(alpha), 1.0, regularization, 1.0, 0.0)
 
     def weights(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Return (g, b) of the confidence; padding, which has value 0, weighs nothing."""
@@ -113,14 +164,40 @@ class Objective:
         is_entry = value != 0
         return jnp.where(is_entry, gram_weight, zero), jnp.where(is_entry, target_weight, zero)
 
+    def cells(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Return the full weight c = g + w0 and the target p = b / c of observed cells; both are 0 in padding."""
+        gram_weight, target_weight = self.weights(value)
+        full_weight = jnp.where(value != 0, gram_weight + self.unobserved_weight, jnp.zeros_like(value))
+        # A cell of no weight has no target; its residual counts for nothing.
+        return full_weight, target_weight / jnp.where(full_weight == 0, jnp.ones_like(value), full_weight)
+
     def ridge(self, count: Int[Array, "*rows"], n_columns: int, dtype: Any) -> Float[Array, "*rows"]:
-        """Return λ_r for rows with `count` entries out of `n_columns` columns."""
+        """Compute λ_r = λ (n_r + κ · columns)^ν (Rendle, Krichene, Zhang and Koren 2021, eq. 6).
+
+        Args:
+            count: Entries n_r of each row, of any shape.
+            n_columns: Number of columns: items where rows are users, and the other way round.
+            dtype: Of the result, float32 or float64.
+
+        Returns:
+            One number per row.
+        """
         frequency = count.astype(dtype) + self.frequency_offset * n_columns
         # 0^ν has no finite derivative in ν, so the power is taken of what is above 0 alone.
         is_empty = frequency == 0
         power = jnp.where(is_empty, jnp.ones_like(frequency), frequency) ** self.frequency_exponent
         empty_power = jnp.asarray(self.frequency_exponent == 0, frequency.dtype)
         return self.regularization * jnp.where(is_empty, empty_power, power)
+
+    def ridge_inner(self, a: Factors, b: Factors, entries: COO) -> Float[Array, ""]:
+        """Compute Σ_u λ_u a_u·b_u + Σ_i λ_i a_i·b_i; with a = b it is the ridge's part of the loss."""
+
+        def side(a: Array, b: Array, index: Array, n_columns: int) -> Float[Array, ""]:
+            weight = self.ridge(_count(index, a.shape[0]), n_columns, a.dtype)
+            return jnp.sum(weight * jnp.sum(a * b, axis=1))
+
+        by_user = side(a.user, b.user, entries.user, entries.n_items)
+        return by_user + side(a.item, b.item, entries.item, entries.n_users)
 
     def loss(self, factors: Factors, interactions: Interactions | COO) -> Float[Array, ""]:
         """Compute the loss exactly over all user-item pairs, in O(entries · factors + (users + items) · factors²).
@@ -133,65 +210,91 @@ class Objective:
             A scalar.
 
         Raises:
-            DataError: The tables do not have one row per user and per item.
+            DataError: The tables do not have one row per user and per item, or differ in width.
         """
-        if isinstance(interactions, Interactions):
-            interactions = interactions.to_coo(factors.user.dtype)
-        shape = (factors.user.shape[0], factors.item.shape[0])
-        if shape != (interactions.n_users, interactions.n_items):
-            turned = " Users and items look swapped." if shape == (interactions.n_items, interactions.n_users) else ""
-            raise DataError(
-                f"The factors are for {shape} users and items, the interactions for "
-                f"{(interactions.n_users, interactions.n_items)}.{turned}"
-            )
-        return _loss(self, factors, interactions)
+        entries = _on_device(interactions, factors.user.dtype)
+        require_shape(factors, (entries.n_users, entries.n_items))
+        return _loss(self, factors, entries)
 
 
 def gramian(table: Float[Array, "rows factors"]) -> Float[Array, "factors factors"]:
-    """Return YᵀY at full precision."""
+    """Compute YᵀY at full precision.
+
+    Args:
+        table: One side's factors Y, float32 or float64.
+
+    Returns:
+        A symmetric matrix in the table's dtype.
+    """
     return jnp.matmul(table.T, table, precision="highest")
 
 
-def require_at_least(name: str, value: Any, least: float) -> None:
-    """Refuse a concrete number below `least`; arrays and tracers pass, since they may be traced or batched."""
-    if isinstance(value, (int, float, np.number)) and not value >= least:
-        raise ConfigurationError(f"`{name}` must be >= {least}; got {value}.")
+def require_shape(factors: Factors, shape: tuple[int, int]) -> None:
+    """Refuse factors of other users and items, or whose tables differ in width.
+
+    Args:
+        factors: Both tables.
+        shape: Number of users and items that there must be.
+
+    Raises:
+        DataError: A table has another number of rows, or the tables have different numbers of columns.
+    """
+    got = (factors.user.shape[0], factors.item.shape[0])
+    if got != shape:
+        turned = " Users and items look swapped." if got == shape[::-1] else ""
+        raise DataError(f"The factors are for {got} users and items, the interactions for {shape}.{turned}")
+    widths = (factors.user.shape[1], factors.item.shape[1])
+    if widths[0] != widths[1]:
+        raise DataError(f"Both tables must have one width; got {widths[0]} factors a user and {widths[1]} an item.")
 
 
-def _positive(name: str, value: Any) -> Any:
-    if isinstance(value, (int, float, np.number)) and not value > 0:
-        raise ConfigurationError(f"`{name}` must be > 0; got {value}.")
-    return value
+def _on_device(interactions: Interactions | COO, dtype: Any) -> COO:
+    # All of this module that runs on the host.
+    return interactions.to_coo(dtype) if isinstance(interactions, Interactions) else interactions
 
 
 @jax.jit
-def _loss(objective: Objective, factors: Factors, interactions: COO) -> Float[Array, ""]:
-    dtype = factors.user.dtype
-    entries = interactions.value.shape[0]
-    steps = -(-entries // _ENTRIES_PER_STEP)
-    pad = lambda a: jnp.pad(a, (0, steps * _ENTRIES_PER_STEP - entries)).reshape(steps, _ENTRIES_PER_STEP)
+def _loss(objective: Objective, factors: Factors, entries: COO) -> Float[Array, ""]:
+    """Compute the loss; the sums over entries accumulate in the dtype of the factors, step by step of entries."""
 
-    def observed(step: tuple) -> Float[Array, ""]:
-        user, item, value = step
-        gram_weight, target_weight = objective.weights(value)
-        score = jnp.sum(factors.user[user] * factors.item[item], axis=-1)
-        full_weight = gram_weight + objective.unobserved_weight
-        # A cell of no weight has no target; its residual counts for nothing.
-        target = target_weight / jnp.where(full_weight == 0, jnp.ones_like(full_weight), full_weight)
-        term = full_weight * (target - score) ** 2 - objective.unobserved_weight * score**2
-        return jnp.sum(jnp.where(value != 0, term, jnp.zeros_like(term)))
+    def observed(value: Float[Array, " step"], user: tuple, item: tuple) -> Float[Array, ""]:
+        score = jnp.sum(user[0] * item[0], axis=1)
+        full_weight, target = objective.cells(value)
+        outside = jnp.where(value != 0, objective.unobserved_weight * score**2, jnp.zeros_like(score))
+        return jnp.sum(full_weight * (target - score) ** 2 - outside)
 
-    columns = (pad(interactions.user), pad(interactions.item), pad(interactions.value.astype(dtype)))
-    on_entries = jnp.sum(jax.lax.map(observed, columns))
+    on_entries = sum_over_entries(observed, entries, (factors.user,), (factors.item,))
     everywhere = jnp.sum(gramian(factors.user) * gramian(factors.item))
-    ridges = _ridge_loss(objective, factors.user, interactions.user, interactions.n_items) + _ridge_loss(
-        objective, factors.item, interactions.item, interactions.n_users
-    )
-    return on_entries + objective.unobserved_weight * everywhere + ridges
+    ridge = objective.ridge_inner(factors, factors, entries)
+    return on_entries + objective.unobserved_weight * everywhere + ridge
 
 
-def _ridge_loss(
-    objective: Objective, table: Float[Array, "rows factors"], row: Int[Array, " entries"], n_columns: int
-) -> Float[Array, ""]:
-    count = jnp.zeros(table.shape[0], jnp.int32).at[row].add(1)
-    return jnp.sum(objective.ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=-1))
+def sum_over_entries(
+    term: Callable[[Float[Array, " step"], Tables, Tables], Array], entries: COO, user: Tables, item: Tables
+) -> Array:
+    """Add up a term of every entry, gathering a bounded number of rows at a time.
+
+    Args:
+        term: Called with values, the users' rows and the items' rows of a step of entries; gives their sum, of any one
+            shape. Padding has value 0, and must count for nothing.
+        entries: What to sum over.
+        user: Tables with a row per user, of one dtype.
+        item: Tables with a row per item, likewise.
+
+    Returns:
+        What `term` gives, summed.
+    """
+    n_entries = entries.value.shape[0]
+    steps = -(-n_entries // _ENTRIES_PER_STEP)
+    pad = lambda a: jnp.pad(a, (0, steps * _ENTRIES_PER_STEP - n_entries)).reshape(steps, _ENTRIES_PER_STEP)
+
+    def step(columns: tuple) -> Array:
+        user_index, item_index, value = columns
+        return term(value, tuple(t[user_index] for t in user), tuple(t[item_index] for t in item))
+
+    columns = (pad(entries.user), pad(entries.item), pad(entries.value.astype(user[0].dtype)))
+    return jnp.sum(jax.lax.map(step, columns), axis=0)
+
+
+def _count(index: Int[Array, " entries"], n_rows: int) -> Int[Array, " rows"]:
+    return jnp.zeros(n_rows, jnp.int32).at[index].add(1)

@@ -11,12 +11,13 @@ import pandas as pd
 from jaxtyping import Array, Float, Int
 
 from jaxals import checkpoint
+from jaxals._checks import require_at_least, require_side
 from jaxals.als import contributions, half_step
 from jaxals.catalog import Catalog, Side
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Objective, require_at_least
-from jaxals.serving import nearest_rows, rank_columns
+from jaxals.objective import Factors, Objective, require_shape
+from jaxals.serving import checked_indices, nearest_rows, power_of_two, rank_columns
 from jaxals.solvers import Cholesky
 from jaxals.tiles import build_tiles
 
@@ -39,7 +40,7 @@ class Recommender:
         objective: What the factors minimise; `explain` and `fold_in` need it.
 
     Raises:
-        DataError: Factors and interactions are not of one shape.
+        DataError: Factors and interactions are not of one shape, or a factor is not finite.
 
     Example:
         >>> import jaxals
@@ -55,12 +56,9 @@ class Recommender:
     objective: Objective | None = None
 
     def __post_init__(self) -> None:
-        shape = (len(self.factors.user), len(self.factors.item))
-        if shape != self.interactions.shape:
-            turned = " Users and items look swapped." if shape == self.interactions.shape[::-1] else ""
-            raise DataError(
-                f"The factors are for {shape} users and items, the interactions for {self.interactions.shape}.{turned}"
-            )
+        require_shape(self.factors, self.interactions.shape)
+        if not all(bool(jnp.isfinite(table).all()) for table in (self.factors.user, self.factors.item)):
+            raise DataError("A factor is not finite; the training that made it may have diverged.")
 
     @property
     def catalog(self) -> Catalog:
@@ -148,6 +146,7 @@ class Recommender:
         Raises:
             UnknownIdError: The user or item is not in the catalog.
             ConfigurationError: There is no objective.
+            NumericalError: The user's system is singular.
         """
         row = int(self.catalog.user_indices([user])[0])
         column = int(self.catalog.item_indices([item])[0])
@@ -168,24 +167,27 @@ class Recommender:
 
         Args:
             interactions: What the new users did. Their items are looked up by raw id; users already known are solved
-                anew, and these interactions replace theirs.
-            side: Which side is new.
+                anew, and these interactions replace theirs. Ids of its catalog without entries change nothing.
+            side: "user" or "item": which one is new.
 
         Returns:
             A recommender over the known and the new ones, the new ones last.
 
         Raises:
             UnknownIdError: An interaction's other side is not in the catalog.
-            ConfigurationError: There is no objective.
+            ConfigurationError: There is no objective, or `side` is neither.
+            NumericalError: A system is singular.
         """
-        known = self.catalog.users if side == "user" else self.catalog.items
-        given = interactions.catalog.users if side == "user" else interactions.catalog.items
+        require_side(side)
+        user, user_row = np.unique(interactions.user, return_inverse=True)
+        item, item_row = np.unique(interactions.item, return_inverse=True)
+        user_ids, item_ids = interactions.catalog.users[user], interactions.catalog.items[item]
+        known, given = (self.catalog.users, user_ids) if side == "user" else (self.catalog.items, item_ids)
         new_ids = known.append(given[~given.isin(known)])
         catalog = Catalog(new_ids, self.catalog.items) if side == "user" else Catalog(self.catalog.users, new_ids)
-        user = catalog.user_indices(interactions.catalog.users)[interactions.user]
-        item = catalog.item_indices(interactions.catalog.items)[interactions.item]
-        folded = Interactions.from_arrays(user, item, interactions.value, catalog=catalog)
-        changed = new_ids.get_indexer(given)
+        user, item = catalog.user_indices(user_ids), catalog.item_indices(item_ids)
+        folded = Interactions.from_arrays(user[user_row], item[item_row], interactions.value, catalog=catalog)
+        changed = user if side == "user" else item
 
         old = self.interactions
         keep = ~np.isin(old.user if side == "user" else old.item, changed)
@@ -206,6 +208,13 @@ class Recommender:
 
         A sweep ends with the items, so users lag half a sweep behind; settled ones score as their fold-in would, and
         `explain` accounts for all of it.
+
+        Returns:
+            A recommender with the same items.
+
+        Raises:
+            ConfigurationError: There is no objective.
+            NumericalError: A user's system is singular.
         """
         return dataclasses.replace(
             self, factors=dataclasses.replace(self.factors, user=self.solve(self.interactions, "user"))
@@ -224,51 +233,116 @@ class Recommender:
     ) -> tuple[Int[np.ndarray, "batch n"], Float[np.ndarray, "batch n"]]:
         """Rank items for user indices: `recommend` on arrays.
 
+        Args:
+            users: User indices.
+            n: How many items each, at least 1.
+            exclude_seen: Leave out what a user already interacted with.
+            items: Indices of the only items to consider, by default all.
+            exclude: Indices of items to leave out.
+            scale: "raw" or "unit", as in `recommend`.
+
         Returns:
-            Item indices and scores, best first, ties by lower index; index -1 and score -inf where nothing is left.
+            Item indices (int32) and scores (the factors' dtype), best first, ties by lower index; index -1 and
+            score -inf where nothing is left.
+
+        Raises:
+            DataError: An index lies outside the catalog.
+            ConfigurationError: `n` or `scale` is out of range, or the answer does not fit into memory.
         """
         require_at_least("n", n, 1)
         if scale not in ("raw", "unit"):
             raise ConfigurationError(f'`scale` must be "raw" or "unit"; got {scale!r}.')
-        allowed = np.full(self.interactions.n_items, items is None)
+        n_users, n_items = self.interactions.shape
+        rows = checked_indices("users", users, n_users)
+        allowed = np.full(n_items, items is None)
         if items is not None:
-            allowed[items] = True
+            allowed[checked_indices("items", items, n_items)] = True
         if exclude is not None:
-            allowed[exclude] = False
+            allowed[checked_indices("exclude", exclude, n_items)] = False
         return rank_columns(
-            self.factors, np.asarray(users), n, allowed, self.interactions if exclude_seen else None, scale == "unit"
+            self.factors, rows, n, allowed, self.interactions if exclude_seen else None, scale == "unit"
         )
 
     def nearest(
         self, rows: Int[np.ndarray, " batch"], n: int = 10, side: Side = "item", measure: Measure = "cosine"
     ) -> tuple[Int[np.ndarray, "batch n"], Float[np.ndarray, "batch n"]]:
-        """Rank the rows of a table most alike to the given ones, themselves left out; padded like `top_items`."""
+        """Rank the rows of a table most alike to the given ones, themselves left out.
+
+        Args:
+            rows: Indices of items, or of users where `side` is "user".
+            n: How many rows each, at least 1.
+            side: "item" or "user": the table.
+            measure: "cosine" of the vectors, or their "dot" product.
+
+        Returns:
+            Row indices (int32) and scores (the table's dtype), best first, padded as in `top_items`.
+
+        Raises:
+            DataError: An index lies outside the table.
+            ConfigurationError: `n`, `side` or `measure` is out of range, or the answer does not fit into memory.
+        """
         require_at_least("n", n, 1)
+        require_side(side)
         if measure not in ("cosine", "dot"):
             raise ConfigurationError(f'`measure` must be "cosine" or "dot"; got {measure!r}.')
         table = self.factors.item if side == "item" else self.factors.user
-        return nearest_rows(table, np.asarray(rows), n, measure == "cosine")
+        return nearest_rows(jnp.asarray(table), checked_indices("rows", rows, len(table)), n, measure == "cosine")
 
     def contributions(self, user: int, item: int) -> tuple[Int[np.ndarray, " seen"], Float[np.ndarray, " seen"]]:
-        """Return the entries of a user, as positions in `interactions`, and what each adds to an item's score."""
-        starts = np.searchsorted(self.interactions.user, [user, user + 1])
-        entries = np.arange(*starts)
-        # Powers of two: compiled for few lengths.
-        padding = (0, (1 << max(len(entries) - 1, 0).bit_length()) - len(entries))
+        """Split an item's score into what each entry of a user adds: `explain` on arrays.
+
+        Args:
+            user: User index.
+            item: Item index.
+
+        Returns:
+            Positions of the user's entries in `interactions`, and what each adds, in the factors' dtype.
+
+        Raises:
+            DataError: An index lies outside the catalog.
+            ConfigurationError: There is no objective.
+            NumericalError: The user's system is singular.
+        """
+        n_users, n_items = self.interactions.shape
+        (user,), (item,) = checked_indices("user", [user], n_users), checked_indices("item", [item], n_items)
+        objective = self._objective()
+        entries = np.arange(*np.searchsorted(self.interactions.user, [user, user + 1]))
+        padding = (0, power_of_two(len(entries)) - len(entries))
         parts = contributions(
             jnp.asarray(self.factors.item),
             jnp.asarray(np.pad(self.interactions.item[entries], padding)),
             jnp.asarray(np.pad(self.interactions.value[entries], padding), self.factors.item.dtype),
             jnp.asarray(item, jnp.int32),
-            self._objective(),
+            objective,
         )
-        return entries, np.asarray(parts)[: len(entries)]
+        parts = np.asarray(parts)[: len(entries)]
+        if not np.isfinite(parts).all():
+            raise _singular(f"The system of user index {user} is", objective)
+        return entries, parts
 
     def solve(self, interactions: Interactions, side: Side = "user") -> Float[Array, "rows factors"]:
-        """Solve all rows of one side of `interactions` exactly against the other side's table."""
+        """Solve all rows of one side of `interactions` exactly against the other side's table.
+
+        Args:
+            interactions: Entries of the rows to solve; the other side is this model's, index by index.
+            side: "user" or "item": the rows.
+
+        Returns:
+            One row per user (or item) of `interactions`, in the other table's dtype; zero without entries.
+
+        Raises:
+            DataError: The other side has another length than this model's.
+            ConfigurationError: There is no objective, or `side` is neither.
+            NumericalError: A row's system is singular.
+        """
+        require_side(side)
+        objective = self._objective()
         other = jnp.asarray(self.factors.item if side == "user" else self.factors.user)
         tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
-        return half_step(tiles, other, self._objective(), Cholesky())[0]
+        rows, info = half_step(tiles, other, objective, Cholesky())
+        if bad := int(info.non_finite_rows):
+            raise _singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+        return rows
 
     # Files
 
@@ -289,6 +363,12 @@ class Recommender:
         if self.objective is None:
             raise ConfigurationError("This needs the objective: pass `Recommender(factors, interactions, objective)`.")
         return self.objective
+
+
+def _singular(what: str, objective: Objective) -> NumericalError:
+    return NumericalError(
+        f"{what} singular in this precision; raise `regularization` (it is {objective.regularization}) or lower alpha."
+    )
 
 
 def _as_list(ids: Any) -> list:

@@ -2,13 +2,16 @@
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals.errors import DataError
 from jaxals.interactions import Interactions
+from jaxals.memory import require_memory
 from jaxals.objective import Factors
 from jaxals.topk import blank_excluded, exclude_pairs, top_k
 
@@ -38,13 +41,17 @@ def rank_columns(
 
     Returns:
         Indices (int32) and scores, best first; -1 and -inf where no candidate is left.
+
+    Raises:
+        ConfigurationError: What is asked for cannot fit into memory.
     """
+    _require_room(len(users), n, factors.user.dtype.itemsize)
     k = min(n, len(allowed))
     item_table, is_allowed = jnp.asarray(factors.item), jnp.asarray(allowed)
     user_table = jnp.asarray(factors.user)
     ranked = [
         _rank_batch(user_table[batch], item_table, is_allowed, *_seen_pairs(seen, batch), k=k, unit=unit)
-        for batch in _batches(users, len(allowed), user_table.dtype.itemsize)
+        for batch in batches(users, rows_per_batch(len(allowed), user_table.dtype.itemsize))
     ]
     return _collect(ranked, len(users), n)
 
@@ -53,14 +60,27 @@ def nearest_rows(table: Float[Array, "rows factors"], rows: Int[np.ndarray, " ba
     """Rank the rows of a table by dot product or cosine with given ones, themselves left out.
 
     Rows that are all zero are like nothing: they are never found, and nothing is found for them.
+
+    Args:
+        table: One side's factors.
+        rows: Row indices.
+        n: How many rows each.
+        cosine: Whether to divide by the lengths of both rows.
+
+    Returns:
+        As `rank_columns` does.
+
+    Raises:
+        ConfigurationError: What is asked for cannot fit into memory.
     """
+    _require_room(len(rows), n, table.dtype.itemsize)
     k = min(n, len(table))
     norms = jnp.linalg.norm(table, axis=1, keepdims=True)
     known = norms[:, 0] > 0
     if cosine:
         table = table / jnp.where(norms > 0, norms, jnp.ones_like(norms))
     ranked = []
-    for batch in _batches(rows, len(table), table.dtype.itemsize):
+    for batch in batches(rows, rows_per_batch(len(table), table.dtype.itemsize)):
         itself = jnp.arange(len(batch), dtype=jnp.int32)
         ranked.append(_rank_batch(table[batch], table, known, itself, jnp.asarray(batch), k=k, unit=False))
     return _collect(ranked, len(rows), n)
@@ -87,35 +107,101 @@ def _rank_batch(
     if unit:
         worst = jnp.min(jnp.where(scores == low, -low, scores), axis=1, keepdims=True)
         spread = best[:, :1] - worst
-        # A lone candidate is the best one: 1. Places without a candidate stay at -inf.
-        ones = jnp.ones_like(spread)
-        scaled = jnp.where(spread > 0, (best - worst) / jnp.where(spread > 0, spread, ones), ones)
+        # The best is 1 as it stands: XLA may multiply with 1 / spread. Places without a candidate stay at -inf.
+        ones = jnp.ones_like(best)
+        scaled = jnp.where(best < best[:, :1], (best - worst) / jnp.where(spread > 0, spread, ones[:, :1]), ones)
         best = jnp.where(best == low, low, scaled)
     return blank_excluded(best, index), best
 
 
-def _batches(rows: np.ndarray, n_columns: int, itemsize: int) -> Iterator[np.ndarray]:
-    """Cut rows into batches of one size, the last one filled up with its first row."""
-    size = int(np.clip(_BATCH_BYTES // (n_columns * itemsize), 1, max(len(rows), 1)))
-    for start in range(0, len(rows), size):
+def rows_per_batch(n_columns: int, itemsize: int) -> int:
+    """Return how many rows to score at once, 1 at least."""
+    return max(1, _BATCH_BYTES // (n_columns * itemsize))
+
+
+def batches(rows: Int[np.ndarray, " rows"], size: int) -> Iterator[Int[np.ndarray, " batch"]]:
+    """Cut rows into batches of one size, the last one filled up with its first row.
+
+    Args:
+        rows: Row indices.
+        size: Rows a batch; fewer where there are fewer rows.
+
+    Yields:
+        Row indices, int32.
+
+    Example:
+        >>> [batch.tolist() for batch in batches(np.array([3, 1, 2]), 2)]
+        [[3, 1], [2, 2]]
+    """
+    size = min(size, len(rows))
+    for start in range(0, len(rows), max(size, 1)):
         batch = rows[start : start + size].astype(np.int32)
         yield np.concatenate([batch, np.full(size - len(batch), batch[0], np.int32)])
 
 
+def excluded_cells(
+    first: Int[np.ndarray, " rows"], last: Int[np.ndarray, " rows"], columns: Int[np.ndarray, " entries"], length: int
+) -> tuple[Int[np.ndarray, " length"], Int[np.ndarray, " length"]]:
+    """List the cells of a batch's scores to leave out, as `jaxals.topk.exclude_pairs` takes them.
+
+    Args:
+        first: Where each row's entries begin in `columns`.
+        last: Where they end.
+        columns: Column of each entry.
+        length: Cells to return, the entries of all rows at least; the others lie past the last row.
+
+    Returns:
+        Row within the batch, and column, of each cell, int32.
+
+    Example:
+        >>> cells = excluded_cells(np.array([0, 2]), np.array([1, 4]), np.array([7, 8, 5, 6]), length=3)
+        >>> [indices.tolist() for indices in cells]
+        [[0, 1, 1], [7, 5, 6]]
+    """
+    counts = last - first
+    total = int(counts.sum())
+    row, column = np.full(length, np.iinfo(np.int32).max, np.int32), np.zeros(length, np.int32)
+    row[:total] = np.repeat(np.arange(len(counts)), counts)
+    offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    column[:total] = columns[np.repeat(first, counts) + offset]
+    return row, column
+
+
+def checked_indices(name: str, indices: Any, size: int) -> Int[np.ndarray, " indices"]:
+    """Return row indices as an int32 array.
+
+    Raises:
+        DataError: They are not a list of integers, or one is negative or not below `size`.
+    """
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or (indices.size and not np.issubdtype(indices.dtype, np.integer)):
+        raise DataError(f"`{name}` must be 1-D integer indices; got {indices.dtype} of shape {indices.shape}.")
+    outside = indices[(indices < 0) | (indices >= size)]
+    if outside.size:
+        raise DataError(f"`{name}` must be indices from 0 to {size - 1}; got {outside[0]}.")
+    return indices.astype(np.int32)
+
+
+def power_of_two(number: int) -> int:
+    """Round up to a power of two, 1 at least: a kernel is then compiled for few lengths."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
 def _seen_pairs(seen: Interactions | None, batch: np.ndarray) -> tuple[Int[Array, " pairs"], Int[Array, " pairs"]]:
-    """List the cells of a batch's scores that were seen, padded past the last row to a power of two."""
     if seen is None:
         return jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32)
     first, last = np.searchsorted(seen.user, [batch, batch + 1])
-    counts = last - first
-    total = int(counts.sum())
-    # Powers of two: the kernel is compiled for few lengths.
-    row = np.full(1 << max(total - 1, 0).bit_length(), len(batch), np.int32)
-    column = np.zeros_like(row)
-    row[:total] = np.repeat(np.arange(len(batch)), counts)
-    offset = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    column[:total] = seen.item[np.repeat(first, counts) + offset]
+    row, column = excluded_cells(first, last, seen.item, power_of_two(int((last - first).sum())))
     return jnp.asarray(row), jnp.asarray(column)
+
+
+def _require_room(n_rows: int, n: int, itemsize: int) -> None:
+    # Twice: the batches, and then all of them together.
+    require_memory(
+        2 * n_rows * n * (4 + itemsize),
+        f"Ranking {n:,} for each of {n_rows:,} rows",
+        "take a smaller `n` or fewer rows",
+    )
 
 
 def _collect(ranked: list, n_rows: int, n: int) -> Ranked:

@@ -5,7 +5,7 @@ so decides itself what to form. All vectors are in the eigenbasis of w0 YᵀY, w
 share is diagonal: each row's own shared part, ridge included, is then inverted by a division.
 """
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,13 @@ Solution = tuple[Float[Array, "rows factors"], Bool[Array, " rows"]]
 
 @runtime_checkable
 class Solver(Protocol):
-    """Anything that solves a chunk's normal equations."""
+    """Anything that solves a chunk's normal equations.
+
+    Attributes:
+        forms_grams: Whether it forms the rows' Gram matrices; tiles are cut accordingly.
+    """
+
+    forms_grams: ClassVar[bool]
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row, and which rows have not reached the tolerance that was asked for."""
@@ -75,6 +81,8 @@ class Cholesky:
     Rows with fewer entries than factors are solved in their dual form, a system as large as their entries (the
     Woodbury identity); the others form and factorise A_r. O(entries · factors² + rows · factors³) at most.
     """
+
+    forms_grams: ClassVar[bool] = True
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row; a system that is not positive definite gives NaN."""
@@ -100,6 +108,8 @@ class ConjugateGradient:
     Raises:
         ConfigurationError: A setting lies outside its range.
     """
+
+    forms_grams: ClassVar[bool] = False
 
     steps: int = static(default=3)
     tolerance: float = static(default=0.0)

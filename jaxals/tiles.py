@@ -2,20 +2,23 @@
 
 A naive segment-sum of outer products needs entries · factors² memory. Here each row's entries are cut into tiles of
 one width, padded with value 0; tiles are dealt into chunks of one shape, and the solvers walk over chunks, so that
-memory is bounded by a chunk, whatever the data. Three kinds of rows, each its own shape at most:
+memory is bounded by a chunk, whatever the data. Rows go by their length:
 
-- short rows, which fit in one tile;
-- middle rows, of several tiles within one chunk, summed by segment;
-- long rows, of more tiles than a chunk should hold, accumulated step by step.
+- short rows fit in one tile;
+- middle rows have several tiles in one chunk, summed by segment; wide rows likewise, with wider tiles;
+- long rows, longer than a chunk should hold, are accumulated step by step.
 
-Measurements behind the choices: `docs/layout.md`.
+Over a mesh, chunks are shared out evenly. Measurements behind the choices: `docs/layout.md`.
 """
 
 import dataclasses
+import heapq
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._pytree import pytree, static
@@ -23,13 +26,21 @@ from jaxals.catalog import Side
 from jaxals.errors import ConfigurationError
 from jaxals.interactions import Interactions
 
-# A chunk of 4K entries keeps the gathered rows (1 MB at 64 factors) in cache between the passes over them.
-_ENTRIES_PER_CHUNK = 4096
+# Gathered rows of one chunk, in bytes: what stays in cache between the passes over them.
+_CHUNK_CACHE_BYTES = 2**21
 _WIDTHS = (4, 8, 16, 32, 64, 128)
-# A tile costs about as much as this many extra entries: its partial Gram matrix is written and summed.
-_TILE_OVERHEAD = 8
-# Rows of more than a chunk's tiles over this number are accumulated apart, so that chunks stay balanced.
-_LONG_ROW_SHARE = 8
+# A tile costs about as much as this many extra entries: its partial sums are written and added up. Those of a Gram
+# matrix weigh more, and narrow tiles multiply slowly.
+_TILE_OVERHEAD = 3
+_GRAM_OVERHEAD = 32
+_WIDE_WIDTH = 256
+_MIDDLE_ROW_ENTRIES = 512
+_WIDE_ROW_ENTRIES = 16_384
+# A class of short rows with a smaller share of all rows than this is not worth compiling.
+_LEAST_SHARE = 0.05
+_LONG_STEP_ENTRIES = 4096
+# Fewer rows a chunk than this are balanced one by one.
+_FEW_ROWS = 32
 
 
 @pytree
@@ -55,21 +66,21 @@ class Tiles:
 
 @pytree
 class LongRows:
-    """Rows of many entries, cut into steps that are accumulated one after another.
+    """Rows of many entries, cut into steps that are accumulated one after another; lanes are independent.
 
     Attributes:
         column: Column index of each entry, 0 in padding.
         value: Value of each entry, 0 in padding.
-        row: Index of the row a step belongs to; the steps of a row follow each other.
-        count: Entries of that row.
+        row: Index of the row a step belongs to, `n_rows` where unused; the steps of a row follow each other.
+        count: Entries of that row, 0 where unused.
         is_last: Whether a step is the last of its row.
     """
 
-    column: Int[Array, "steps width"]
-    value: Float[Array, "steps width"]
-    row: Int[Array, " steps"]
-    count: Int[Array, " steps"]
-    is_last: Bool[Array, " steps"]
+    column: Int[Array, "lanes steps width"]
+    value: Float[Array, "lanes steps width"]
+    row: Int[Array, "lanes steps"]
+    count: Int[Array, "lanes steps"]
+    is_last: Bool[Array, "lanes steps"]
 
 
 @pytree
@@ -77,19 +88,23 @@ class RowTiles:
     """All entries of one orientation, ready for a half step.
 
     Attributes:
-        groups: Short and middle rows, those that there are.
+        groups: Short, middle and wide rows, those that there are.
         long: Long rows, or None.
-        position: Where each row's solution lies when those of `groups` and then of `long` are laid end to end; one
-            past the end for rows without entries.
+        position: Where each row's solution lies when each device lays those of its part of `groups` and then of `long`
+            end to end, and the devices follow each other; one past the end for rows without entries.
+        count: Entries of each row.
         n_rows: Rows of the table that is solved for, static.
         n_columns: Rows of the other table, static.
+        mesh: Devices that the first axis of `groups` and `long` is sharded over; None for one device, static.
     """
 
     groups: tuple[Tiles, ...]
     long: LongRows | None
     position: Int[Array, " rows"]
+    count: Int[Array, " rows"]
     n_rows: int = static()
     n_columns: int = static()
+    mesh: Mesh | None = static()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +120,58 @@ class _Rows:
         return np.diff(self.starts)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where arrays go, and what type their values take."""
+
+    mesh: Mesh | None
+    dtype: Any
+
+    @property
+    def n_devices(self) -> int:
+        return self.mesh.size if self.mesh else 1
+
+    def sharded(self, array: np.ndarray) -> jax.Array:
+        return self._put(array, PartitionSpec("rows"))
+
+    def replicated(self, array: np.ndarray) -> jax.Array:
+        return self._put(array, PartitionSpec())
+
+    def _put(self, array: np.ndarray, axes: PartitionSpec) -> jax.Array:
+        array = array.astype(self.dtype) if np.issubdtype(array.dtype, np.floating) else array
+        return jax.device_put(array, NamedSharding(self.mesh, axes) if self.mesh else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Class:
+    """Rows of up to `longest` entries (and more than the class before), and how they are cut."""
+
+    longest: int
+    width: int
+    tiles_per_chunk: int
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
+    """Arrange devices for tiles to be shared out over; None where there is only one.
+
+    On a CPU, `jax.config.update("jax_num_cpu_devices", cores)` before the first array makes one device per core.
+
+    Args:
+        devices: By default all that JAX has.
+    """
+    devices = jax.devices() if devices is None else devices
+    return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None
+
+
 def build_tiles(
-    interactions: Interactions, side: Side = "user", *, factors: int, dtype: Any = jnp.float32, chunk_bytes: int = 2**24
+    interactions: Interactions,
+    side: Side = "user",
+    *,
+    factors: int,
+    dtype: Any = jnp.float32,
+    forms_grams: bool = True,
+    chunk_bytes: int = 2**24,
+    mesh: Mesh | None = None,
 ) -> RowTiles:
     """Cut the interactions of all users (or items) into tiles.
 
@@ -115,10 +180,13 @@ def build_tiles(
         side: Whose rows to solve for: "user" or "item".
         factors: Number of factors that the chunks are sized for; any number can be solved with them.
         dtype: Type of the values on the device.
+        forms_grams: Whether the solver forms Gram matrices, as `Cholesky` does and `ConjugateGradient` does not; either
+            layout serves either, at another speed.
         chunk_bytes: Bound on the Gram matrices that one chunk forms at a time, in bytes.
+        mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
 
     Returns:
-        Tiles on the default device.
+        Tiles on the mesh, or on the default device.
 
     Raises:
         ConfigurationError: `chunk_bytes` or `factors` is below 1.
@@ -127,26 +195,23 @@ def build_tiles(
         if number < 1:
             raise ConfigurationError(f"`{name}` must be >= 1; got {number}.")
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
-    rows = _rows_of(interactions, side)
+    rows, place = _rows_of(interactions, side), _Place(mesh, dtype)
     counts = rows.counts
+    vector_bytes = factors * np.dtype(dtype).itemsize
+    most_tiles = max(chunk_bytes // (factors * vector_bytes), 1) if forms_grams else counts.sum() + 1
 
-    short_width, width = _choose_widths(counts)
-    grams_per_chunk = max(chunk_bytes // (factors**2 * np.dtype(dtype).itemsize), 1)
-    tiles_per_chunk = int(np.clip(_ENTRIES_PER_CHUNK // width, 1, grams_per_chunk))
-    rows_per_chunk = int(np.clip(_ENTRIES_PER_CHUNK // short_width, 1, grams_per_chunk))
-
-    longest = max(tiles_per_chunk // _LONG_ROW_SHARE, 1) * width
-    short = np.flatnonzero((counts > 0) & (counts <= short_width))
-    middle = np.flatnonzero((counts > short_width) & (counts <= longest))
-    long = np.flatnonzero(counts > max(longest, short_width))
-
-    groups = []
-    if len(short):
-        groups.append(_deal(rows, short, short_width, rows_per_chunk, n_rows, dtype))
-    if len(middle):
-        groups.append(_deal(rows, middle, width, tiles_per_chunk, n_rows, dtype))
-    long_rows = _cut(rows, long, longest, dtype) if len(long) else None
-    return RowTiles(tuple(groups), long_rows, _positions(groups, long_rows, n_rows), n_rows, n_columns)
+    groups, done = [], 0
+    for kind in _classes(counts, factors, vector_bytes, forms_grams):
+        chosen = np.flatnonzero((counts > done) & (counts <= kind.longest))
+        if len(chosen):
+            tiles_per_chunk = int(np.clip(kind.tiles_per_chunk, 1, most_tiles))
+            groups.append(_deal(rows, chosen, kind.width, tiles_per_chunk, n_rows, place))
+        done = max(done, kind.longest)
+    chosen = np.flatnonzero(counts > done)
+    long = _cut(rows, chosen, n_rows, place) if len(chosen) else None
+    position = place.replicated(_positions(groups, long, n_rows, place.n_devices))
+    count = place.replicated(counts.astype(np.int32))
+    return RowTiles(tuple(groups), long, position, count, n_rows, n_columns, mesh)
 
 
 def padding(tiles: RowTiles) -> float:
@@ -164,30 +229,47 @@ def _rows_of(interactions: Interactions, side: Side) -> _Rows:
     return _Rows(transposed.indptr.astype(np.int64), transposed.indices, transposed.data)
 
 
-def _choose_widths(counts: np.ndarray) -> tuple[int, int]:
-    """Pick the width of short rows and the tile width of all others that cost least."""
+def _classes(counts: np.ndarray, factors: int, vector_bytes: int, forms_grams: bool) -> list[_Class]:
+    """Choose how rows of each length are cut."""
+    entries = max(_CHUNK_CACHE_BYTES // vector_bytes, 1)
     lengths, n_rows = np.unique(counts[counts > 0], return_counts=True)
+    if forms_grams:
+        # The dual form of the exact solver works on systems as large as a short row is wide: keep it tight.
+        candidates = [width for width in _WIDTHS if width <= factors] or [min(_WIDTHS)]
+        ends = [0, *np.searchsorted(lengths, candidates, side="right")]
+        shares = np.diff([n_rows[:end].sum() for end in ends]) / len(counts)
+        shorts = [width for width, share in zip(candidates, shares, strict=True) if share >= _LEAST_SHARE]
+        is_longer = lengths > max(shorts, default=0)
+        cost = lambda width: _cost(lengths[is_longer], n_rows[is_longer], width, _GRAM_OVERHEAD)
+        width = min(_WIDTHS, key=cost)
+    else:
 
-    def cost(short_width: int, width: int) -> float:
-        tiles = np.where(lengths <= short_width, 1, -(-lengths // width))
-        widths = np.where(lengths <= short_width, short_width, width)
-        return float(np.sum(n_rows * tiles * (widths + _TILE_OVERHEAD)))
+        def split_cost(short: int, width: int) -> float:
+            is_short = lengths <= short
+            rest = _cost(lengths[~is_short], n_rows[~is_short], width, _TILE_OVERHEAD)
+            return rest + _cost(lengths[is_short], n_rows[is_short], short, _TILE_OVERHEAD)
 
-    return min(((short, wide) for wide in _WIDTHS for short in _WIDTHS if short <= wide), key=lambda w: cost(*w))
+        pairs = [(short, width) for width in _WIDTHS for short in _WIDTHS if short <= width]
+        short, width = min(pairs, key=lambda pair: split_cost(*pair))
+        shorts = [short]
+    classes = [_Class(short, short, entries // short) for short in shorts]
+    classes.append(_Class(_MIDDLE_ROW_ENTRIES, width, entries // width))
+    classes.append(_Class(_WIDE_ROW_ENTRIES, _WIDE_WIDTH, _WIDE_ROW_ENTRIES // _WIDE_WIDTH))
+    return classes
 
 
-def _deal(rows: _Rows, chosen: np.ndarray, width: int, tiles_per_chunk: int, n_rows: int, dtype: Any) -> Tiles:
-    """Deal rows to chunks like cards, longest first and back and forth, so that all chunks get alike loads."""
+def _cost(lengths: np.ndarray, n_rows: np.ndarray, width: int, overhead: int) -> float:
+    return float(np.sum(n_rows * -(-lengths // width)) * (width + overhead))
+
+
+def _deal(rows: _Rows, chosen: np.ndarray, width: int, tiles_per_chunk: int, n_rows: int, place: _Place) -> Tiles:
     counts = rows.counts[chosen]
     n_tiles = -(-counts // width)
     one_tile_per_row = bool((n_tiles == 1).all())
-    n_chunks = -(-int(n_tiles.sum()) // tiles_per_chunk)
-
-    turn, seat = np.divmod(np.arange(len(chosen)), n_chunks)
-    chunk = np.where(turn % 2 == 0, seat, n_chunks - 1 - seat)
-    by_length = np.argsort(-n_tiles, kind="stable")
-    order = by_length[np.argsort(chunk, kind="stable")]  # rows in the order of chunks, longest first in each
-    chunk = np.sort(chunk, kind="stable")
+    n_chunks = -(-int(n_tiles.sum()) // (tiles_per_chunk * place.n_devices)) * place.n_devices
+    chunk = _deal_cards(n_tiles, n_chunks) if len(chosen) > _FEW_ROWS * n_chunks else _fill_lightest(n_tiles, n_chunks)
+    order = np.lexsort((-n_tiles, chunk))  # rows in the order of chunks, longest first in each
+    chunk = chunk[order]
 
     slot = _rank_within(chunk)
     first_tile = _running_sum_within(chunk, n_tiles[order])
@@ -207,29 +289,54 @@ def _deal(rows: _Rows, chosen: np.ndarray, width: int, tiles_per_chunk: int, n_r
     column, value = _place(rows, chosen[order], start, n_chunks * tiles_per_chunk * width)
     shape = (n_chunks, tiles_per_chunk, width)
     return Tiles(
-        jnp.asarray(column.reshape(shape)),
-        jnp.asarray(value.reshape(shape), dtype),
-        jnp.asarray(segment),
-        jnp.asarray(row),
-        jnp.asarray(count),
+        place.sharded(column.reshape(shape)),
+        place.sharded(value.reshape(shape)),
+        place.sharded(segment),
+        place.sharded(row),
+        place.sharded(count),
         one_tile_per_row,
     )
 
 
-def _cut(rows: _Rows, chosen: np.ndarray, width: int, dtype: Any) -> LongRows:
+def _cut(rows: _Rows, chosen: np.ndarray, n_rows: int, place: _Place) -> LongRows:
+    width, n_lanes = _LONG_STEP_ENTRIES, place.n_devices
     counts = rows.counts[chosen]
     n_steps = -(-counts // width)
-    ends = np.cumsum(n_steps)
-    column, value = _place(rows, chosen, (ends - n_steps) * width, int(ends[-1]) * width)
-    is_last = np.zeros(int(ends[-1]), bool)
-    is_last[ends - 1] = True
-    return LongRows(
-        jnp.asarray(column.reshape(-1, width)),
-        jnp.asarray(value.reshape(-1, width), dtype),
-        jnp.asarray(np.repeat(chosen, n_steps).astype(np.int32)),
-        jnp.asarray(np.repeat(counts, n_steps).astype(np.int32)),
-        jnp.asarray(is_last),
-    )
+    lane = _fill_lightest(n_steps, n_lanes)
+    order = np.argsort(lane, kind="stable")
+    chosen, counts, n_steps, lane = chosen[order], counts[order], n_steps[order], lane[order]
+    first = _running_sum_within(lane, n_steps)
+    most = int((first + n_steps).max())
+
+    start = lane * most + first
+    step = np.repeat(start, n_steps) + _arange_each(n_steps)
+    row, count = np.full(n_lanes * most, n_rows, np.int32), np.zeros(n_lanes * most, np.int32)
+    row[step], count[step] = np.repeat(chosen, n_steps), np.repeat(counts, n_steps)
+    is_last = np.zeros(n_lanes * most, bool)
+    is_last[start + n_steps - 1] = True
+    column, value = _place(rows, chosen, start * width, n_lanes * most * width)
+    by_lane = lambda array: array.reshape(n_lanes, most, *array.shape[1:])
+    steps_of = lambda array: by_lane(array.reshape(-1, width))
+    arrays = (steps_of(column), steps_of(value), by_lane(row), by_lane(count), by_lane(is_last))
+    return LongRows(*map(place.sharded, arrays))
+
+
+def _deal_cards(load: np.ndarray, n_bins: int) -> np.ndarray:
+    """Deal many rows like cards, heaviest first and back and forth: bins get alike loads and alike numbers of rows."""
+    turn, seat = np.divmod(np.arange(len(load)), n_bins)
+    bin_of = np.empty(len(load), np.int64)
+    bin_of[np.argsort(-load, kind="stable")] = np.where(turn % 2 == 0, seat, n_bins - 1 - seat)
+    return bin_of
+
+
+def _fill_lightest(load: np.ndarray, n_bins: int) -> np.ndarray:
+    """Give each row, heaviest first, to the bin with the lightest load: for few heavy rows a bin."""
+    bin_of = np.empty(len(load), np.int64)
+    bins = [(0, number) for number in range(n_bins)]
+    for row in np.argsort(-load, kind="stable"):
+        total, bin_of[row] = bins[0]
+        heapq.heapreplace(bins, (total + int(load[row]), int(bin_of[row])))
+    return bin_of
 
 
 def _place(rows: _Rows, chosen: np.ndarray, start: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -243,15 +350,15 @@ def _place(rows: _Rows, chosen: np.ndarray, start: np.ndarray, size: int) -> tup
     return column, value
 
 
-def _positions(groups: list[Tiles], long: LongRows | None, n_rows: int) -> Int[Array, " rows"]:
-    solved = [np.asarray(group.row).reshape(-1) for group in groups]
+def _positions(groups: list[Tiles], long: LongRows | None, n_rows: int, n_devices: int) -> np.ndarray:
+    solved = [np.asarray(group.row).reshape(n_devices, -1) for group in groups]
     if long is not None:
         # A step that does not end its row solves nothing.
         solved.append(np.where(np.asarray(long.is_last), np.asarray(long.row), n_rows))
-    row = np.concatenate(solved) if solved else np.zeros(0, np.int64)
+    row = np.concatenate(solved, axis=1).reshape(-1) if solved else np.zeros(0, np.int64)
     position = np.full(n_rows + 1, len(row), np.int32)
     position[row] = np.arange(len(row))
-    return jnp.asarray(position[:n_rows])
+    return position[:n_rows]
 
 
 def _arange_each(counts: np.ndarray) -> np.ndarray:

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxals._checks import require_at_least, require_integer
 from jaxals._pytree import pytree
+from jaxals.acceleration import Momentum, accelerate, no_momentum
 from jaxals.als import StepInfo, initial_factors, sweep
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import Interactions
 from jaxals.memory import require_memory
-from jaxals.objective import Factors, Objective, require_at_least
+from jaxals.objective import Factors, Objective, require_shape
 from jaxals.solvers import Cholesky, Solver
 from jaxals.tiles import build_tiles
 
@@ -55,6 +57,8 @@ class ALS:
         factors: Length of the vectors that are learned.
         sweeps: How many times users and items are solved.
         solver: How a row is solved.
+        acceleration: How to go further than a sweep does, by the exact minimiser of the loss along a line: "conjugate"
+            directions, or the sweep's own ("linesearch"); None takes sweeps as they are.
         initial_scale: σ; initial factors are normal with standard deviation σ / √factors.
         dtype: "float32" or "float64" (which JAX must have been told to allow).
         chunk_bytes: Bound on the Gram matrices formed at a time, in bytes.
@@ -66,20 +70,39 @@ class ALS:
     factors: int = 64
     sweeps: int = 15
     solver: Solver = dataclasses.field(default_factory=Cholesky)
+    acceleration: Literal["conjugate", "linesearch"] | None = None
     initial_scale: float = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     chunk_bytes: int = 2**24
 
     def __post_init__(self) -> None:
-        for name, least in (("factors", 1), ("sweeps", 0), ("initial_scale", 0), ("chunk_bytes", 1)):
-            require_at_least(name, getattr(self, name), least)
+        for name, least in (("factors", 1), ("sweeps", 0), ("chunk_bytes", 1)):
+            require_integer(name, getattr(self, name), least)
+        require_at_least("initial_scale", self.initial_scale, 0)
         if self.dtype not in ("float32", "float64"):
             raise ConfigurationError(f'`dtype` must be "float32" or "float64"; got {self.dtype!r}.')
+        if self.acceleration not in ("conjugate", "linesearch", None):
+            raise ConfigurationError(
+                f'`acceleration` must be "conjugate", "linesearch" or None; got {self.acceleration!r}.'
+            )
+        if not isinstance(self.solver, Solver):
+            raise ConfigurationError(f"`solver` must be a solver such as `Cholesky()`; got {self.solver!r}.")
 
     def begin(
         self, interactions: Interactions, objective: Objective, key: jax.Array, initial: Factors | None
     ) -> Training:
-        """Cut the interactions into tiles both ways and draw, or take over, the first factors."""
+        """Cut the interactions into tiles both ways and draw, or take over, the first factors.
+
+        Args:
+            interactions: What to train on.
+            objective: What to minimise.
+            key: Of the initial factors.
+            initial: Tables to continue from, [users, factors] and [items, factors], instead of random ones.
+
+        Raises:
+            ConfigurationError: The work does not fit in memory, or the systems are singular, or JAX refuses the dtype.
+            DataError: `initial` is for other users, items or factors.
+        """
         if self.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             raise ConfigurationError(
                 '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
@@ -88,45 +111,61 @@ class ALS:
         dtype = jnp.dtype(self.dtype)
         if initial is None:
             initial = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
-        elif (initial.user.shape, initial.item.shape) != tuple((n, self.factors) for n in interactions.shape):
-            raise DataError(
-                f"`initial` has tables of {initial.user.shape} and {initial.item.shape}, but the interactions and "
-                f"the trainer need {tuple((n, self.factors) for n in interactions.shape)}."
-            )
+        require_shape(initial, interactions.shape)
+        if initial.user.shape[1] != self.factors:
+            raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
+        initial = jax.tree.map(lambda table: table.astype(dtype), initial)
         cut = functools.partial(
-            build_tiles, interactions, factors=self.factors, dtype=dtype, chunk_bytes=self.chunk_bytes
+            build_tiles,
+            interactions,
+            factors=self.factors,
+            dtype=dtype,
+            forms_grams=self.solver.forms_grams,
+            chunk_bytes=self.chunk_bytes,
         )
         user_tiles, item_tiles = cut("user"), cut("item")
+        entries = interactions.to_coo(dtype) if self.acceleration else None
 
         def step(state: ALSState) -> tuple[ALSState, StepInfo]:
             factors, info = sweep(user_tiles, item_tiles, state.factors, objective, self.solver)
-            return ALSState(factors), info
+            if entries is None or state.momentum is None:
+                return ALSState(factors, None), info
+            is_conjugate = self.acceleration == "conjugate"
+            factors, momentum, _ = accelerate(state.factors, factors, state.momentum, objective, entries, is_conjugate)
+            return ALSState(factors, momentum), info
 
-        return Training(ALSState(jax.tree.map(lambda a: a.astype(dtype), initial)), step, self.sweeps, "sweep")
+        momentum = no_momentum(initial) if self.acceleration else None
+        return Training(ALSState(initial, momentum), step, self.sweeps, "sweep")
 
     def _refuse_what_cannot_work(self, interactions: Interactions, objective: Objective) -> None:
         itemsize = np.dtype(self.dtype).itemsize
-        tables = 3 * sum(interactions.shape) * self.factors * itemsize
+        tables = (7 if self.acceleration else 3) * sum(interactions.shape) * self.factors * itemsize
         entries = 2 * len(interactions) * (2 * 4 + itemsize)
         require_memory(
             tables + entries + 4 * self.chunk_bytes + 8 * self.factors**2 * itemsize,
             f"Training {self.factors} factors on {interactions!r}",
             "take fewer factors or a smaller dtype",
         )
+        active = tuple(int(np.count_nonzero(interactions.counts(side))) for side in ("user", "item"))
         unregularised = _is_zero(objective.regularization)
-        if unregularised and (_is_zero(objective.unobserved_weight) or self.factors > min(interactions.shape)):
+        if unregularised and (_is_zero(objective.unobserved_weight) or self.factors > min(active)):
             raise ConfigurationError(
-                "`regularization` is 0 and the systems are singular: "
-                f"{self.factors} factors, {interactions.shape} users and items, "
-                f"unobserved_weight {objective.unobserved_weight}; take a `regularization` above 0."
+                f"`regularization` is 0 and the systems are singular: {self.factors} factors, {active} users and items "
+                f"with interactions, unobserved_weight {objective.unobserved_weight}; take a `regularization` above 0."
             )
 
 
 @pytree
 class ALSState:
-    """What the next sweep needs."""
+    """What the next sweep needs.
+
+    Attributes:
+        factors: Both tables.
+        momentum: What an accelerated sweep remembers; None without acceleration.
+    """
 
     factors: Factors
+    momentum: Momentum | None
 
 
 def _is_zero(value: Any) -> bool:

@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import scipy.sparse
 from tqdm.auto import tqdm
 
+from jaxals._checks import require_at_least, require_integer
 from jaxals.als import StepInfo
-from jaxals.errors import ConfigurationError, NumericalError
+from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import plan_evaluation, run_plan
+from jaxals.evaluation.ranking import parse_metrics
 from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Objective, require_at_least
+from jaxals.objective import Factors, Objective
 from jaxals.trainers import ALS, Trainer, Training
 
 
@@ -40,6 +44,8 @@ class Progress:
 
 Callback = Callable[[Progress], bool | None]
 
+_UNCONVERGED = "unconverged_rows"
+
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
@@ -60,7 +66,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         require_at_least("min_improvement", self.min_improvement, 0)
-        require_at_least("patience", self.patience, 1)
+        require_integer("patience", self.patience, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +76,8 @@ class Run:
     Attributes:
         factors: Both tables: after the last step, or the best step's when early stopping watched a metric.
         history: One row per step: "sweep" (or "step"), "seconds" spent in training steps so far (compilation
-            included, evaluations not), "loss" and the metrics asked for.
+            included, evaluations not), "loss" and the metrics asked for; also "unconverged_rows" if a step left rows
+            short of the solver's tolerance.
         objective: What was minimised.
         trainer: What minimised it.
         stopped_early: Why training ended before its last step, or None.
@@ -91,7 +98,7 @@ def fit(
     seed: int | jax.Array = 0,
     initial: Factors | None = None,
     validation: Interactions | None = None,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callback] = (),
     loss_every: int = 1,
@@ -108,7 +115,7 @@ def fit(
         seed: Seed or `jax.random.key` of the initial factors; the same one gives the same numbers.
         initial: Factors to continue from, instead of random ones.
         validation: Held-out interactions over the same catalog that `metrics` are measured on.
-        metrics: Names such as "ndcg@10", measured after each step; see `jaxals.evaluation`.
+        metrics: Name or names such as "ndcg@10", measured after each step; see `jaxals.evaluation`.
         early_stopping: When to stop before the last step.
         callbacks: Called with a `Progress` after each step; one that returns True ends training.
         loss_every: Compute the loss after each so many steps, 0 for never.
@@ -119,6 +126,7 @@ def fit(
 
     Raises:
         ConfigurationError: Settings that contradict each other or cannot work.
+        DataError: `interactions` are something else, or `initial` does not fit them or is not finite.
         NumericalError: A step gave numbers that are not finite.
 
     Example:
@@ -129,10 +137,12 @@ def fit(
         (True, (30, 4))
     """
     trainer = ALS() if trainer is None else trainer
-    _check_watched(validation, metrics, early_stopping, loss_every)
-    plan = None if validation is None else plan_evaluation(interactions, validation, metrics)
-    key = jax.random.key(seed) if isinstance(seed, (int, np.integer)) else seed
-    training = trainer.begin(interactions, objective, key, initial)
+    _check_kinds(interactions, objective, trainer)
+    names = [metric.name for metric in parse_metrics(metrics)] if metrics else []
+    _check_watched(validation, names, early_stopping, loss_every)
+    _check_finite(interactions, objective, trainer, initial)
+    plan = None if validation is None else plan_evaluation(interactions, validation, names)
+    training = trainer.begin(interactions, objective, _key(seed), initial)
     factors = training.state.factors
     entries = interactions.to_coo(factors.user.dtype)
     watch = _Watch(early_stopping, factors)
@@ -146,8 +156,16 @@ def fit(
                 factors = state.factors
                 is_due = loss_every > 0 and number % loss_every == 0
                 loss = float(objective.loss(factors, entries)) if is_due else float("nan")
+                if is_due and np.isnan(loss):
+                    raise NumericalError(
+                        f"After {training.unit} {number}, the loss is not a number, though all rows are finite: its "
+                        f"sums overflow in {factors.user.dtype}; lower alpha or scale the values down."
+                    )
                 measured = run_plan(factors, plan).metrics if plan else {}
-                records.append({training.unit: number, "seconds": seconds, "loss": loss, **measured})
+                unconverged = int(info.unconverged_rows)
+                records.append(
+                    {training.unit: number, "seconds": seconds, "loss": loss, **measured, _UNCONVERGED: unconverged}
+                )
                 bar.update()
                 bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **measured}.items()})
 
@@ -162,7 +180,9 @@ def fit(
             stop = "interrupted"
             warnings.warn(f"Interrupted; returning the factors after {len(records)} steps.", stacklevel=2)
 
-    history = pd.DataFrame(records, columns=[training.unit, "seconds", "loss", *metrics])
+    history = pd.DataFrame(records, columns=[training.unit, "seconds", "loss", *names, _UNCONVERGED])
+    if not history[_UNCONVERGED].any():
+        history = history.drop(columns=_UNCONVERGED)
     return Run(watch.choose(factors), history, objective, trainer, stop)
 
 
@@ -204,11 +224,33 @@ def _steps(training: Training) -> Iterator[tuple[int, float, Any, StepInfo]]:
         yield number, seconds, state, info
 
 
+def _key(seed: Any) -> jax.Array:
+    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and not seed.shape:
+        return seed
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and -(2**63) <= seed < 2**63:
+        return jax.random.key(seed)
+    raise ConfigurationError(f"`seed` must be an integer of 64 bits or one `jax.random.key`; got {seed!r}.")
+
+
+def _check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
+    kind = type(interactions).__name__
+    if scipy.sparse.issparse(interactions):
+        raise DataError(f"`interactions` is a {kind}; pass `Interactions.from_scipy(matrix)`, with users as rows.")
+    if not isinstance(interactions, Interactions):
+        raise DataError(f"`interactions` must be `Interactions`, from a frame, file or matrix; got {kind}.")
+    if not len(interactions):
+        raise DataError(f"There is nothing to train on: {interactions!r}.")
+    if not isinstance(objective, Objective):
+        raise ConfigurationError(f"`objective` must be an `Objective`, such as `Objective.hkv()`; got {objective!r}.")
+    # A class has the methods of its instances, and the protocol asks for no more.
+    if isinstance(trainer, type) or not isinstance(trainer, Trainer):
+        raise ConfigurationError(f"`trainer` must be a trainer, such as `ALS()`; got {trainer!r}.")
+
+
 def _check_watched(
     validation: Interactions | None, metrics: Sequence[str], early_stopping: EarlyStopping | None, loss_every: int
 ) -> None:
-    if loss_every < 0:
-        raise ConfigurationError(f"`loss_every` must be >= 0; got {loss_every}.")
+    require_integer("loss_every", loss_every, 0)
     if bool(metrics) != (validation is not None):
         missing = "validation" if metrics else "metrics"
         raise ConfigurationError(f"`validation` and `metrics` go together; `{missing}` is missing.")
@@ -223,9 +265,27 @@ def _check_watched(
         )
 
 
+def _check_finite(interactions: Interactions, objective: Objective, trainer: Trainer, initial: Factors | None) -> None:
+    """Find on the host what would make every step NaN."""
+    for name in ("user", "item") if initial is not None else ():
+        if bad := int(np.sum(~np.isfinite(getattr(initial, name)).all(axis=1))):
+            raise DataError(f"`initial` has {bad:,} {name} rows that are not finite.")
+    dtype = jnp.dtype(getattr(trainer, "dtype", jnp.float32))
+    size = np.abs(interactions.value)
+    extremes = interactions.value[[size.argmin(), size.argmax()]]
+    with np.errstate(over="ignore"):
+        weights = objective.weights(jnp.asarray(extremes.astype(dtype)))
+    is_finite = np.isfinite(np.stack(weights)).all(axis=0)
+    if not is_finite.all():
+        value = extremes[is_finite.argmin()]
+        raise ConfigurationError(
+            f"The weights of a value of {value:.6g} are not finite in {dtype}; lower alpha or scale the values down."
+        )
+
+
 def _refuse_non_finite(info: StepInfo, number: int, unit: str, objective: Objective) -> None:
     if rows := int(info.non_finite_rows):
         raise NumericalError(
-            f"After {unit} {number}, {rows:,} rows are not finite: their systems are singular in this precision; "
-            f"raise `regularization` (it is {objective.regularization}) or lower alpha."
+            f"After {unit} {number}, {rows:,} rows are not finite: their systems are singular or overflow in this "
+            f"precision; raise `regularization` (it is {objective.regularization}) or lower alpha."
         )

@@ -1,9 +1,12 @@
+import json
+import pathlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective
-from jaxals.checkpoint import load_model, save_model
+from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, checkpoint
+from jaxals.checkpoint import load_model, require_model_place, require_storable_ids, save_model
 from jaxals.errors import CheckpointError
 
 
@@ -48,9 +51,84 @@ def test_a_model_replaces_a_model_and_nothing_else(tmp_path):
     np.testing.assert_array_equal(load_model(tmp_path / "model")[0].user, factors.user * 2)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(CheckpointError, match="is not a jaxals model"):
+    with pytest.raises(CheckpointError, match="something other than a jaxals model"):
         save_model(tmp_path / "thesis", factors, data)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+
+
+def foreign_file(folder):
+    (folder / "notes.txt").write_text("mine")
+
+
+def no_orbax_metadata(folder):
+    (folder / "_CHECKPOINT_METADATA").unlink()
+
+
+def no_format(folder):
+    (folder / "document" / "metadata").write_text(json.dumps({"pages": 3}))
+
+
+def no_document(folder):
+    (folder / "document" / "metadata").write_text("{")
+
+
+@pytest.mark.parametrize("change", [foreign_file, no_orbax_metadata, no_format, no_document])
+def test_what_only_resembles_a_model_is_not_replaced(change, tmp_path):
+    factors, data = model()
+    save_model(tmp_path / "model", factors, data)
+    change(tmp_path / "model")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CheckpointError, match="something other than a jaxals model"):
+        save_model(tmp_path / "model", factors, data)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("broken", ["save", "rename"])
+def test_the_old_model_stays_until_the_new_one_is_whole(broken, monkeypatch, tmp_path):
+    import orbax.checkpoint as ocp
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    factors, data = model()
+    save_model(tmp_path / "model", factors, data)
+    if broken == "save":
+        monkeypatch.setattr(ocp.Checkpointer, "save", fail)
+    else:
+        rename = pathlib.Path.rename
+        moved = lambda path, target: (fail if path.name == "new" else rename)(path, target)
+        monkeypatch.setattr(pathlib.Path, "rename", moved)
+    with pytest.raises(CheckpointError, match=r"cannot be written to .*: No space left on device\.$"):
+        save_model(tmp_path / "model", Factors(factors.user * 2, factors.item), data)
+    np.testing.assert_array_equal(load_model(tmp_path / "model")[0].user, factors.user)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_link_to_a_model_stays_a_link(tmp_path):
+    factors, data = model()
+    save_model(tmp_path / "first", factors, data)
+    (tmp_path / "link").symlink_to(tmp_path / "first")
+    save_model(tmp_path / "link", Factors(factors.user * 2, factors.item), data)
+    assert (tmp_path / "link").is_symlink()
+    np.testing.assert_array_equal(load_model(tmp_path / "first")[0].user, factors.user * 2)
+
+
+def test_a_place_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be written to"):
+        require_model_place(tmp_path / "file" / "model")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    assert require_model_place(tmp_path / "new" / "model") == tmp_path / "new" / "model"
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["file", "new"]
+    monkeypatch.setattr(checkpoint.tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be written to .*: Permission denied\.$"):
+        require_model_place(tmp_path / "model")
+    monkeypatch.setattr(pathlib.Path, "is_mount", lambda _: True)
+    with pytest.raises(CheckpointError, match="name a folder in it"):
+        require_model_place(tmp_path / "model")
 
 
 def test_a_user_written_confidence_is_left_out(tmp_path):
@@ -75,7 +153,21 @@ def test_a_damaged_model_is_named(tmp_path):
         load_model(tmp_path / "model")
 
 
+@pytest.mark.parametrize(("text", "reason"), [("", "ValueError"), ("Out of\ncheese", "Out of"), ("Ends.", "Ends")])
+def test_damage_is_told_in_one_sentence(text, reason, monkeypatch, tmp_path):
+    def fail(*_):
+        raise ValueError(text)
+
+    save_model(tmp_path / "model", *model())
+    monkeypatch.setattr(checkpoint, "_decode", fail)
+    with pytest.raises(CheckpointError, match=rf"is damaged: {reason}\.$"):
+        load_model(tmp_path / "model")
+
+
 def test_ids_that_cannot_be_stored_are_named(tmp_path):
     factors, data = model(users=[frozenset("a"), frozenset("b")])
     with pytest.raises(CheckpointError, match="strings, numbers or tuples"):
         save_model(tmp_path / "model", factors, data)
+    with pytest.raises(CheckpointError, match="strings, numbers or tuples"):
+        require_storable_ids(data.catalog)
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -224,6 +225,21 @@ def test_help_and_defaults_come_from_the_library(run):
 # What a user gets wrong
 
 
+def test_what_is_asked_twice_is_answered_once(folder, run):
+    for command in ("recommend", "similar"):
+        rows = next(iter(json.loads(run(command, folder / "model", 1, 1, "--n", 3, "--json")).values()))
+        assert [row["rank"] for row in rows] == [1, 2, 3]
+        output = run(command, folder / "model", 1, 1, "--n", 3)
+        assert len(re.findall(r"^ +[123] ", output, re.MULTILINE)) == 3
+
+
+def test_the_summary_has_every_column_of_the_last_step():
+    history = pd.DataFrame({"sweep": [1, 2], "loss": [9.0, 8.5], "unconverged_rows": [0, 12]})
+    factors = jaxals.Factors(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    run = training.Run(factors, history, jaxals.Objective.hkv(), jaxals.ALS())
+    assert commands._summary(run) == {"sweeps": 2, "loss": 8.5, "unconverged rows": 12, "stopped early": None}
+
+
 def test_mistakes_on_the_command_line(folder, fails, tmp_path):
     table, model = folder / "plays.tsv", folder / "model"
     fit = ["fit", table, "--output", tmp_path / "new"]
@@ -274,11 +290,16 @@ def test_mistakes_in_files_and_ids(folder, fails, tmp_path, monkeypatch):
     assert "JAXALS_DATA" in fails("datasets")
 
 
-def test_a_folder_that_is_no_model_is_refused_before_training(folder, fails, tmp_path, monkeypatch):
+def test_what_cannot_be_saved_is_refused_before_training(folder, fails, tmp_path, monkeypatch):
     (tmp_path / "thesis.txt").write_text("mine")
     monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained"))
-    assert "not a jaxals model" in fails("fit", folder / "plays.tsv", "--output", tmp_path)
+    fit = ["fit", folder / "plays.tsv", "--output"]
+    assert "something other than a jaxals model" in fails(*fit, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert "cannot be written to" in fails(*fit, tmp_path / "thesis.txt" / "model")
+    odd = jaxals.Interactions.from_arrays([0], [0], catalog=jaxals.Catalog([pd.Timestamp("2024")], ["x"]))
+    monkeypatch.setattr(commands, "read", lambda *_: odd)
+    assert "Ids must be strings" in fails(*fit, tmp_path / "new")
 
 
 # What interrupts
@@ -324,3 +345,13 @@ def test_processes_end_with_the_code_and_no_traceback(tmp_path):
     assert len(json.loads(done.stdout)["datasets"]) == len(jaxals.datasets.names())
     failed = run("recommend", tmp_path / "nowhere", 3)
     assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1)
+
+
+def test_output_that_nobody_reads_ends_quietly(folder):
+    reader, writer = os.pipe()
+    os.close(reader)
+    for arguments in (["datasets", "--json"], ["recommend", str(folder / "model"), "3"]):
+        command = [sys.executable, "-m", "jaxals", *arguments]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (1, "")
+    os.close(writer)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxals import BinaryConfidence, ImplicitConfidence, LinearConfidence, LogConfidence
+from jaxals.errors import ConfigurationError
 
 VALUES = np.array([1.0, 0.25, 352698.0, -2.0])
 
@@ -31,3 +32,24 @@ def test_weights_follow_the_table_of_conventions(confidence, gram_weight, target
 
 def test_parameters_are_leaves():
     assert jax.tree.leaves(LogConfidence(3.0, 2.0)) == [3.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LinearConfidence(0.0), "`alpha` must be > 0; got 0.0"),
+        (lambda: ImplicitConfidence(-1.0), "`alpha` must be > 0; got -1.0"),
+        (lambda: LogConfidence(float("nan")), "`alpha` must be > 0; got nan"),
+        (lambda: LogConfidence(1.0, float("inf")), "`epsilon` must be finite; got inf"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make()
+
+
+def test_settings_may_be_traced_and_batched():
+    slope = jax.grad(lambda alpha: LinearConfidence(alpha)(jnp.array([2.0]))[0].sum())(0.0)
+    assert float(slope) == 2.0
+    batch = jax.vmap(LinearConfidence)(jnp.array([0.0, 1.0]))
+    assert jax.tree.leaves(batch)[0].shape == (2,)

@@ -115,6 +115,24 @@ class TestReaders:
         with pytest.raises(DataError, match=r"^Line 2 of .*artists\.dat is not an integer id and a name\.$"):
             datasets.load("lastfm-2k", folder)
 
+    @pytest.mark.parametrize(
+        ("name", "file", "content", "fault"),
+        [
+            ("lastfm-2k", "artists.dat", b"id\tname\n7\t\xff\n", "'utf-8' codec can't decode"),
+            (
+                "movielens-20m",
+                "movies.csv",
+                b"movieId,title\n1," + b"x" * 140_000 + b"\n",
+                "field larger than field limit",
+            ),
+        ],
+    )
+    def test_names_that_cannot_be_read(self, tmp_path: Path, name: str, file: str, content: bytes, fault: str) -> None:
+        folder = unpack(name, tmp_path)
+        (folder / file).write_bytes(content)
+        with pytest.raises(DataError, match=f"{file} cannot be read as a table of names: {fault}"):
+            datasets.load(name, folder)
+
     @pytest.mark.parametrize("name", ["movielens-100k", "movielens-1m", "movielens-20m"])
     def test_movielens(self, tmp_path: Path, name: str) -> None:
         folder = unpack(name, tmp_path)
@@ -176,6 +194,12 @@ class TestLookup:
     def test_path_of_the_file(self, tmp_path: Path) -> None:
         folder = unpack("lastfm-2k", tmp_path)
         assert len(datasets.load("lastfm-2k", folder / "user_artists.dat")) == 3
+
+    def test_path_of_the_file_without_its_names(self, tmp_path: Path) -> None:
+        folder = unpack("lastfm-2k", tmp_path)
+        (folder / "artists.dat").unlink()
+        with pytest.raises(DataError, match=r"Beside '.*user_artists\.dat' there is no 'artists\.dat', which belongs"):
+            datasets.load("lastfm-2k", folder / "user_artists.dat")
 
     def test_path_that_leads_nowhere(self, tmp_path: Path) -> None:
         for path in (tmp_path, tmp_path / "nowhere"):

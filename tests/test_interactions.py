@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxals.catalog import Catalog
-from jaxals.errors import DataError, UnknownIdError
+from jaxals.errors import ConfigurationError, DataError, UnknownIdError
 from jaxals.interactions import Duplicates, Interactions
 
 
@@ -41,8 +41,10 @@ class TestFromArrays:
         assert data.value.tolist() == [9.0, expected]
 
     def test_duplicates_as_error(self) -> None:
-        with pytest.raises(DataError, match="pair of user index 1 and item index 2 is there more than once"):
+        with pytest.raises(DataError, match="pair of user 1 and item 2 is there more than once"):
             Interactions.from_arrays([1, 0, 1], [2, 0, 2], duplicates="error")
+        with pytest.raises(DataError, match="pair of user 'bob' and item 30 is there more than once"):
+            Interactions.from_frame(frame(["bob", "ann", "bob"], [30, 10, 30]), duplicates="error")
         assert len(Interactions.from_arrays([1, 0, 1], [2, 0, 1], duplicates="error")) == 3
 
     def test_unknown_duplicates(self) -> None:
@@ -103,6 +105,14 @@ class TestFromArrays:
             Interactions.from_arrays([3], [0], shape=(2, 2))
         with pytest.raises(DataError, match=r"An? item index is 3, past the shape \(2, 2\)\.$"):
             Interactions.from_arrays([0], [3], shape=(2, 2))
+
+    @pytest.mark.parametrize("index", [2**31 - 1, 2**31, 2**32, 2**62])
+    def test_indices_past_int32_are_refused(self, index: int) -> None:
+        # They used to wrap around: 2^32 became user 0.
+        for user, item in ((index, 0), (0, index)):
+            with pytest.raises(DataError, match=r"past 2,147,483,647 users or items; .* belong in `from_frame`"):
+                Interactions.from_arrays([user, 1], [item, 1])
+        assert Interactions.from_arrays([0], [2**31 - 2]).item.tolist() == [2**31 - 2]
 
     def test_swapped_indices_are_recognised(self) -> None:
         with pytest.raises(DataError, match="look swapped"):
@@ -190,6 +200,12 @@ class TestFromFrame:
         with pytest.raises(DataError, match=r"no column 'plays'; its columns are \['user', 'item', 'value'\]"):
             Interactions.from_frame(frame([1], [1]), value="plays")
 
+    def test_repeated_column(self) -> None:
+        twice = pd.DataFrame([["a", "x", 1, 2]], columns=["user", "item", "value", "value"])
+        with pytest.raises(DataError, match="The data has more than one column 'value'"):
+            Interactions.from_frame(twice)
+        assert len(Interactions.from_frame(twice, value=None)) == 1
+
     @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
     def test_missing_id(self, missing: Any) -> None:
         with pytest.raises(DataError, match="The id in column 'item' is missing in row 1"):
@@ -259,6 +275,8 @@ class TestViews:
         assert data.counts().tolist() == [2, 0, 1, 0]
         assert data.counts("item").tolist() == [1, 1, 0, 1]
         assert data.row_starts().tolist() == [0, 2, 2, 3, 3]
+        with pytest.raises(ConfigurationError, match='`side` must be "user" or "item"; got \'users\''):
+            inspect.unwrap(Interactions.counts)(data, "users")
 
     def test_select_keeps_the_catalog(self, data: Interactions) -> None:
         for keep in (np.array([True, False, True]), np.array([0, 2])):

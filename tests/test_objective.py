@@ -7,6 +7,7 @@ import scipy.sparse
 from jaxals import Factors, Interactions, Objective
 from jaxals import objective as objective_module
 from jaxals.errors import ConfigurationError, DataError
+from jaxals.objective import require_shape
 from tests import oracles
 
 
@@ -65,12 +66,21 @@ def test_transposed_factors_are_refused():
         Objective.hkv().loss(tables(jnp.float64), data)
 
 
+def test_tables_of_different_widths_are_refused():
+    factors = tables(jnp.float64)
+    uneven = jax.tree.unflatten(jax.tree.structure(factors), [factors.user[:, :3], factors.item])
+    with pytest.raises(DataError, match="one width; got 3 factors a user and 4 an item"):
+        require_shape(uneven, (9, 14))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Objective.hkv(regularization=-0.1), "`regularization` must be >= 0; got -0.1"),
         (lambda: Objective.hkv(alpha=0.0), "`alpha` must be > 0; got 0.0"),
         (lambda: Objective.log(epsilon=-1), "`epsilon` must be > 0; got -1"),
+        (lambda: Objective.hkv(regularization=float("inf")), "`regularization` must be finite; got inf"),
+        (lambda: Objective.ials(frequency_exponent=float("nan")), "`frequency_exponent` must be finite; got nan"),
         (lambda: Objective.ials(unobserved_weight=float("nan")), "`unobserved_weight` must be >= 0; got nan"),
     ],
 )

@@ -1,10 +1,12 @@
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
 
 from jaxals import ALS, Catalog, Factors, Interactions, Objective, Recommender, datasets, fit
-from jaxals.errors import ConfigurationError, DataError, UnknownIdError
+from jaxals.errors import ConfigurationError, DataError, NumericalError, UnknownIdError
+from jaxals.evaluation import user_holdout
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,28 @@ def test_folding_in_a_known_user_replaces_their_history(model):
     assert seen(grown, 4) == seen(model, 4)
 
 
+def test_folding_in_leaves_users_without_entries_alone(model):
+    # `given` shares the whole catalog, with entries of the held-out users alone.
+    split = user_holdout(model.interactions, fraction=0.2, seed=0)
+    given = np.unique(split.given.user)
+    blank = np.where(np.isin(np.arange(31), given)[:, None], 0.0, model.factors.user)
+    before = Recommender(Factors(jnp.asarray(blank), model.factors.item), split.train, model.objective)
+    grown = before.fold_in(split.given)
+    others = np.setdiff1d(np.arange(31), given)
+    assert len(given) == 6
+    assert grown.catalog.shape == model.catalog.shape
+    assert len(grown.interactions) == len(split.train) + len(split.given)
+    np.testing.assert_array_equal(grown.factors.user[others], model.factors.user[others])
+    np.testing.assert_allclose(grown.factors.user[given], grown.settled().factors.user[given], rtol=1e-9)
+
+
+def test_folding_in_looks_up_only_what_occurs(model):
+    catalog = Catalog(["u3", "stranger"], ["i1", "nowhere"])
+    grown = model.fold_in(Interactions.from_arrays([0], [0], [2.0], catalog=catalog))
+    assert grown.catalog.shape == model.catalog.shape
+    assert seen(grown, 3) == {1}
+
+
 def test_folding_in_an_item(model):
     new = pd.DataFrame({"user": ["u1", "u2", "u3"], "item": "fresh", "value": [1.0, 4.0, 2.0]})
     grown = model.fold_in(Interactions.from_frame(new), side="item")
@@ -180,6 +204,60 @@ def test_mistakes_are_named(model):
         Recommender(Factors(model.factors.item, model.factors.user), model.interactions)
     with pytest.raises(UnknownIdError, match="no item 'nowhere'"):
         model.fold_in(Interactions.from_frame(pd.DataFrame({"user": ["a"], "item": ["nowhere"], "value": [1.0]})))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model, bad: model.top_items(bad),
+        lambda model, bad: model.top_items(np.array([0]), items=bad),
+        lambda model, bad: model.top_items(np.array([0]), exclude=bad),
+        lambda model, bad: model.nearest(bad),
+        lambda model, bad: model.nearest(bad, side="user"),
+        lambda model, bad: model.contributions(int(bad[0]), 0),
+        lambda model, bad: model.contributions(0, int(bad[0])),
+    ],
+)
+@pytest.mark.parametrize("bad", [-1, 31])
+def test_indices_outside_are_refused(model, ask, bad):
+    with pytest.raises(DataError, match=rf"indices from 0 to (24|30); got {bad}"):
+        ask(model, np.array([bad]))
+
+
+def test_sides_are_checked(model, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
+    for ask in (
+        lambda: model.nearest(np.array([0]), side="items"),
+        lambda: model.solve(model.interactions, "items"),
+        lambda: model.fold_in(model.interactions, "items"),
+    ):
+        with pytest.raises(ConfigurationError, match='`side` must be "user" or "item"'):
+            ask()
+
+
+def test_a_singular_system_is_named(model):
+    factors = Factors(jnp.zeros_like(model.factors.user), jnp.zeros_like(model.factors.item))
+    singular = Recommender(factors, model.interactions, Objective.hkv(alpha=1.0, regularization=0.0))
+    for ask in (
+        singular.settled,
+        lambda: singular.solve(model.interactions),
+        lambda: singular.fold_in(model.interactions),
+        lambda: singular.contributions(0, 0),
+    ):
+        with pytest.raises(NumericalError, match=r"singular in this precision; raise `regularization` \(it is 0.0\)"):
+            ask()
+
+
+def test_factors_that_are_not_finite_are_refused(model):
+    bad = Factors(model.factors.user, model.factors.item.at[3, 1].set(jnp.nan))
+    with pytest.raises(DataError, match="not finite"):
+        Recommender(bad, model.interactions)
+
+
+def test_requests_beyond_memory_are_refused(model):
+    for ask in (model.top_items, model.nearest):
+        with pytest.raises(ConfigurationError, match=r"Ranking 1,000,000,000,000 for each of 2 rows needs about"):
+            ask(np.array([0, 1]), 10**12)
 
 
 def test_zero_rows_are_like_nothing():

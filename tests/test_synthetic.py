@@ -100,11 +100,16 @@ def test_factors_beat_popularity_where_tastes_are_planted(affinity: float, facto
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"n_users": 0}, "`n_users` must be >= 1; got 0"),
-        ({"n_items": 1}, "`n_items` must be >= 2; got 1"),
-        ({"n_interactions": 0}, "`n_interactions` must be >= 1; got 0"),
+        ({"n_users": 0}, "`n_users` must be an integer >= 1; got 0"),
+        ({"n_items": 1}, "`n_items` must be an integer >= 2; got 1"),
+        ({"n_interactions": 0}, "`n_interactions` must be an integer >= 1; got 0"),
         ({"n_interactions": 300_000}, "`n_interactions` must be at most half of all pairs, 250000; got 300000"),
-        ({"n_groups": 0}, "`n_groups` must be >= 1; got 0"),
+        ({"n_groups": 0}, "`n_groups` must be an integer >= 1; got 0"),
+        ({"seed": -1}, "`seed` must be an integer >= 0; got -1"),
+        (
+            {"n_users": 10**9, "n_items": 10**6, "n_interactions": 10**12},
+            "Generating 1,000,000,000,000 interactions needs about 48048.0 GB, but .* is free; take fewer",
+        ),
         ({"affinity": 1.5}, "`affinity` must be between 0 and 1; got 1.5"),
         ({"popularity_exponent": -1.0}, "`popularity_exponent` must be >= 0 and finite; got -1.0"),
         ({"activity_spread": float("nan")}, "`activity_spread` must be >= 0 and finite; got nan"),

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -5,10 +6,10 @@ import scipy.sparse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jaxals import Cholesky, Interactions, build_tiles, half_step
+from jaxals import Cholesky, Interactions, build_tiles, datasets, half_step
 from jaxals import tiles as tiles_module
 from jaxals.errors import ConfigurationError
-from jaxals.tiles import RowTiles, padding
+from jaxals.tiles import RowTiles, make_mesh, padding
 from tests import oracles
 
 
@@ -22,7 +23,7 @@ def entries_of(tiles: RowTiles) -> list[tuple[int, int, float]]:
         found += zip(row, np.asarray(group.column)[here], np.asarray(group.value)[here], strict=True)
     if tiles.long is not None:
         here = np.asarray(tiles.long.value) != 0
-        row = np.broadcast_to(np.asarray(tiles.long.row)[:, None], here.shape)[here]
+        row = np.broadcast_to(np.asarray(tiles.long.row)[:, :, None], here.shape)[here]
         found += zip(row, np.asarray(tiles.long.column)[here], np.asarray(tiles.long.value)[here], strict=True)
     return sorted((int(r), int(c), float(v)) for r, c, v in found)
 
@@ -44,20 +45,27 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
 
 @given(
     r=matrices(),
-    widths=st.sampled_from([(1,), (3,), (4, 8), (2, 16), tiles_module._WIDTHS]),
-    entries_per_chunk=st.sampled_from([1, 16, 64, 4096]),
-    side=st.sampled_from(["user", "item"]),
+    widths=st.sampled_from([(1,), (3,), (4, 8), (8, 16), tiles_module._WIDTHS]),
+    cache_bytes=st.sampled_from([1, 24 * 16, 2**21]),
+    wide=st.sampled_from([(4, 8), (8, 40), (512, 16_384)]),
+    layout=st.sampled_from([("user", 1, True), ("item", 1, False), ("user", 2, False), ("item", 8, True)]),
 )
 @settings(max_examples=25, deadline=None)
-@example(r=np.ones((1, 1)), widths=(4, 8), entries_per_chunk=16, side="user")
-def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, entries_per_chunk, side):
+@example(r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide=(4, 8), layout=("user", 8, True))
+def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, cache_bytes, wide, layout):
+    side, n_devices, forms_grams = layout
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
     rows = r if side == "user" else r.T
     other = np.random.default_rng(0).normal(size=(rows.shape[1], 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles_module, "_WIDTHS", widths)
-        patch.setattr(tiles_module, "_ENTRIES_PER_CHUNK", entries_per_chunk)
-        tiles = build_tiles(data, side, factors=3, dtype=jnp.float64)
+        patch.setattr(tiles_module, "_CHUNK_CACHE_BYTES", cache_bytes)
+        patch.setattr(tiles_module, "_WIDE_WIDTH", wide[0])
+        patch.setattr(tiles_module, "_WIDE_ROW_ENTRIES", wide[1])
+        patch.setattr(tiles_module, "_LONG_STEP_ENTRIES", 7)
+        mesh = make_mesh(jax.devices()[:n_devices])
+        tiles = build_tiles(data, side, factors=9, dtype=jnp.float64, forms_grams=forms_grams, mesh=mesh)
+    assert (tiles.mesh.size if tiles.mesh else 1) == n_devices
     expected_entries = [(int(a), int(b), float(rows[a, b])) for a, b in zip(*np.nonzero(rows), strict=True)]
     assert entries_of(tiles) == expected_entries
     objective, parameters = oracles.PRESETS["hkv"]
@@ -67,29 +75,31 @@ def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, entries_p
     np.testing.assert_allclose(solved, expected, rtol=1e-7, atol=1e-9 * np.abs(expected).max(initial=1))
 
 
-def test_all_three_kinds_of_rows_are_used_and_agree_with_the_oracle():
+@pytest.mark.parametrize("n_devices", [1, 2, 8])
+def test_rows_of_every_kind_agree_with_the_oracle(n_devices):
     rng = np.random.default_rng(0)
-    r = np.zeros((300, 6000))
-    lengths = np.concatenate([[5900, 3000], rng.integers(100, 300, 40), rng.integers(1, 6, 258)])
+    r = np.zeros((120, 20_000))
+    lengths = np.concatenate([[17_000, 19_000, 3000, 600], rng.integers(20, 300, 36), rng.integers(1, 8, 80)])
     for row, length in enumerate(lengths):
-        r[row, rng.choice(6000, length, replace=False)] = rng.integers(1, 9, length)
-    tiles = build_tiles(Interactions.from_scipy(scipy.sparse.csr_matrix(r)), factors=4, dtype=jnp.float64)
-    assert [group.one_tile_per_row for group in tiles.groups] == [True, False]
+        r[row, rng.choice(20_000, length, replace=False)] = rng.integers(1, 9, length)
+    assert len(jax.devices()) >= n_devices
+    mesh = make_mesh(jax.devices()[:n_devices])
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
+    tiles = build_tiles(data, factors=9, dtype=jnp.float64, mesh=mesh)
+    assert [group.one_tile_per_row for group in tiles.groups] == [True, True, False, False]
     assert tiles.long is not None
-    other = rng.normal(size=(6000, 4))
+    assert tiles.long.row.shape[0] == n_devices
+    other = rng.normal(size=(20_000, 9))
     objective, parameters = oracles.PRESETS["ials"]
     solved, _ = half_step(tiles, jnp.asarray(other), objective, Cholesky())
     np.testing.assert_allclose(solved, oracles.half_step("ials", r, other, parameters), rtol=1e-9)
 
 
 def test_little_padding_on_power_law_rows():
-    rng = np.random.default_rng(0)
-    lengths = np.minimum((10 / rng.power(0.8, 3000)).astype(int), 2000)
-    users = np.repeat(np.arange(3000), lengths)
-    items = np.concatenate([rng.choice(5000, n, replace=False) for n in lengths])
-    data = Interactions.from_arrays(users, items, shape=(3000, 5000))
-    assert padding(build_tiles(data, "user", factors=16)) < 1.25
-    assert padding(build_tiles(data, "item", factors=16)) < 1.4
+    data = datasets.synthetic(n_users=5000, n_items=3000, n_interactions=150_000, seed=0)
+    for side in ("user", "item"):
+        assert padding(build_tiles(data, side, factors=16, forms_grams=False)) < 1.3
+        assert padding(build_tiles(data, side, factors=16, forms_grams=True)) < 1.7
 
 
 def test_chunks_shrink_as_factors_grow():

@@ -1,10 +1,14 @@
+import dataclasses
+import inspect
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 import scipy.sparse
 
 import jaxals
-from jaxals import ALS, EarlyStopping, Interactions, Objective, datasets, fit
+from jaxals import ALS, ConjugateGradient, EarlyStopping, Interactions, Objective, datasets, fit
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import random_holdout
 from tests import oracles
@@ -73,6 +77,29 @@ def test_metrics_are_measured_and_early_stopping_keeps_the_best():
     assert run.history["ndcg@10"].iloc[-1] < best
 
 
+def test_one_metric_by_its_name_and_repeated_ones_once():
+    split = random_holdout(DATA, 0.3, seed=0)
+    settings: dict[str, Any] = {
+        "validation": split.test,
+        "progress": False,
+        "early_stopping": EarlyStopping("ndcg@10", patience=9),
+    }
+    one = fit(split.train, OBJECTIVE, TRAINER, metrics="ndcg@10", **settings)
+    assert list(one.history.columns) == ["sweep", "seconds", "loss", "ndcg@10"]
+    twice = fit(split.train, OBJECTIVE, TRAINER, metrics=["ndcg@10", "ndcg@10"], **settings)
+    assert list(twice.history.columns) == list(one.history.columns)
+    np.testing.assert_array_equal(twice.history["ndcg@10"], one.history["ndcg@10"])
+
+
+def test_rows_short_of_the_tolerance_are_in_the_history():
+    strict = ConjugateGradient(steps=1, tolerance=1e-12)
+    run = train(trainer=ALS(factors=4, sweeps=2, solver=strict))
+    assert list(run.history.columns) == ["sweep", "seconds", "loss", "unconverged_rows"]
+    assert (run.history["unconverged_rows"] > 50).all()
+    reached = train(trainer=ALS(factors=4, sweeps=2, solver=ConjugateGradient(steps=50, tolerance=0.1)))
+    assert "unconverged_rows" not in reached.history
+
+
 def test_early_stopping_on_the_loss():
     run = train(trainer=ALS(factors=4, sweeps=50), early_stopping=EarlyStopping(min_improvement=0.05))
     change = -np.diff(run.history["loss"]) / run.history["loss"][:-1]
@@ -115,7 +142,9 @@ def test_the_loss_can_be_left_out():
         ({"early_stopping": EarlyStopping(), "loss_every": 2}, ConfigurationError, "needs `loss_every=1`; got 2"),
         ({"metrics": ["ndcg@10"]}, ConfigurationError, "`validation` is missing"),
         ({"validation": DATA}, ConfigurationError, "`metrics` is missing"),
-        ({"loss_every": -1}, ConfigurationError, "`loss_every` must be >= 0; got -1"),
+        ({"loss_every": -1}, ConfigurationError, "`loss_every` must be an integer >= 0; got -1"),
+        ({"seed": 2**63}, ConfigurationError, "`seed` must be an integer of 64 bits or one `jax.random.key`; got 9"),
+        ({"seed": jax.random.split(jax.random.key(0))}, ConfigurationError, "`seed` must be an integer of 64 bits"),
         ({"trainer": ALS(factors=10**7)}, ConfigurationError, "needs about .* GB, but .* is free"),
         ({"initial": jaxals.initial_factors(jax.random.key(0), 40, 60, 4)}, DataError, r"\(40, 4\).*\(60, 4\)"),
     ],
@@ -144,6 +173,56 @@ def test_singular_systems_are_refused_beforehand_or_named_afterwards():
     bad = jaxals.Objective(jax.tree_util.Partial(lambda r: (-1e6 * r, r)), 1.0, 0.0)
     with pytest.raises(NumericalError, match=r"After sweep 1, \d+ rows are not finite"):
         fit(DATA, bad, TRAINER, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((DATA.to_scipy(), OBJECTIVE), DataError, r"is a csr_matrix; pass `Interactions.from_scipy\(matrix\)`"),
+        ((np.eye(3), OBJECTIVE), DataError, "`interactions` must be `Interactions`, .* got ndarray"),
+        ((DATA.select(np.zeros(len(DATA), bool)), OBJECTIVE), DataError, "There is nothing to train on"),
+        ((DATA, "hkv"), ConfigurationError, "`objective` must be an `Objective`, .* got 'hkv'"),
+        ((DATA, OBJECTIVE, ALS), ConfigurationError, "`trainer` must be a trainer, .* got <class"),
+        ((DATA, OBJECTIVE, 20), ConfigurationError, "`trainer` must be a trainer, .* got 20"),
+    ],
+)
+def test_arguments_of_other_kinds_are_refused(arguments, error, message):
+    # Without the run-time check of types, which tests have and users have not.
+    with pytest.raises(error, match=message):
+        inspect.unwrap(fit)(*arguments, progress=False)
+
+
+def test_a_seed_of_another_kind_is_refused():
+    for seed in (0.5, "0", True, None):
+        with pytest.raises(ConfigurationError, match="`seed` must be an integer"):
+            inspect.unwrap(fit)(DATA, OBJECTIVE, TRAINER, seed=seed, progress=False)
+
+
+def test_tables_that_are_not_finite_are_refused_beforehand():
+    initial = jaxals.initial_factors(jax.random.key(0), 60, 40, 4)
+    broken = dataclasses.replace(initial, item=initial.item.at[3, 1].set(np.nan))
+    with pytest.raises(DataError, match="`initial` has 1 item rows that are not finite"):
+        train(initial=broken)
+
+
+def test_weights_that_overflow_are_refused_beforehand():
+    data = dataclasses.replace(DATA, value=np.where(DATA.value == DATA.value.max(), 1e38, DATA.value))
+    with pytest.raises(
+        ConfigurationError, match=r"weights of a value of 1e\+38 are not finite in float32; lower alpha"
+    ):
+        fit(data, Objective.hkv(alpha=40.0), TRAINER, progress=False)
+    fit(data, Objective.log(alpha=40.0), TRAINER, progress=False)
+    inverse = jaxals.Objective(jax.tree_util.Partial(lambda r: (1e10 / r, r / r)), 1.0, 0.1)
+    tiny = dataclasses.replace(DATA, value=np.where(DATA.value == DATA.value.min(), 1e-30, DATA.value))
+    with pytest.raises(ConfigurationError, match="weights of a value of 1e-30 are not finite"):
+        fit(tiny, inverse, TRAINER, progress=False)
+
+
+def test_a_loss_that_is_not_a_number_is_refused(monkeypatch):
+    monkeypatch.setattr(Objective, "loss", lambda *_: np.nan)
+    with pytest.raises(NumericalError, match="After sweep 1, the loss is not a number"):
+        train()
+    train(loss_every=0)
 
 
 def test_float64_needs_permission():

@@ -4,6 +4,7 @@ A user's mistake ends with exit code 2 and one line on stderr.
 """
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from jaxals.cli.output import complain
 from jaxals.errors import JaxalsError
 
 _MISTAKE = 2
+_BROKEN_PIPE = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Its name and arguments, by default those of the process.
 
     Returns:
-        The exit code: 0, 2 for a user's mistake, 130 when interrupted.
+        The exit code: 0, 2 for a user's mistake, 130 when interrupted, 1 where nobody reads what is printed any more.
     """
     # On a machine with a GPU that JAX has no plugin for, it says so at length; `fit` reports the device it used.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
@@ -32,7 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = lambda message, *_: complain(message)
         try:
             arguments = sys.argv[1:] if argv is None else list(argv)
-            return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+            code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+            sys.stdout.flush()  # what `| head` does not take breaks here, not at exit
+            return code
+        except BrokenPipeError:
+            # The interpreter flushes once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _BROKEN_PIPE
         except (CycloptsError, JaxalsError, OSError) as error:
             complain(error)
             return _MISTAKE

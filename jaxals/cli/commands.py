@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 import jaxals
 from jaxals import datasets, training
-from jaxals.checkpoint import require_model_place
+from jaxals.checkpoint import require_model_place, require_storable_ids
 from jaxals.cli.options import (
     COLUMNS,
     DEFAULT_METRICS,
@@ -85,6 +85,7 @@ def fit(
     if trainer.dtype == "float64":
         _allow_float64()
     interactions = read(data, columns)
+    require_storable_ids(interactions.catalog)
     if not json:
         say(f"{data}: {interactions!r}")
     split = leave_k_out(interactions, holdout, seed) if holdout else None
@@ -291,7 +292,8 @@ def _load(model: Path) -> Recommender:
 
 def _summary(run: Run) -> dict[str, Any]:
     unit = str(run.history.columns[0])
-    last = {} if run.history.empty else run.history.drop(columns=unit).to_dict("records")[-1]
+    history = run.history.drop(columns=unit).rename(columns={"unconverged_rows": "unconverged rows"})
+    last = {} if history.empty else history.to_dict("records")[-1]
     return {f"{unit}s": len(run.history), **{str(k): v for k, v in last.items()}, "stopped early": run.stopped_early}
 
 

@@ -149,7 +149,7 @@ def split_up(interactions: Interactions, holdout: int | None, fraction: float | 
 
 
 def raw_ids(known: pd.Index, given: list[str]) -> list[Hashable]:
-    """Turn strings from the shell into the type of the catalog's ids."""
+    """Turn strings from the shell into the type of the catalog's ids, repeated ones once."""
     kind: Callable[[str], Hashable] = str
     if pd.api.types.is_integer_dtype(known):
         kind = int
@@ -159,4 +159,4 @@ def raw_ids(known: pd.Index, given: list[str]) -> list[Hashable]:
     for place, text in enumerate(given):
         with contextlib.suppress(ValueError):  # the catalog says it better
             ids[place] = kind(text)
-    return ids
+    return list(dict.fromkeys(ids))

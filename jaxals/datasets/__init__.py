@@ -37,7 +37,8 @@ def load(name: str, path: str | os.PathLike | None = None, ids: Ids = "names") -
 
     Args:
         name: One of `names()`.
-        path: The file of interactions or the folder that holds it; then nothing is downloaded.
+        path: The file of interactions, with those that belong to it beside it, or the folder that holds them; then
+            nothing is downloaded.
         ids: Whether items go by their "names" (artists, titles, descriptions) or by the "raw" ids of the files;
             `info(name).items` says what both are.
 
@@ -102,6 +103,9 @@ def _given(dataset: DatasetInfo, path: Path) -> Path:
     if found is None or not found.is_file():
         wanted = " and ".join(_base_names(dataset.files))
         raise DataError(f"{str(path)!r} is neither a folder with {wanted} of {dataset.title}, nor such a file.")
+    for companion in _base_names(dataset.files)[1:]:
+        if not found.with_name(companion).is_file():
+            raise DataError(f"Beside {str(found)!r} there is no {companion!r}, which belongs to {dataset.title}.")
     return found
 
 

@@ -20,8 +20,9 @@ def with_names(data: Interactions, names: Mapping[Hashable, str]) -> Interaction
         ['Heat [0]', 'Heat [1]', 'Big']
     """
     ids = data.catalog.items.tolist()
-    shared = Counter(names.get(raw, str(raw)) for raw in ids)
-    labels = [name if shared[name := names.get(raw, str(raw))] == 1 else f"{name} [{raw}]" for raw in ids]
+    labels = [names.get(raw, str(raw)) for raw in ids]
+    shared = Counter(labels)
+    labels = [name if shared[name] == 1 else f"{name} [{raw}]" for name, raw in zip(labels, ids, strict=True)]
     return dataclasses.replace(data, catalog=Catalog(data.catalog.users, labels))
 
 
@@ -38,16 +39,19 @@ def read_names(path: Path, separator: str, encoding: str = "utf-8", header: bool
         The name of each id.
 
     Raises:
-        DataError: A line has no integer id or no name.
+        DataError: The file cannot be read, or a line has no integer id or no name.
     """
     names: dict[Hashable, str] = {}
-    with open(path, encoding=encoding, newline="") as handle:
-        rows = csv.reader(handle) if separator == "," else (line.rstrip("\r\n").split(separator) for line in handle)
-        for number, row in enumerate(rows, start=1):
-            if number == 1 and header:
-                continue
-            try:
-                names[int(row[0])] = row[1].strip()
-            except (ValueError, IndexError):
-                raise DataError(f"Line {number} of {path} is not an integer id and a name.") from None
+    try:
+        with open(path, encoding=encoding, newline="") as handle:
+            rows = csv.reader(handle) if separator == "," else (line.rstrip("\r\n").split(separator) for line in handle)
+            for number, row in enumerate(rows, start=1):
+                if number == 1 and header:
+                    continue
+                try:
+                    names[int(row[0])] = row[1].strip()
+                except (ValueError, IndexError):
+                    raise DataError(f"Line {number} of {path} is not an integer id and a name.") from None
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a table of names: {error}.") from None
     return names

@@ -19,13 +19,11 @@ from tqdm import tqdm
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.metrics import LIST_METRICS, auc, metric_dtype, ranked_hits
 from jaxals.interactions import Interactions
-from jaxals.objective import Factors
+from jaxals.objective import Factors, require_shape
+from jaxals.serving import batches, excluded_cells, rows_per_batch
 from jaxals.topk import blank_excluded, exclude_pairs, top_k
 
 Exclude = Interactions | Literal["train"] | None
-
-# 64 MB of float32 scores a batch: enough users for the matrix product to run at full speed on CPU and GPU alike.
-_SCORES_PER_BATCH = 2**24
 
 
 @runtime_checkable
@@ -229,7 +227,7 @@ def plan_evaluation(
         excluded_item=excluded_item,
         excluded_starts=_starts(excluded_counts),
         shape=(n_users, n_items),
-        batch_size=min(len(user), batch_size or max(1, _SCORES_PER_BATCH // n_items)),
+        batch_size=min(len(user), batch_size or rows_per_batch(n_items, 4)),
     )
 
 
@@ -296,9 +294,8 @@ def _check_catalogs(train: Interactions, other: Interactions, name: str) -> None
 
 
 def _check_scorer(scorer: Scorer, plan: EvaluationPlan) -> None:
-    if isinstance(scorer, Factors) and (got := (len(scorer.user), len(scorer.item))) != plan.shape:
-        turned = " Users and items look swapped." if got == plan.shape[::-1] else ""
-        raise DataError(f"The factors are for {got} users and items, the interactions for {plan.shape}.{turned}")
+    if isinstance(scorer, Factors):
+        require_shape(scorer, plan.shape)
     users = jax.ShapeDtypeStruct((plan.batch_size,), jnp.int32)
     shape = jax.eval_shape(lambda scorer, users: scorer.scores(users), scorer, users).shape
     if shape != (plan.batch_size, plan.shape[1]):
@@ -327,21 +324,14 @@ def _batches(plan: EvaluationPlan) -> Iterator[_Batch]:
     lasts = np.minimum(firsts + size, total)
     n_pairs = max(1, int((plan.excluded_starts[lasts] - plan.excluded_starts[firsts]).max()))
     n_relevant = int(np.diff(plan.relevant_starts).max())
-    for first, last in zip(firsts, lasts, strict=True):
-        users = np.zeros(size, np.int32)
-        users[: last - first] = plan.user[first:last]
-
+    for first, last, users in zip(firsts, lasts, batches(plan.user, size), strict=True):
         relevant = np.full((size, n_relevant), n_items, np.int32)
         counts = np.diff(plan.relevant_starts[first : last + 1])
         filled = np.arange(n_relevant) < counts[:, None]
         relevant[: last - first][filled] = plan.relevant_item[plan.relevant_starts[first] : plan.relevant_starts[last]]
 
-        excluded_row, excluded_item = np.full(n_pairs, size, np.int32), np.zeros(n_pairs, np.int32)
-        begin, end = plan.excluded_starts[first], plan.excluded_starts[last]
-        counts = np.diff(plan.excluded_starts[first : last + 1])
-        excluded_row[: end - begin] = np.repeat(np.arange(last - first), counts)
-        excluded_item[: end - begin] = plan.excluded_item[begin:end]
-        yield _Batch(users, relevant, excluded_row, excluded_item)
+        starts = plan.excluded_starts[first : last + 1]
+        yield _Batch(users, relevant, *excluded_cells(starts[:-1], starts[1:], plan.excluded_item, n_pairs))
 
 
 @functools.partial(jax.jit, static_argnames="metrics")

@@ -49,9 +49,6 @@ def interactions_of(confidences: Any, n_columns: int) -> Interactions:
     n_rows = confidences.shape[0]
     row = np.repeat(np.arange(n_rows, dtype=np.int32), np.diff(confidences.indptr))
     column, value = confidences.indices.astype(np.int32), _values(confidences)
-    if not len(value):
-        # Confidence 1 with target 0 is what an absent pair has: nothing changes, and there is something to lay out.
-        row, column, value = np.zeros(1, np.int32), np.zeros(1, np.int32), np.full(1, -1, np.float32)
     # Not `from_scipy`: it would merge entries that a matrix holds twice, and implicit counts each.
     return Interactions(row, column, value, Catalog(range(n_rows), range(n_columns)))
 
@@ -70,7 +67,7 @@ def tiles_of(confidences: Any, n_columns: int, factors: int, dtype: Any) -> RowT
     column, value, row, count_of_row = (jnp.asarray(a[None]) for a in (*cells, each, count))
     tiles = Tiles(column, value, row, row, count_of_row, one_tile_per_row=True)
     position = jnp.asarray(np.where(count > 0, each, height).astype(np.int32))
-    return RowTiles((tiles,), None, position, height, n_columns)
+    return RowTiles((tiles,), None, position, count_of_row[0], height, n_columns, None)
 
 
 def restrict(matrix: scipy.sparse.csr_matrix, columns: np.ndarray) -> scipy.sparse.csr_matrix:

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._checks import require_integer
 from jaxals.implicit_api._inputs import chosen_rows, norms_of, power_of_two
-from jaxals.objective import require_at_least
 from jaxals.topk import top_k
 
 _QUERIES_PER_BATCH = 128
@@ -40,10 +40,10 @@ def rank(
         Indices (int32) and scores, best first, zeros past the number of rows.
 
     Raises:
-        ConfigurationError: `n` is negative.
+        ConfigurationError: `n` is negative or not an integer.
     """
-    require_at_least("N", n, 0)
-    n, n_rows = int(n), len(table)
+    require_integer("N", n, 0)
+    n_rows = len(table)
     ids, scores = np.zeros((len(queries), n), np.int32), np.zeros((len(queries), n), queries.dtype)
     k = min(n, n_rows)
     if k == 0:

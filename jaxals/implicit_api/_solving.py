@@ -1,6 +1,7 @@
 """What a model has jaxals compute: sweeps, fold-ins and the loss in implicit's scale. Host side."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from jaxals._checks import require_integer
 from jaxals.als import half_step, sweep
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.implicit_api._errors import ModelFitError
 from jaxals.implicit_api._inputs import device_of, generator_of, interactions_of, tiles_of
 from jaxals.interactions import COO
-from jaxals.objective import Factors, Objective, require_at_least
+from jaxals.objective import Factors, Objective
 from jaxals.solvers import Cholesky, Solver
 from jaxals.tiles import build_tiles
 
@@ -42,10 +44,10 @@ def initial_tables(
     """Draw the tables that are missing, uniform in [0, 0.01), and check those that are there.
 
     Raises:
-        ConfigurationError: `factors` is below 1, or a table's dtype is neither float32 nor float64.
+        ConfigurationError: `factors` is not an integer >= 1, or a table's dtype is neither float32 nor float64.
         DataError: A table does not have one row per user or item.
     """
-    require_at_least("factors", factors, 1)
+    require_integer("factors", factors, 1)
     generator = generator_of(random_state)
     # Users first: the order of the draws is part of what a seed means.
     draw = lambda rows: generator.random((rows, factors), dtype=dtype) * 0.01
@@ -86,12 +88,11 @@ def sweeps(
     dtype = _working_dtype(confidences, user, item)
     with computing(dtype, use_gpu):
         interactions = interactions_of(confidences, confidences.shape[1])
-        user_tiles = build_tiles(interactions, "user", factors=user.shape[1], dtype=dtype)
-        item_tiles = build_tiles(interactions, "item", factors=user.shape[1], dtype=dtype)
+        forms_grams = isinstance(solver, Cholesky)
+        cut = functools.partial(build_tiles, interactions, factors=user.shape[1], dtype=dtype, forms_grams=forms_grams)
+        user_tiles, item_tiles = cut("user"), cut("item")
         entries = interactions.to_coo(dtype) if with_loss else None
-        # With no entries at all every row is zero, and so it stays: an iterative solver has nowhere to go.
-        known = np.array(confidences.nnz > 0, dtype)
-        factors = Factors(jnp.asarray(user * known, dtype), jnp.asarray(item * known, dtype))
+        factors = Factors(jnp.asarray(user, dtype), jnp.asarray(item, dtype))
     while True:
         # Not around the loop: the program that takes the factors must not find JAX set up differently.
         with computing(dtype, use_gpu):

@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxals._checks import require_at_least, require_finite, require_integer, require_positive, require_side
+from jaxals.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, float("nan"), np.float32(-1), np.array(-1.0), np.array(np.nan)])
+def test_concrete_numbers_below_the_least_are_refused(value):
+    with pytest.raises(ConfigurationError, match=r"`alpha` must be >= 0; got (-|nan)"):
+        require_at_least("alpha", value, 0)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, np.array(2), float("inf"), jnp.array(-1.0), np.array([-1.0, 1.0])])
+def test_other_numbers_and_what_may_be_batched_pass(value):
+    require_at_least("alpha", value, 0)
+
+
+def test_tracers_pass():
+    jax.jit(lambda value: require_at_least("alpha", value, 0))(-1.0)
+
+
+@pytest.mark.parametrize("value", [0, 2.0, True, "3", None, np.float64(3), np.array([3])])
+def test_what_is_no_integer_is_refused(value):
+    with pytest.raises(ConfigurationError, match="`n` must be an integer >= 1; got "):
+        require_integer("n", value, 1)
+
+
+def test_integers_of_python_and_numpy_pass():
+    for value in (1, np.int64(7), np.uint8(2)):
+        require_integer("n", value, 1)
+
+
+def test_sides():
+    require_side("user")
+    require_side("item")
+    with pytest.raises(ConfigurationError, match='`side` must be "user" or "item"; got \'users\''):
+        require_side("users")
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), np.array(0.0)])
+def test_what_is_not_above_zero_is_refused(value):
+    with pytest.raises(ConfigurationError, match="`alpha` must be > 0; got "):
+        require_positive("alpha", value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), np.array(np.inf)])
+def test_what_is_not_finite_is_refused(value):
+    with pytest.raises(ConfigurationError, match="`alpha` must be finite; got "):
+        require_finite("alpha", value)
+
+
+def test_jax_arrays_may_be_batched_and_pass():
+    require_positive("alpha", jnp.array(-1.0))
+    require_finite("alpha", jnp.array(jnp.inf))

@@ -1,0 +1,37 @@
+import jax
+import psutil
+import pytest
+
+from jaxals import memory
+from jaxals.errors import ConfigurationError
+
+
+@pytest.fixture
+def container(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+
+    def limit(most, used, files=0):
+        (tmp_path / "memory.max").write_text(f"{most}\n")
+        (tmp_path / "memory.current").write_text(f"{used}\n")
+        (tmp_path / "memory.stat").write_text(f"anon 7\ninactive_file {files}\n")
+
+    return limit
+
+
+@pytest.mark.skipif(bool(jax.devices()[0].memory_stats()), reason="the device reports its own memory")
+def test_a_container_has_less_than_its_machine(container, monkeypatch):
+    whole = memory.available_memory()
+    container(1000, 400)
+    assert memory.available_memory() == 600
+    container(1000, 400, files=100)  # what was only read is given back
+    assert memory.available_memory() == 700
+    container(1000, 1200)
+    assert memory.available_memory() == 0
+    with pytest.raises(ConfigurationError, match=r"Tea needs about 1.0 GB, but 0.0 MB is free; brew less\."):
+        memory.require_memory(10**9, "Tea", "brew less")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 500}))
+    container(1000, 400)
+    assert memory.available_memory() == 500
+    container("max", 400)
+    assert memory.available_memory() == 500
+    assert whole > 10**6
