@@ -31,6 +31,7 @@ from jaxals.solvers import Cholesky as Cholesky
 from jaxals.solvers import ConjugateGradient as ConjugateGradient
 from jaxals.tiles import RowTiles as RowTiles
 from jaxals.tiles import build_tiles as build_tiles
+from jaxals.tiles import make_mesh as make_mesh
 from jaxals.trainers import ALS as ALS
 from jaxals.training import EarlyStopping as EarlyStopping
 from jaxals.training import Progress as Progress

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxals._pytree import pytree
-from jaxals.errors import DataError
+from jaxals.errors import ConfigurationError, DataError
 from jaxals.objective import Factors, Objective, gramian
 from jaxals.solvers import NormalEquations, Solution, Solver, solve_positive, weighted_gram
 from jaxals.tiles import LongRows, RowTiles, Tiles
@@ -22,10 +22,12 @@ class StepInfo:
     Attributes:
         non_finite_rows: How many rows came out with a NaN or infinite factor: their systems are singular.
         unconverged_rows: How many rows have not reached the tolerance that the solver was given.
+        loss: The loss after the step where the step had to know it, else None.
     """
 
     non_finite_rows: Int[Array, ""]
     unconverged_rows: Int[Array, ""]
+    loss: Float[Array, ""] | None = None
 
 
 @jax.jit
@@ -53,10 +55,15 @@ def half_step(
 
     Raises:
         DataError: `other` does not have one row per column of the tiles.
+        ConfigurationError: The solver cannot be trusted on the tiles' mesh.
     """
     if other.shape[0] != tiles.n_columns:
         turned = " The sides look swapped." if other.shape[0] == tiles.n_rows else ""
         raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")
+    if tiles.mesh is not None and tiles.mesh.devices.flat[0].platform == "cpu" and solver.forms_grams:
+        raise ConfigurationError(
+            f"{solver} hangs on a mesh of CPU devices (see `docs/layout.md`): take `ConjugateGradient()` or one device."
+        )
     if start is None:
         start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
     solve = functools.partial(_solve_part, n_columns=tiles.n_columns)
@@ -90,12 +97,12 @@ def _solve_part(
         eigenvalues = jnp.maximum(eigenvalues, 0)
         other, start = _rotate(other, basis), _rotate(start, basis)
 
-    def solve_chunk(chunk: Tiles) -> Solution:
+    def solve_chunk(wait: Int[Array, ""], chunk: Tiles) -> Solution:
         ridge = objective.ridge(chunk.count, n_columns, other.dtype)
         gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
         with jax.named_scope("gather"):
             equations = NormalEquations(
-                vectors=other[chunk.column],  # [tiles, width] -> [tiles, width, factors]
+                vectors=other[chunk.column + wait],  # [tiles, width] -> [tiles, width, factors]
                 gram_weight=gram_weight,
                 target_weight=target_weight,
                 segment=chunk.segment,
@@ -105,13 +112,14 @@ def _solve_part(
             )
         return solver.solve(equations)
 
-    solved, unconverged = [jnp.zeros((0, other.shape[1]), other.dtype)], jnp.zeros((), jnp.int32)
+    solved, unconverged, wait = [], jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     for group in groups:
-        rows, is_unconverged = jax.lax.map(solve_chunk, group)  # [chunks, rows, factors], [chunks, rows]
+        rows, is_unconverged = jax.lax.map(functools.partial(solve_chunk, wait), group)  # [chunks, rows, factors], ...
         solved.append(rows.reshape(-1, other.shape[1]))
         unconverged += jnp.sum(is_unconverged & (group.count > 0), dtype=jnp.int32)
+        wait = _zero_after(rows)
     if long is not None:
-        accumulate = lambda lane: _solve_long_rows(lane, other, objective, eigenvalues, n_columns)
+        accumulate = lambda lane: _solve_long_rows(lane, wait, other, objective, eigenvalues, n_columns)
         solved.append(jax.lax.map(accumulate, long).reshape(-1, other.shape[1]))
     rows = jnp.concatenate(solved)
     if axis is not None:
@@ -123,6 +131,16 @@ def _solve_part(
     return rows, StepInfo(non_finite, unconverged)
 
 
+def _zero_after(rows: Float[Array, "..."]) -> Int[Array, ""]:
+    """Return 0, but only once `rows` are there: added to an index, it makes one solve wait for another.
+
+    jaxlib's batched LAPACK calls on a CPU block a thread of the very pool that they hand their work to (0.10 and 0.12):
+    as many of them at once as there are threads hang, and XLA runs at once what does not depend on each other. A
+    barrier (`optimization_barrier`) is gone by the time threads are dealt out.
+    """
+    return jnp.minimum(jnp.sum(~jnp.isfinite(rows), dtype=jnp.int32), 0)
+
+
 def _rotate(
     table: Float[Array, "rows factors"], basis: Float[Array, "factors factors"]
 ) -> Float[Array, "rows factors"]:
@@ -131,6 +149,7 @@ def _rotate(
 
 def _solve_long_rows(
     long: LongRows,
+    wait: Int[Array, ""],
     other: Float[Array, "columns factors"],
     objective: Objective,
     eigenvalues: Float[Array, " factors"],
@@ -140,7 +159,7 @@ def _solve_long_rows(
     # matrix units, while an iterative solver would gather its entries once per iteration.
     def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, Float[Array, " factors"]]:
         gram_weight, target_weight = objective.weights(step.value.astype(other.dtype))
-        sums = jax.tree.map(jnp.add, carry, weighted_gram(other[step.column], gram_weight, target_weight))
+        sums = jax.tree.map(jnp.add, carry, weighted_gram(other[step.column + wait], gram_weight, target_weight))
         ridge = objective.ridge(step.count, n_columns, other.dtype)
         solution = jax.lax.cond(
             step.is_last,

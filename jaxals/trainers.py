@@ -131,8 +131,10 @@ class ALS:
             if entries is None or state.momentum is None:
                 return ALSState(factors, None), info
             is_conjugate = self.acceleration == "conjugate"
-            factors, momentum, _ = accelerate(state.factors, factors, state.momentum, objective, entries, is_conjugate)
-            return ALSState(factors, momentum), info
+            factors, momentum, loss = accelerate(
+                state.factors, factors, state.momentum, objective, entries, is_conjugate
+            )
+            return ALSState(factors, momentum), dataclasses.replace(info, loss=loss)
 
         momentum = no_momentum(initial) if self.acceleration else None
         return Training(ALSState(initial, momentum), step, self.sweeps, "sweep")

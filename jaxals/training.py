@@ -18,7 +18,7 @@ from jaxals.als import StepInfo
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import plan_evaluation, run_plan
 from jaxals.evaluation.ranking import parse_metrics
-from jaxals.interactions import Interactions
+from jaxals.interactions import COO, Interactions
 from jaxals.objective import Factors, Objective
 from jaxals.trainers import ALS, Trainer, Training
 
@@ -155,7 +155,7 @@ def fit(
                 _refuse_non_finite(info, number, training.unit, objective)
                 factors = state.factors
                 is_due = loss_every > 0 and number % loss_every == 0
-                loss = float(objective.loss(factors, entries)) if is_due else float("nan")
+                loss = float(_loss(info, objective, factors, entries)) if is_due else float("nan")
                 if is_due and np.isnan(loss):
                     raise NumericalError(
                         f"After {training.unit} {number}, the loss is not a number, though all rows are finite: its "
@@ -281,6 +281,10 @@ def _check_finite(interactions: Interactions, objective: Objective, trainer: Tra
         raise ConfigurationError(
             f"The weights of a value of {value:.6g} are not finite in {dtype}; lower alpha or scale the values down."
         )
+
+
+def _loss(info: StepInfo, objective: Objective, factors: Factors, entries: COO) -> jax.Array:
+    return objective.loss(factors, entries) if info.loss is None else info.loss
 
 
 def _refuse_non_finite(info: StepInfo, number: int, unit: str, objective: Objective) -> None:

@@ -42,11 +42,18 @@ def test_the_loss_falls_faster_and_never_rises(acceleration):
     objective = Objective.hkv(alpha=5.0, regularization=1.0)
     run = lambda kind: fit(DATA, objective, ALS(factors=8, sweeps=12, acceleration=kind), progress=False)
     plain, faster = run(None).history["loss"], run(acceleration).history["loss"]
-    assert faster[0] == plain[0]  # the first sweep is taken as it is
+    # The first sweep is taken as it is; float32 sums of the polynomial cancel from the larger loss before it.
+    assert faster[0] == pytest.approx(plain[0], rel=1e-4)
     assert (np.diff(faster) < 1e-6 * faster[0]).all()
     sweeps_needed = int(np.argmax(faster <= plain.iloc[-1])) + 1
     assert faster.min() <= plain.iloc[-1]
     assert sweeps_needed <= 9
+
+
+def test_the_loss_in_the_history_is_the_loss():
+    objective = Objective.hkv(alpha=5.0, regularization=1.0)
+    run = fit(DATA, objective, ALS(factors=8, sweeps=5, acceleration="conjugate", dtype="float64"), progress=False)
+    assert run.history["loss"].iloc[-1] == pytest.approx(float(objective.loss(run.factors, DATA)), rel=1e-9)
 
 
 def test_accelerated_training_is_deterministic():
