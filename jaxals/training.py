@@ -155,7 +155,7 @@ def fit(
                 _refuse_non_finite(info, number, training.unit, objective)
                 factors = state.factors
                 is_due = loss_every > 0 and number % loss_every == 0
-                loss = float(_loss(info, objective, factors, entries)) if is_due else float("nan")
+                loss = _loss(info, objective, factors, entries) if is_due else float("nan")
                 if is_due and np.isnan(loss):
                     raise NumericalError(
                         f"After {training.unit} {number}, the loss is not a number, though all rows are finite: its "
@@ -283,8 +283,8 @@ def _check_finite(interactions: Interactions, objective: Objective, trainer: Tra
         )
 
 
-def _loss(info: StepInfo, objective: Objective, factors: Factors, entries: COO) -> jax.Array:
-    return objective.loss(factors, entries) if info.loss is None else info.loss
+def _loss(info: StepInfo, objective: Objective, factors: Factors, entries: COO) -> float:
+    return float(objective.loss(factors, entries) if info.loss is None else info.loss)
 
 
 def _refuse_non_finite(info: StepInfo, number: int, unit: str, objective: Objective) -> None:

@@ -248,7 +248,7 @@ def test_mistakes_on_the_command_line(folder, fails, tmp_path):
     assert "--output" in fails("fit", table)
     assert "DATA" in fails("fit")
     assert "--factors" in fails(*fit, "--factors", "many")
-    assert "`factors` must be >= 1" in fails(*fit, "--factors", 0)
+    assert "`factors` must be an integer >= 1" in fails(*fit, "--factors", 0)
     assert "`regularization` must be >= 0; got -0.1" in fails(*fit, "--regularization", -0.1)
     assert "`regularization`" in fails(*fit, "--regularization", "nan")
     assert "`alpha` must be > 0" in fails(*fit, "--alpha", 0)
