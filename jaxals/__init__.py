@@ -27,11 +27,12 @@ from jaxals.interactions import Interactions as Interactions
 from jaxals.objective import Factors as Factors
 from jaxals.objective import Objective as Objective
 from jaxals.recommender import Recommender as Recommender
+from jaxals.sharding import make_mesh as make_mesh
+from jaxals.sharding import use_all_cores as use_all_cores
 from jaxals.solvers import Cholesky as Cholesky
 from jaxals.solvers import ConjugateGradient as ConjugateGradient
 from jaxals.tiles import RowTiles as RowTiles
 from jaxals.tiles import build_tiles as build_tiles
-from jaxals.tiles import make_mesh as make_mesh
 from jaxals.trainers import ALS as ALS
 from jaxals.training import EarlyStopping as EarlyStopping
 from jaxals.training import Progress as Progress

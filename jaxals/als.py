@@ -6,23 +6,25 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._pytree import pytree
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.errors import DataError
+from jaxals.factorization import solve_symmetric
+from jaxals.gather import Table, pack
 from jaxals.objective import Factors, Objective, gramian
-from jaxals.solvers import NormalEquations, Solution, Solver, solve_positive, weighted_gram
+from jaxals.solvers import NormalEquations, Solver, weighted_gram
 from jaxals.tiles import LongRows, RowTiles, Tiles
 
 
 @pytree
 class StepInfo:
-    """What a person may want to know about a half step; it never feeds back.
+    """What a person may want to know about a step; it never feeds back.
 
     Attributes:
         non_finite_rows: How many rows came out with a NaN or infinite factor: their systems are singular.
         unconverged_rows: How many rows have not reached the tolerance that the solver was given.
-        loss: The loss after the step where the step had to know it, else None.
+        loss: The loss after the step, or None where it was not asked for.
     """
 
     non_finite_rows: Int[Array, ""]
@@ -30,7 +32,21 @@ class StepInfo:
     loss: Float[Array, ""] | None = None
 
 
-@jax.jit
+@pytree
+class _Part:
+    """What one device solves of a half step, in the order of its tiles.
+
+    Attributes:
+        rows: Solutions.
+        is_unconverged: Which of them have not reached the tolerance.
+        loss: Σ c (p - s)² - w0 s² over the entries, 0 where it was not asked for.
+    """
+
+    rows: Float[Array, "... factors"]
+    is_unconverged: Bool[Array, "..."]
+    loss: Float[Array, "..."]
+
+
 def half_step(
     tiles: RowTiles,
     other: Float[Array, "columns factors"],
@@ -55,18 +71,27 @@ def half_step(
 
     Raises:
         DataError: `other` does not have one row per column of the tiles.
-        ConfigurationError: The solver cannot be trusted on the tiles' mesh.
     """
+    rows, info, _ = _half_step(tiles, other, objective, solver, start)
+    return rows, info
+
+
+@functools.partial(jax.jit, static_argnames="with_loss")
+def _half_step(
+    tiles: RowTiles,
+    other: Float[Array, "columns factors"],
+    objective: Objective,
+    solver: Solver,
+    start: Float[Array, "rows factors"] | None,
+    with_loss: bool = False,
+) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
+    """Also return the entries' part of the loss, which costs little while their vectors are at hand."""
     if other.shape[0] != tiles.n_columns:
         turned = " The sides look swapped." if other.shape[0] == tiles.n_rows else ""
         raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")
-    if tiles.mesh is not None and tiles.mesh.devices.flat[0].platform == "cpu" and solver.forms_grams:
-        raise ConfigurationError(
-            f"{solver} hangs on a mesh of CPU devices (see `docs/layout.md`): take `ConjugateGradient()` or one device."
-        )
     if start is None:
         start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
-    solve = functools.partial(_solve_part, n_columns=tiles.n_columns)
+    solve = functools.partial(_solve_part, n_columns=tiles.n_columns, with_loss=with_loss)
     if tiles.mesh is not None:
         parts, whole = PartitionSpec("rows"), PartitionSpec()
         specs = ((parts, parts, whole), whole, whole, whole, whole)
@@ -84,61 +109,57 @@ def _solve_part(
     start: Float[Array, "rows factors"],
     *,
     n_columns: int,
+    with_loss: bool,
     axis: str | None = None,
-) -> tuple[Float[Array, "rows factors"], StepInfo]:
+) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
     """Solve one device's part of the tiles, and bring all parts together."""
     groups, long, position = tiles
     if not groups and long is None:
         nothing = jnp.zeros((), jnp.int32)
-        return jnp.zeros_like(start), StepInfo(nothing, nothing)
+        return jnp.zeros_like(start), StepInfo(nothing, nothing), jnp.zeros((), other.dtype)
     with jax.named_scope("gramian"):
         # In this basis the matrix that all rows share is diagonal, whatever each row's ridge; see `docs/solvers.md`.
         eigenvalues, basis = jnp.linalg.eigh(objective.unobserved_weight * gramian(other))
         eigenvalues = jnp.maximum(eigenvalues, 0)
-        other, start = _rotate(other, basis), _rotate(start, basis)
+        table, start_table = pack(_rotate(other, basis)), pack(start)
 
-    def solve_chunk(wait: Int[Array, ""], chunk: Tiles) -> Solution:
+    def solve_chunk(chunk: Tiles) -> _Part:
         ridge = objective.ridge(chunk.count, n_columns, other.dtype)
         gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
         with jax.named_scope("gather"):
             equations = NormalEquations(
-                vectors=other[chunk.column + wait],  # [tiles, width] -> [tiles, width, factors]
+                vectors=table[chunk.column],  # [tiles, width] -> [tiles, width, factors]
                 gram_weight=gram_weight,
                 target_weight=target_weight,
                 segment=chunk.segment,
                 shared=eigenvalues[None, :] + ridge[:, None],
-                start=start.at[chunk.row].get(mode="fill", fill_value=0),
+                # Rotated here, not the whole table at once: that stays in cache.
+                start=_rotate(_rows_or_zero(start_table, chunk.row), basis),
                 one_tile_per_row=chunk.one_tile_per_row,
             )
-        return solver.solve(equations)
+        rows, is_unconverged = solver.solve(equations)
+        loss = jnp.zeros((), rows.dtype)
+        if with_loss:
+            loss = objective.loss_on_entries(chunk.value.astype(rows.dtype), equations.scores(rows))
+        return _Part(_rotate(rows, basis.T), is_unconverged & (chunk.count > 0), loss)
 
-    solved, unconverged, wait = [], jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    for group in groups:
-        rows, is_unconverged = jax.lax.map(functools.partial(solve_chunk, wait), group)  # [chunks, rows, factors], ...
-        solved.append(rows.reshape(-1, other.shape[1]))
-        unconverged += jnp.sum(is_unconverged & (group.count > 0), dtype=jnp.int32)
-        wait = _zero_after(rows)
+    def solve_lane(lane: LongRows) -> _Part:
+        part = _solve_long_rows(lane, table, objective, eigenvalues, n_columns)
+        return dataclasses.replace(part, rows=_rotate(part.rows, basis.T))
+
+    parts = [jax.lax.map(solve_chunk, group) for group in groups]
     if long is not None:
-        accumulate = lambda lane: _solve_long_rows(lane, wait, other, objective, eigenvalues, n_columns)
-        solved.append(jax.lax.map(accumulate, long).reshape(-1, other.shape[1]))
-    rows = jnp.concatenate(solved)
+        parts.append(jax.lax.map(solve_lane, long))
+    rows = jnp.concatenate([part.rows.reshape(-1, other.shape[1]) for part in parts])
+    unconverged = jnp.stack([jnp.sum(part.is_unconverged, dtype=jnp.int32) for part in parts]).sum(dtype=jnp.int32)
+    loss = jnp.sum(jnp.stack([jnp.sum(part.loss) for part in parts]))
     if axis is not None:
         rows = jax.lax.all_gather(rows, axis, tiled=True)
-        unconverged = jax.lax.psum(unconverged, axis)
+        unconverged, loss = jax.lax.psum((unconverged, loss), axis)
     # Each row's solution is read from where its chunk left it; rows without entries read past the end and get zero.
-    rows = _rotate(rows.at[position].get(mode="fill", fill_value=0), basis.T)
+    rows = _rows_or_zero(pack(rows), position)
     non_finite = jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
-    return rows, StepInfo(non_finite, unconverged)
-
-
-def _zero_after(rows: Float[Array, "..."]) -> Int[Array, ""]:
-    """Return 0, but only once `rows` are there: added to an index, it makes one solve wait for another.
-
-    jaxlib's batched LAPACK calls on a CPU block a thread of the very pool that they hand their work to (0.10 and 0.12):
-    as many of them at once as there are threads hang, and XLA runs at once what does not depend on each other. A
-    barrier (`optimization_barrier`) is gone by the time threads are dealt out.
-    """
-    return jnp.minimum(jnp.sum(~jnp.isfinite(rows), dtype=jnp.int32), 0)
+    return rows, StepInfo(non_finite, unconverged), loss
 
 
 def _rotate(
@@ -147,35 +168,52 @@ def _rotate(
     return jnp.matmul(table, basis, precision="highest")
 
 
+def _rows_or_zero(table: Table, index: Int[Array, " rows"]) -> Float[Array, "rows factors"]:
+    """Read rows of a table; an index past its end reads zeros."""
+    last = len(table.stored) - 1
+    rows = table[jnp.minimum(index, last)]
+    return jnp.where((index <= last)[:, None], rows, jnp.zeros_like(rows))
+
+
 def _solve_long_rows(
     long: LongRows,
-    wait: Int[Array, ""],
-    other: Float[Array, "columns factors"],
+    table: Table,
     objective: Objective,
     eigenvalues: Float[Array, " factors"],
     n_columns: int,
-) -> Float[Array, "steps factors"]:
+) -> _Part:
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
     # matrix units, while an iterative solver would gather its entries once per iteration.
-    def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, Float[Array, " factors"]]:
-        gram_weight, target_weight = objective.weights(step.value.astype(other.dtype))
-        sums = jax.tree.map(jnp.add, carry, weighted_gram(other[step.column + wait], gram_weight, target_weight))
-        ridge = objective.ridge(step.count, n_columns, other.dtype)
-        solution = jax.lax.cond(
-            step.is_last,
-            lambda gram, target: solve_positive(gram, eigenvalues + ridge, target),
-            lambda gram, target: jnp.zeros_like(target),
-            *sums,
-        )
-        return jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums), solution
+    def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, _Part]:
+        value = step.value.astype(table.dtype)
+        gram_weight, target_weight = objective.weights(value)
+        observed = objective.loss_on_entries(value, jnp.zeros_like(value))
+        entries = (*weighted_gram(table[step.column], gram_weight, target_weight), observed)
+        gram, target, observed = sums = jax.tree.map(jnp.add, carry, entries)
+        ridge = objective.ridge(step.count, n_columns, table.dtype)
 
-    factors = other.shape[1]
-    zeros = (jnp.zeros((factors, factors), other.dtype), jnp.zeros(factors, other.dtype))
-    return jax.lax.scan(accumulate, zeros, long)[1]
+        def solve() -> tuple[Float[Array, " factors"], Float[Array, ""]]:
+            row = solve_symmetric((gram + jnp.diag(eigenvalues + ridge))[None], target[None])[0]
+            # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know.
+            return row, observed + jnp.dot(jnp.matmul(gram, row, precision="highest") - 2 * target, row)
+
+        skip = lambda: (jnp.zeros_like(target), jnp.zeros_like(observed))
+        row, loss = jax.lax.cond(step.is_last, solve, skip)
+        carry = jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums)
+        return carry, _Part(row, jnp.zeros((), bool), loss)
+
+    factors = len(eigenvalues)
+    zeros = [jnp.zeros(shape, table.dtype) for shape in ((factors, factors), (factors,), ())]
+    return jax.lax.scan(accumulate, tuple(zeros), long)[1]
 
 
 def sweep(
-    user_tiles: RowTiles, item_tiles: RowTiles, factors: Factors, objective: Objective, solver: Solver
+    user_tiles: RowTiles,
+    item_tiles: RowTiles,
+    factors: Factors,
+    objective: Objective,
+    solver: Solver,
+    with_loss: bool = False,
 ) -> tuple[Factors, StepInfo]:
     """Update all users and then all items.
 
@@ -185,13 +223,31 @@ def sweep(
         factors: Both tables before the sweep.
         objective: What is minimised; no sweep with an exact solver increases it.
         solver: How each row is solved.
+        with_loss: Whether to compute the loss on the way, for about a twentieth of the sweep's time.
 
     Returns:
         Both tables after the sweep, and what there is to say about it.
     """
-    user, user_info = half_step(user_tiles, factors.item, objective, solver, factors.user)
-    item, item_info = half_step(item_tiles, user, objective, solver, factors.item)
-    return dataclasses.replace(factors, user=user, item=item), jax.tree.map(jnp.add, user_info, item_info)
+    user, user_info, _ = _half_step(user_tiles, factors.item, objective, solver, factors.user)
+    item, item_info, on_entries = _half_step(item_tiles, user, objective, solver, factors.item, with_loss)
+    factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
+    if with_loss:
+        loss = _whole_loss(on_entries, objective, factors, user_tiles.count, item_tiles.count)
+        info = dataclasses.replace(info, loss=loss)
+    return factors, info
+
+
+@jax.jit
+def _whole_loss(
+    on_entries: Float[Array, ""],
+    objective: Objective,
+    factors: Factors,
+    user_count: Int[Array, " users"],
+    item_count: Int[Array, " items"],
+) -> Float[Array, ""]:
+    everywhere = jnp.sum(gramian(factors.user) * gramian(factors.item))
+    ridge = objective.ridge_loss(factors, user_count, item_count)
+    return on_entries + objective.unobserved_weight * everywhere + ridge
 
 
 @jax.jit
@@ -219,8 +275,9 @@ def contributions(
     gram_weight, target_weight = objective.weights(value)
     gram, _ = weighted_gram(other[column], gram_weight, target_weight)
     count = jnp.sum(value != 0, dtype=jnp.int32)
-    ridge = jnp.full(other.shape[1], objective.ridge(count, other.shape[0], other.dtype))
-    direction = solve_positive(gram + objective.unobserved_weight * gramian(other), ridge, other[target])
+    ridge = objective.ridge(count, other.shape[0], other.dtype) * jnp.eye(other.shape[1], dtype=other.dtype)
+    matrix = gram + objective.unobserved_weight * gramian(other) + ridge
+    direction = solve_symmetric(matrix[None], other[target][None])[0]
     return target_weight * jnp.matmul(other[column], direction, precision="highest")
 
 

@@ -30,9 +30,6 @@ from jaxals.interactions import COO, Interactions
 _ENTRIES_PER_STEP = 65_536
 
 
-Tables = tuple[Float[Array, "..."], ...]
-
-
 @pytree
 class Factors:
     """The two tables that a model learns; the score of a pair is their dot product.
@@ -189,15 +186,22 @@ class Objective:
         empty_power = jnp.asarray(self.frequency_exponent == 0, frequency.dtype)
         return self.regularization * jnp.where(is_empty, empty_power, power)
 
-    def ridge_inner(self, a: Factors, b: Factors, entries: COO) -> Float[Array, ""]:
-        """Compute Σ_u λ_u a_u·b_u + Σ_i λ_i a_i·b_i; with a = b it is the ridge's part of the loss."""
+    def ridge_loss(
+        self, factors: Factors, user_count: Int[Array, " users"], item_count: Int[Array, " items"]
+    ) -> Float[Array, ""]:
+        """Compute Σ_u λ_u |x_u|² + Σ_i λ_i |y_i|² from the entries that each user and item has."""
 
-        def side(a: Array, b: Array, index: Array, n_columns: int) -> Float[Array, ""]:
-            weight = self.ridge(_count(index, a.shape[0]), n_columns, a.dtype)
-            return jnp.sum(weight * jnp.sum(a * b, axis=1))
+        def side(table: Array, count: Array, n_columns: int) -> Float[Array, ""]:
+            return jnp.sum(self.ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=1))
 
-        by_user = side(a.user, b.user, entries.user, entries.n_items)
-        return by_user + side(a.item, b.item, entries.item, entries.n_users)
+        by_user = side(factors.user, user_count, len(item_count))
+        return by_user + side(factors.item, item_count, len(user_count))
+
+    def loss_on_entries(self, value: Float[Array, "*shape"], score: Float[Array, "*shape"]) -> Float[Array, ""]:
+        """Compute Σ c (p - s)² - w0 s² over cells with these values and scores; padding, of value 0, counts nothing."""
+        full_weight, target = self.cells(value)
+        outside = jnp.where(value != 0, self.unobserved_weight * score**2, jnp.zeros_like(score))
+        return jnp.sum(full_weight * (target - score) ** 2 - outside)
 
     def loss(self, factors: Factors, interactions: Interactions | COO) -> Float[Array, ""]:
         """Compute the loss exactly over all user-item pairs, in O(entries · factors + (users + items) · factors²).
@@ -257,42 +261,31 @@ def _on_device(interactions: Interactions | COO, dtype: Any) -> COO:
 def _loss(objective: Objective, factors: Factors, entries: COO) -> Float[Array, ""]:
     """Compute the loss; the sums over entries accumulate in the dtype of the factors, step by step of entries."""
 
-    def observed(value: Float[Array, " step"], user: tuple, item: tuple) -> Float[Array, ""]:
-        score = jnp.sum(user[0] * item[0], axis=1)
-        full_weight, target = objective.cells(value)
-        outside = jnp.where(value != 0, objective.unobserved_weight * score**2, jnp.zeros_like(score))
-        return jnp.sum(full_weight * (target - score) ** 2 - outside)
+    def observed(value: Float[Array, " step"], user: Array, item: Array) -> Float[Array, ""]:
+        return objective.loss_on_entries(value, jnp.sum(user * item, axis=1))
 
-    on_entries = sum_over_entries(observed, entries, (factors.user,), (factors.item,))
+    on_entries = _sum_over_entries(observed, entries, factors)
     everywhere = jnp.sum(gramian(factors.user) * gramian(factors.item))
-    ridge = objective.ridge_inner(factors, factors, entries)
+    count = _count(entries.user, entries.n_users), _count(entries.item, entries.n_items)
+    ridge = objective.ridge_loss(factors, *count)
     return on_entries + objective.unobserved_weight * everywhere + ridge
 
 
-def sum_over_entries(
-    term: Callable[[Float[Array, " step"], Tables, Tables], Array], entries: COO, user: Tables, item: Tables
-) -> Array:
+def _sum_over_entries(term: Callable[[Array, Array, Array], Array], entries: COO, factors: Factors) -> Array:
     """Add up a term of every entry, gathering a bounded number of rows at a time.
 
-    Args:
-        term: Called with values, the users' rows and the items' rows of a step of entries; gives their sum, of any one
-            shape. Padding has value 0, and must count for nothing.
-        entries: What to sum over.
-        user: Tables with a row per user, of one dtype.
-        item: Tables with a row per item, likewise.
-
-    Returns:
-        What `term` gives, summed.
+    `term` is called with values, the users' rows and the items' rows of a step of entries, and gives their sum; padding
+    has value 0, and must count for nothing.
     """
     n_entries = entries.value.shape[0]
     steps = -(-n_entries // _ENTRIES_PER_STEP)
     pad = lambda a: jnp.pad(a, (0, steps * _ENTRIES_PER_STEP - n_entries)).reshape(steps, _ENTRIES_PER_STEP)
 
     def step(columns: tuple) -> Array:
-        user_index, item_index, value = columns
-        return term(value, tuple(t[user_index] for t in user), tuple(t[item_index] for t in item))
+        user, item, value = columns
+        return term(value, factors.user[user], factors.item[item])
 
-    columns = (pad(entries.user), pad(entries.item), pad(entries.value.astype(user[0].dtype)))
+    columns = (pad(entries.user), pad(entries.item), pad(entries.value.astype(factors.user.dtype)))
     return jnp.sum(jax.lax.map(step, columns), axis=0)
 
 

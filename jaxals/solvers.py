@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._pytree import pytree, static
 from jaxals.errors import ConfigurationError
+from jaxals.factorization import solve_symmetric
 
 
 @pytree
@@ -180,14 +181,6 @@ def weighted_gram(
     return gram, jnp.matmul(target_weight, vectors, precision="highest")
 
 
-def solve_positive(
-    matrix: Float[Array, "size size"], diagonal: Float[Array, " size"], target: Float[Array, " size"]
-) -> Float[Array, " size"]:
-    """Solve (matrix + diag(diagonal)) x = target by Cholesky; not positive definite gives NaN."""
-    lower = jnp.linalg.cholesky(matrix + jnp.diag(diagonal), symmetrize_input=False)
-    return jax.scipy.linalg.cho_solve((lower, True), target)
-
-
 def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
     with jax.named_scope("gram"):
         gram, target = jax.vmap(weighted_gram)(
@@ -195,30 +188,32 @@ def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
         )  # [tiles, factors, factors], [tiles, factors]
         gram, target = equations.sum_by_row(gram), equations.sum_by_row(target)
     with jax.named_scope("solve"):
-        return jax.vmap(solve_positive)(gram, equations.shared, target)
+        return solve_symmetric(gram + _diagonal(equations.shared), target)
 
 
 def _solve_dual(equations: NormalEquations) -> Float[Array, "rows factors"]:
-    return jax.vmap(_solve_dual_row)(
-        equations.vectors, equations.gram_weight, equations.target_weight, equations.shared
-    )
+    """Solve (S + Yᵀ G Y) x = Yᵀ b in the space of the row's entries.
 
-
-def _solve_dual_row(
-    vectors: Float[Array, "width factors"],
-    gram_weight: Float[Array, " width"],
-    target_weight: Float[Array, " width"],
-    shared: Float[Array, " factors"],
-) -> Float[Array, " factors"]:
-    """Solve (S + Yᵀ G Y) x = Yᵀ b as x = S⁻¹ Yᵀ t, where (I + G K) t = b and K = Y S⁻¹ Yᵀ.
-
-    By LU: symmetrised with √G the system would refuse Gram weights below zero, and pivoting copes with rows of any
-    scale.
+    x = S⁻¹ Yᵀ D u, where (T + D K D) u = T D⁻¹ b, with K = Y S⁻¹ Yᵀ, D = √|G| and T = sign(G): Woodbury's identity.
+    The convention of the implicit library has Gram weights below zero, and of zero where the target weight is not:
+    |G| is kept above what rounding makes of K, which changes nothing else. No leading part of S + Yᵀ G Y is indefinite,
+    so the pivots have the signs of G (the minors' ratios are those of S + Yᵀ G Y with fewer entries).
     """
-    scaled = vectors / shared[None, :]
-    kernel = jnp.matmul(scaled, vectors.T, precision="highest")
-    matrix = jnp.eye(len(vectors), dtype=vectors.dtype) + gram_weight[:, None] * kernel
-    return jnp.matmul(jnp.linalg.solve(matrix, target_weight), scaled, precision="highest")
+    vectors, gram_weight = equations.vectors, equations.gram_weight
+    with jax.named_scope("gram"):
+        scaled = vectors / equations.shared[:, None, :]
+        kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision="highest")
+        rounding = jnp.finfo(vectors.dtype).eps / jnp.maximum(jnp.diagonal(kernel, axis1=1, axis2=2), 1)
+        root = jnp.sqrt(jnp.maximum(jnp.abs(gram_weight), rounding))
+        sign = jnp.where(gram_weight < 0, -1, 1).astype(vectors.dtype)
+        matrix = root[:, :, None] * kernel * root[:, None, :] + _diagonal(sign)
+    with jax.named_scope("solve"):
+        left = solve_symmetric(matrix, sign * equations.target_weight / root, sign)
+    return jnp.einsum("tw,twf->tf", root * left, scaled, precision="highest")
+
+
+def _diagonal(values: Float[Array, "batch size"]) -> Float[Array, "batch size size"]:
+    return jax.vmap(jnp.diag)(values)
 
 
 def _dot(a: Float[Array, "rows factors"], b: Float[Array, "rows factors"]) -> Float[Array, " rows"]:

@@ -151,18 +151,6 @@ class _Class:
     tiles_per_chunk: int
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
-    """Arrange devices for tiles to be shared out over; None where there is only one.
-
-    On a CPU, `jax.config.update("jax_num_cpu_devices", cores)` before the first array makes one device per core.
-
-    Args:
-        devices: By default all that JAX has.
-    """
-    devices = jax.devices() if devices is None else devices
-    return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None
-
-
 def build_tiles(
     interactions: Interactions,
     side: Side = "user",

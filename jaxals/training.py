@@ -4,13 +4,15 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from jax.sharding import Mesh
+from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from jaxals._checks import require_at_least, require_integer
@@ -18,8 +20,9 @@ from jaxals.als import StepInfo
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import plan_evaluation, run_plan
 from jaxals.evaluation.ranking import parse_metrics
-from jaxals.interactions import COO, Interactions
+from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective
+from jaxals.sharding import make_mesh
 from jaxals.trainers import ALS, Trainer, Training
 
 
@@ -102,6 +105,7 @@ def fit(
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callback] = (),
     loss_every: int = 1,
+    mesh: Mesh | Literal["all"] | None = "all",
     progress: bool = True,
 ) -> Run:
     """Train a model of the interactions.
@@ -119,6 +123,8 @@ def fit(
         early_stopping: When to stop before the last step.
         callbacks: Called with a `Progress` after each step; one that returns True ends training.
         loss_every: Compute the loss after each so many steps, 0 for never.
+        mesh: Devices to share the work out over: all that JAX has (on a CPU, see `jaxals.use_all_cores`), those of a
+            mesh, or None for the default device alone.
         progress: Whether to draw a progress bar.
 
     Returns:
@@ -142,21 +148,20 @@ def fit(
     _check_watched(validation, names, early_stopping, loss_every)
     _check_finite(interactions, objective, trainer, initial)
     plan = None if validation is None else plan_evaluation(interactions, validation, names)
-    training = trainer.begin(interactions, objective, _key(seed), initial)
+    mesh = make_mesh() if mesh == "all" else mesh
+    training = trainer.begin(interactions, objective, _key(seed), initial, mesh)
     factors = training.state.factors
-    entries = interactions.to_coo(factors.user.dtype)
     watch = _Watch(early_stopping, factors)
     records: list[dict[str, float]] = []
     stop = None
 
     with tqdm(total=training.n_steps, unit=training.unit, desc="Training", disable=not progress) as bar:
         try:
-            for number, seconds, state, info in _steps(training):
+            for number, seconds, state, info in _steps(training, loss_every):
                 _refuse_non_finite(info, number, training.unit, objective)
                 factors = state.factors
-                is_due = loss_every > 0 and number % loss_every == 0
-                loss = _loss(info, objective, factors, entries) if is_due else float("nan")
-                if is_due and np.isnan(loss):
+                loss = float("nan") if info.loss is None else float(info.loss)
+                if info.loss is not None and np.isnan(loss):
                     raise NumericalError(
                         f"After {training.unit} {number}, the loss is not a number, though all rows are finite: its "
                         f"sums overflow in {factors.user.dtype}; lower alpha or scale the values down."
@@ -213,13 +218,16 @@ class _Watch:
         return last if self.monitor in ("", "loss") else self._best_factors
 
 
-def _steps(training: Training) -> Iterator[tuple[int, float, Any, StepInfo]]:
+def _steps(training: Training, loss_every: int) -> Iterator[tuple[int, float, Any, StepInfo]]:
     """Take the steps, timing them alone."""
     state, seconds = training.state, 0.0
+    blas = ThreadpoolController().select(user_api="blas")
     for number in range(1, training.n_steps + 1):
         start = time.perf_counter()
-        state, info = training.step(state)
-        jax.block_until_ready(state.factors)
+        # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
+        with blas.limit(limits=1):
+            state, info = training.step(state, loss_every > 0 and number % loss_every == 0)
+            jax.block_until_ready(state.factors)
         seconds += time.perf_counter() - start
         yield number, seconds, state, info
 
@@ -281,10 +289,6 @@ def _check_finite(interactions: Interactions, objective: Objective, trainer: Tra
         raise ConfigurationError(
             f"The weights of a value of {value:.6g} are not finite in {dtype}; lower alpha or scale the values down."
         )
-
-
-def _loss(info: StepInfo, objective: Objective, factors: Factors, entries: COO) -> float:
-    return float(objective.loss(factors, entries) if info.loss is None else info.loss)
 
 
 def _refuse_non_finite(info: StepInfo, number: int, unit: str, objective: Objective) -> None:

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxals import Cholesky, Factors, Interactions, Objective, build_tiles, half_step, initial_factors, sweep
+from jaxals import (
+    Cholesky,
+    ConjugateGradient,
+    Factors,
+    Interactions,
+    Objective,
+    build_tiles,
+    half_step,
+    initial_factors,
+    make_mesh,
+    sweep,
+)
+from jaxals import tiles as tiles_module
 from jaxals.errors import DataError
 from tests import oracles
 
@@ -28,10 +40,10 @@ def test_half_step_agrees_with_the_dense_oracle(preset, side, dtype, tolerance):
     objective, parameters = oracles.PRESETS[preset]
     expected = oracles.half_step(preset, r, other, parameters)
     tiles = build_tiles(data, side, factors=FACTORS, dtype=dtype)
-    rows, info = half_step(tiles, jnp.asarray(other, dtype), objective, Cholesky())
-    assert rows.dtype == dtype
+    solved, info = half_step(tiles, jnp.asarray(other, dtype), objective, Cholesky())
+    assert solved.dtype == dtype
     assert int(info.non_finite_rows) == 0
-    rows = np.asarray(rows)
+    rows = np.asarray(solved)
     assert np.linalg.norm(rows - expected) <= tolerance * np.linalg.norm(expected)
     worst_row = np.abs(rows - expected).max(1) / (np.abs(expected).max(1) + 1e-30)
     assert worst_row.max() <= 10 * tolerance
@@ -56,6 +68,28 @@ def test_loss_never_rises():
         factors, _ = sweep(user_tiles, item_tiles, factors, objective, Cholesky())
         losses.append(float(objective.loss(factors, data)))
     assert (np.diff(losses) < 0).all()
+
+
+@pytest.mark.parametrize("n_devices", [1, 2, 8])
+@pytest.mark.parametrize("longest", [3, 16_384])
+@pytest.mark.parametrize("preset", oracles.PRESETS)
+def test_the_loss_on_the_way_is_the_loss(preset, longest, n_devices, monkeypatch):
+    # Rows longer than 3 entries are accumulated, or go in tiles.
+    for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):
+        monkeypatch.setattr(tiles_module, name, longest)
+    monkeypatch.setattr(tiles_module, "_WIDTHS", (2,))
+    r, data, _ = problem()
+    objective, parameters = oracles.PRESETS[preset]
+    mesh = make_mesh(jax.devices()[:n_devices])
+    user_tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64, mesh=mesh)
+    item_tiles = build_tiles(data, "item", factors=FACTORS, dtype=jnp.float64, mesh=mesh)
+    assert (user_tiles.long is not None) == (longest == 3)
+    start = initial_factors(jax.random.key(0), *data.shape, FACTORS, scale=1.0, dtype=jnp.float64)
+    for solver in (Cholesky(), ConjugateGradient(steps=1)):
+        factors, info = sweep(user_tiles, item_tiles, start, objective, solver, with_loss=True)
+        expected = oracles.loss(preset, r, np.asarray(factors.user), np.asarray(factors.item), parameters)
+        assert info.loss is not None
+        assert float(info.loss) == pytest.approx(expected, rel=1e-10)
 
 
 def test_recovers_a_planted_solution():

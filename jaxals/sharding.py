@@ -1,0 +1,58 @@
+"""Devices: which there are, and getting arrays to all of them and back. Host side.
+
+Tiles are shared out over a mesh of one axis, tables are copied to every device of it.
+"""
+
+import os
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxals.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+def use_all_cores() -> int:
+    """Make one JAX device of each core of the processor: it is what makes training on a CPU use all of them.
+
+    To be called before JAX makes its first array. Where there is an accelerator, that goes on being used instead.
+
+    Returns:
+        The number of cores.
+
+    Raises:
+        ConfigurationError: JAX is at work already, with another number of CPU devices.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if jax.config.jax_num_cpu_devices == cores:  # type: ignore[attr-defined]
+        return cores
+    try:
+        jax.config.update("jax_num_cpu_devices", cores)
+    except RuntimeError:
+        raise ConfigurationError(
+            "`jaxals.use_all_cores()` comes too late: call it before anything else makes an array or asks for devices."
+        ) from None
+    return cores
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
+    """Arrange devices for tiles to be shared out over; None where there is only one.
+
+    Args:
+        devices: By default all that JAX has; on a CPU that is one, but for `use_all_cores()`.
+    """
+    devices = jax.devices() if devices is None else devices
+    return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None
+
+
+def to_every_device(arrays: T, mesh: Mesh | None) -> T:
+    """Copy the arrays of a pytree to every device of a mesh."""
+    return arrays if mesh is None else jax.device_put(arrays, NamedSharding(mesh, PartitionSpec()))
+
+
+def from_one_device(arrays: T, mesh: Mesh | None) -> T:
+    """Take the first device's copy of arrays that all devices of a mesh have alike."""
+    return arrays if mesh is None else jax.tree.map(lambda array: array.addressable_data(0), arrays)

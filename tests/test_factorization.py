@@ -1,0 +1,49 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxals.factorization import solve_symmetric
+
+
+def systems(size: int, batch: int = 7, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(size)
+    vectors = rng.normal(size=(batch, 2 * size + 3, size)) * scale ** rng.random((batch, 1, size))
+    return np.einsum("bwi,bwj->bij", vectors, vectors), rng.normal(size=(batch, size))
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 64, 300])
+def test_agrees_with_numpy(size):
+    matrix, target = systems(size)
+    solved = solve_symmetric(jnp.asarray(matrix), jnp.asarray(target))
+    expected = np.linalg.solve(matrix, target[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(solved, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
+
+
+def test_float32_is_accurate_on_rows_of_any_scale():
+    matrix, target = systems(48, scale=1e4)
+    matrix32, target32 = matrix.astype(np.float32), target.astype(np.float32)
+    solved = np.asarray(solve_symmetric(jnp.asarray(matrix32), jnp.asarray(target32)))
+    left = np.einsum("bij,bj->bi", matrix32.astype(float), solved.astype(float)) - target32
+    size = np.einsum("bij,bj->bi", np.abs(matrix), np.abs(solved)) + np.abs(target)
+    assert (np.abs(left) / size).max() < 1e-5  # backward error, component by component
+    exact = np.linalg.solve(matrix32.astype(float), target32[:, :, None].astype(float))[:, :, 0]
+    assert np.linalg.norm(solved - exact) < 1e-5 * np.linalg.norm(exact)
+
+
+def test_pivots_of_stated_signs():
+    matrix, target = systems(20)
+    sign = np.where(np.random.default_rng(0).random(20) < 0.3, -1.0, 1.0)
+    # Every leading part of diag(sign) + small has the pivots' signs.
+    matrix = 1e-2 * matrix / np.abs(matrix).max() + np.diag(sign)
+    signs = jnp.asarray(np.broadcast_to(sign, target.shape))
+    solved = solve_symmetric(jnp.asarray(matrix), jnp.asarray(target), signs)
+    np.testing.assert_allclose(solved, np.linalg.solve(matrix, target[:, :, None])[:, :, 0], rtol=1e-9)
+    assert np.isnan(solve_symmetric(jnp.asarray(matrix), jnp.asarray(target))).all()
+
+
+def test_an_indefinite_system_alone_comes_out_nan():
+    matrix, target = systems(20)
+    matrix[2] -= 1.01 * np.linalg.eigvalsh(matrix[2])[0] * np.eye(20)
+    solved = np.asarray(solve_symmetric(jnp.asarray(matrix), jnp.asarray(target)))
+    assert np.isnan(solved[2]).all()
+    assert np.isfinite(np.delete(solved, 2, axis=0)).all()

@@ -1,0 +1,21 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxals.gather import pack
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("factors", [1, 5, 16])
+def test_the_bits_of_every_row_come_back(dtype, factors):
+    table = jax.random.normal(jax.random.key(0), (11, factors), dtype)
+    table = table.at[3, 0].set(jnp.nan).at[4, 0].set(-jnp.inf).at[5, 0].set(1e-40)
+    index = jnp.asarray([[0, 10, 3], [4, 5, 5]])
+    rows = jax.jit(lambda table, index: pack(table)[index])(table, index)
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(rows, np.asarray(table)[np.asarray(index)])
+
+
+def test_on_a_cpu_rows_are_stored_in_pieces_of_two_bytes():
+    assert pack(jnp.ones((3, 4), jnp.float32)).stored.dtype == jnp.uint16

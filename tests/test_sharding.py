@@ -1,0 +1,48 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxals import make_mesh
+from jaxals.sharding import from_one_device, to_every_device
+
+
+def test_a_mesh_of_what_there_is():
+    mesh = make_mesh()
+    assert mesh is not None
+    assert mesh.size == 8
+    assert make_mesh(jax.devices()[:1]) is None
+
+
+def test_arrays_go_to_every_device_and_back():
+    table = jnp.arange(6.0)
+    for mesh in (None, make_mesh()):
+        everywhere = to_every_device({"table": table}, mesh)
+        assert len(everywhere["table"].devices()) == (mesh.size if mesh else 1)
+        back = from_one_device(everywhere, mesh)
+        assert len(back["table"].devices()) == 1
+        np.testing.assert_array_equal(back["table"], table)
+
+
+PROGRAM = """
+import os
+os.sched_getaffinity = lambda _: {0, 1, 2}
+import jaxals
+assert jaxals.use_all_cores() == 3
+import jax
+assert len(jax.devices()) == 3
+assert jaxals.use_all_cores() == 3
+os.sched_getaffinity = lambda _: {0, 1}
+try:
+    jaxals.use_all_cores()
+except jaxals.errors.ConfigurationError as error:
+    assert "comes too late" in str(error)
+else:
+    raise SystemExit("not refused")
+"""
+
+
+def test_all_cores_become_devices_if_asked_for_in_time():
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, env={"JAX_PLATFORMS": "cpu"})
