@@ -1,11 +1,13 @@
-"""Time until the training loss is within 0.1 % of what 15 exact sweeps reach: jaxals beside the implicit library.
+"""Time until the training loss is within 0.1 % of what 15 exact sweeps reach: jaxals beside implicit and irspack.
 
-Every contender minimises the same loss on the same matrix (confidence α r on observed pairs, 1 elsewhere), in turn, on
-all cores. Seconds are those of training steps alone; evaluating the loss is left out for all of them, and compilation,
-which jaxals needs once, is reported beside. Prints medians and ratios, and writes JSON and a picture.
+Every contender minimises the same loss on the same matrix (confidence α r on observed pairs, 1 elsewhere), with the
+same factors, on all cores, in turn. Seconds are those of training steps alone; evaluating the loss is left out for all
+of them, and compilation, which jaxals needs once, is reported beside. Prints medians and ratios, and writes JSON and a
+picture.
 
     pip install 'jaxals[peers,plots]'
     OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data medium --factors 64
+    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data medium --factors 512 --only subspace --sweeps 10
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data ml-1m --factors 64
 """
 
@@ -16,60 +18,79 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import pandas as pd
-from implicit.als import AlternatingLeastSquares
 from matplotlib.figure import Figure
 
 import jaxals
 
+SIZES = {
+    "small": (5_000, 3_000, 150_000),
+    "medium": (100_000, 50_000, 4_800_000),
+    "lastfm-sized": (360_000, 160_000, 17_000_000),
+}
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--data", choices=["small", "medium", "lastfm-sized", "ml-1m"], default="medium")
+parser.add_argument("--data", choices=[*SIZES, "ml-1m", "lastfm-2k"], default="medium")
 parser.add_argument("--factors", type=int, default=64)
+parser.add_argument("--only", default="CG", help="contenders whose name contains this: CG, Cholesky or subspace")
 parser.add_argument("--repeats", type=int, default=3)
-parser.add_argument("--sweeps", type=int, default=30, help="give up after so many")
+parser.add_argument("--sweeps", type=int, default=40, help="give up after so many")
+parser.add_argument("--memory", action="store_true", help="measure peak memory instead, one process a contender")
 parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
+parser.add_argument("--alone", help=argparse.SUPPRESS)
 arguments = parser.parse_args()
+jaxals.use_all_cores()
 
-# One data set, and the loss that everybody minimises on it.
-if arguments.data == "ml-1m":
-    file = pathlib.Path(os.environ["JAXALS_DATA"]) / "ncf-ml-1m" / "ml-1m.train.rating.gz"
-    pairs = pd.read_csv(file, sep="\t", header=None)
-    data, alpha, regularization = jaxals.Interactions.from_arrays(pairs[0].to_numpy(), pairs[1].to_numpy()), 5.0, 1.0
-else:
-    sizes = {
-        "small": (5_000, 3_000, 150_000),
-        "medium": (100_000, 50_000, 4_800_000),
-        "lastfm-sized": (360_000, 160_000, 17_000_000),
-    }
-    n_users, n_items, n_interactions = sizes[arguments.data]
-    data = jaxals.datasets.synthetic(n_users=n_users, n_items=n_items, n_interactions=n_interactions, seed=0)
-    alpha, regularization = 2.0, 1.0
+
+def load(name: str) -> tuple[jaxals.Interactions, float, float]:
+    """Return interactions, α and λ."""
+    if name == "lastfm-2k":
+        return jaxals.datasets.load(name), 40.0, 0.1
+    if name == "ml-1m":
+        file = pathlib.Path(os.environ["JAXALS_DATA"]) / "ncf-ml-1m" / "ml-1m.train.rating.gz"
+        pairs = pd.read_csv(file, sep="\t", header=None)
+        return jaxals.Interactions.from_arrays(pairs[0].to_numpy(), pairs[1].to_numpy()), 5.0, 1.0
+    cached = arguments.out / f".{name}.npz"  # so that its making is in nobody's peak memory
+    if not cached.exists():
+        n_users, n_items, n_interactions = SIZES[name]
+        data = jaxals.datasets.synthetic(n_users=n_users, n_items=n_items, n_interactions=n_interactions, seed=0)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        np.savez(cached, user=data.user, item=data.item, value=data.value)
+    with np.load(cached) as arrays:
+        return jaxals.Interactions.from_arrays(arrays["user"], arrays["item"], arrays["value"]), 2.0, 1.0
+
+
+data, alpha, regularization = load(arguments.data)
 objective = jaxals.Objective.implicit(alpha=alpha, regularization=regularization)
-entries = data.to_coo()
-print(f"{data!r}, {arguments.factors} factors, {os.cpu_count()} cores, {jax.devices()[0].device_kind}")
-
-exact = jaxals.fit(
-    data, objective, jaxals.ALS(factors=arguments.factors, sweeps=15), seed=0, progress=False, loss_every=15
-)
-target = 1.001 * exact.history["loss"].iloc[-1]
+Observer = Callable[[float, jaxals.Factors], bool]  # gets a step's seconds and the factors; True ends training
 
 
-def run_jaxals(**settings) -> pd.DataFrame:
+def train_jaxals(observe: Observer, **settings) -> None:
+    last = [0.0]
+
+    def callback(progress: jaxals.Progress) -> bool:
+        seconds, last[0] = progress.seconds - last[0], progress.seconds
+        return observe(seconds, progress.factors)
+
     trainer = jaxals.ALS(factors=arguments.factors, sweeps=arguments.sweeps, **settings)
-    stop = lambda progress: progress.loss <= target
-    return jaxals.fit(data, objective, trainer, seed=0, progress=False, callbacks=[stop]).history
+    jaxals.fit(data, objective, trainer, seed=0, progress=False, loss_every=0, callbacks=[callback])
 
 
-def run_implicit(use_cg: bool) -> pd.DataFrame:
+def train_implicit(observe: Observer, use_cg: bool) -> None:
+    from implicit.als import AlternatingLeastSquares
+
     class Reached(Exception):
         pass
 
-    records: list[dict] = []
-    matrix = data.to_scipy().astype(np.float32)
     model = AlternatingLeastSquares(
         factors=arguments.factors,
         regularization=regularization,
@@ -81,75 +102,162 @@ def run_implicit(use_cg: bool) -> pd.DataFrame:
         random_state=0,
     )
 
-    def record(iteration: int, seconds: float, _: float) -> None:
-        factors = jaxals.Factors(jax.numpy.asarray(model.user_factors), jax.numpy.asarray(model.item_factors))
-        spent = seconds + (records[-1]["seconds"] if records else 0.0)
-        records.append({"sweep": iteration + 1, "seconds": spent, "loss": float(objective.loss(factors, entries))})
-        if records[-1]["loss"] <= target:
+    def callback(_: int, seconds: float, __: float) -> None:
+        if observe(seconds, jaxals.Factors(model.user_factors, model.item_factors)):
             raise Reached
 
     with contextlib.suppress(Reached):
-        model.fit(matrix, show_progress=False, callback=record)
+        model.fit(data.to_scipy().astype(np.float32), show_progress=False, callback=callback)
+
+
+def train_irspack(observe: Observer, solver: str) -> None:
+    from irspack.recommenders.ials import IALSTrainer, LossType, SolverType
+
+    matrix = data.to_scipy().astype(np.float32)
+    # Its original loss weighs observed cells 1 + x, ours α r.
+    matrix.data = alpha * matrix.data - 1
+    trainer = IALSTrainer(
+        matrix,
+        n_components=arguments.factors,
+        alpha0=1.0,
+        reg=regularization,
+        nu=0.0,
+        init_std=0.1,
+        solver_type=getattr(SolverType, solver),
+        max_cg_steps=3,
+        ialspp_subspace_dimension=64,
+        loss_type=LossType.ORIGINAL,
+        random_seed=0,
+        n_threads=os.cpu_count(),
+        prediction_time_max_cg_steps=5,
+        prediction_time_ialspp_iteration=7,
+    )
+    for _ in range(arguments.sweeps):
+        start = time.perf_counter()
+        trainer.run_epoch()
+        seconds = time.perf_counter() - start
+        if observe(seconds, jaxals.Factors(trainer.core_trainer.user, trainer.core_trainer.item)):
+            break
+
+
+CONTENDERS: dict[str, Callable[[Observer], None]] = {
+    "jaxals CG": lambda observe: train_jaxals(observe, solver=jaxals.ConjugateGradient()),
+    "jaxals CG, no momentum": lambda observe: train_jaxals(
+        observe, solver=jaxals.ConjugateGradient(), acceleration=None
+    ),
+    "implicit CG": lambda observe: train_implicit(observe, use_cg=True),
+    "irspack CG": lambda observe: train_irspack(observe, "CG"),
+    "jaxals Cholesky": lambda observe: train_jaxals(observe),
+    "implicit Cholesky": lambda observe: train_implicit(observe, use_cg=False),
+    "irspack Cholesky": lambda observe: train_irspack(observe, "CHOLESKY"),
+    "jaxals subspace": lambda observe: train_jaxals(observe, solver=jaxals.Subspace(64)),
+    "jaxals subspace, no momentum": lambda observe: train_jaxals(
+        observe, solver=jaxals.Subspace(64), acceleration=None
+    ),
+    "irspack subspace": lambda observe: train_irspack(observe, "IALSPP"),
+}
+chosen = {name: train for name, train in CONTENDERS.items() if arguments.only.lower() in name.lower()}
+VERSIONS = {name: importlib.metadata.version(name) for name in ("jaxals", "jax", "jaxlib", "implicit", "irspack", "numpy")}
+CONTEXT = {
+    "data": repr(data),
+    "factors": arguments.factors,
+    "objective": {"preset": "implicit", "alpha": alpha, "regularization": regularization},
+    "cores": os.cpu_count(),
+    "machine": platform.processor() or platform.machine(),
+    "device": jax.devices()[0].device_kind,
+    "versions": VERSIONS,
+}
+
+
+def save(kind: str, table: pd.DataFrame, **more) -> pathlib.Path:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    stem = arguments.out / f"benchmark_{kind}-{arguments.data}-f{arguments.factors}-{arguments.only.lower()}"
+    rows = json.loads(table.to_json(orient="records"))
+    stem.with_suffix(".json").write_text(json.dumps({**CONTEXT, **more, "rows": rows}, indent=2) + "\n")
+    print(table.to_string(index=False))
+    print(f"wrote {stem.name}.json")
+    return stem
+
+
+if arguments.alone:
+    chosen[arguments.alone](lambda seconds, factors: False)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    sys.exit()
+
+if arguments.memory:
+    peaks = []
+    for name in chosen:
+        words = [sys.executable, __file__, "--data", arguments.data, "--factors", str(arguments.factors), "--sweeps", "2"]
+        words += ["--only", arguments.only, "--out", str(arguments.out), "--alone", name]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        peaks.append({"contender": name, "peak GB": int(done.stdout.split()[-1]) / 1e9})
+    save("memory", pd.DataFrame(peaks))
+    sys.exit()
+
+print(f"{data!r}, {arguments.factors} factors, {os.cpu_count()} cores")
+entries = data.to_coo()
+solver = jaxals.Subspace(64) if arguments.only == "subspace" else jaxals.Cholesky()
+plain = jaxals.ALS(factors=arguments.factors, sweeps=15, solver=solver, acceleration=None)
+reached = jaxals.fit(data, objective, plain, seed=0, progress=False, loss_every=15).history["loss"].iloc[-1]
+target = 1.001 * reached
+
+
+def run(train: Callable[[Observer], None]) -> pd.DataFrame:
+    records: list[dict] = []
+
+    def observe(seconds: float, factors: jaxals.Factors) -> bool:
+        total = seconds + (records[-1]["seconds"] if records else 0.0)
+        loss = float(objective.loss(jax.tree.map(jax.numpy.asarray, factors), entries))
+        records.append({"seconds": total, "loss": loss})
+        return loss <= target
+
+    train(observe)
     return pd.DataFrame(records)
 
 
-two_steps = jaxals.ConjugateGradient(steps=2)
-contenders = {
-    "jaxals CG(2), conjugate sweeps": lambda: run_jaxals(solver=two_steps, acceleration="conjugate"),
-    "jaxals CG(2)": lambda: run_jaxals(solver=two_steps),
-    "implicit CG(3)": lambda: run_implicit(use_cg=True),
-}
-compile_seconds = {}
-for name, run in contenders.items():
-    if name.startswith("jaxals"):  # the first run of a program compiles it: the first sweep takes that much longer
-        first = run()["seconds"]
-        compile_seconds[name] = first.iloc[0] - first.diff().median()
-
-histories: dict[str, list[pd.DataFrame]] = {name: [] for name in contenders}
+histories: dict[str, list[pd.DataFrame]] = {name: [] for name in chosen}
+compilation = {}
+for name, train in chosen.items():
+    if name.startswith("jaxals"):  # the first run of a program compiles it: its first sweep takes that much longer
+        first = run(train)["seconds"]
+        compilation[name] = first.iloc[0] - first.diff().median()
 for _ in range(arguments.repeats):
-    for name, run in contenders.items():
-        histories[name].append(run())
+    for name, train in chosen.items():
+        histories[name].append(run(train))
 
 rows = []
 for name, runs in histories.items():
-    reached = [run["loss"].iloc[-1] <= target for run in runs]
+    done = all(history["loss"].iloc[-1] <= target for history in runs)
+    seconds = [history["seconds"].iloc[-1] for history in runs]
     rows.append(
         {
             "contender": name,
-            "seconds": statistics.median(run["seconds"].iloc[-1] for run in runs) if all(reached) else None,
-            "sweeps": int(statistics.median(len(run) for run in runs)),
-            "seconds a sweep": statistics.median(run["seconds"].diff().median() for run in runs),
-            "compilation": compile_seconds.get(name),
+            "seconds": statistics.median(seconds) if done else None,
+            "sweeps": len(runs[0]),
+            "seconds a sweep": statistics.median(history["seconds"].diff().median() for history in runs),
+            "loss / reference": runs[0]["loss"].iloc[-1] / reached,
+            "compilation": compilation.get(name),
+            "seconds of each run": [round(float(value), 3) for value in seconds],
         }
     )
 table = pd.DataFrame(rows)
-peer = table.loc[table["contender"] == "implicit CG(3)", "seconds"].iloc[0]
-table["ratio to implicit"] = table["seconds"] / peer
-print(f"target loss {target:.6g}: within 0.1 % of 15 exact sweeps\n{table.to_string(index=False)}")
-
-arguments.out.mkdir(parents=True, exist_ok=True)
-stem = arguments.out / f"benchmark_training-{arguments.data}-f{arguments.factors}"
-packages = ("jaxals", "jax", "implicit", "numpy")
-record = {
-    "data": repr(data),
-    "objective": {"preset": "implicit", "alpha": alpha, "regularization": regularization},
-    "target": float(target),
-    "rows": json.loads(table.to_json(orient="records")),
-    "cores": os.cpu_count(),
-    "machine": platform.processor() or platform.machine(),
-    "versions": {name: importlib.metadata.version(name) for name in packages},
-}
-stem.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+for peer in ("implicit", "irspack"):
+    for what in ("seconds", "seconds a sweep"):
+        theirs = table.loc[table["contender"].str.startswith(peer), what]
+        if len(theirs) and theirs.notna().all():
+            table[f"{what} / {peer}"] = table[what] / theirs.iloc[0]
+print(f"reference loss {reached:.6g}; target 0.1 % above")
+stem = save("training", table, reference_loss=float(reached), target=float(target))
 
 figure = Figure(figsize=(7, 4.2), layout="constrained")
 axes = figure.subplots()
 for name, runs in histories.items():
-    above = np.maximum(runs[-1]["loss"] / (target / 1.001) - 1, 1e-4)
-    axes.plot(runs[-1]["seconds"], above, marker="o", markersize=3, label=name)
+    above = np.maximum(runs[-1]["loss"] / reached - 1, 1e-4)
+    style = {"linestyle": "-" if name.startswith("jaxals") else "--"}
+    axes.plot(runs[-1]["seconds"], above, marker="o", markersize=3, label=name, **style)
 axes.axhline(1e-3, color="0.6", linewidth=1)
 axes.set(xlabel="seconds of training", ylabel="loss above 15 exact sweeps, relative", yscale="log")
-axes.set_title(f"{arguments.data}, {arguments.factors} factors: seconds until 0.1 % above 15 exact sweeps")
+axes.set_title(f"{arguments.data}, {arguments.factors} factors")
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
 figure.savefig(stem.with_suffix(".png"), dpi=120)
-print(f"wrote {stem.name}.json and .png")

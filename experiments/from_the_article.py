@@ -14,6 +14,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--artist", default="Jay-Z", help="whose neighbours to show")
 parser.add_argument("--user", help="sha1 of the user to recommend to; by default the busiest listener of --artist")
 arguments = parser.parse_args()
+jaxals.use_all_cores()
 
 # The data: artists are keyed by name, rows without a name and rows of zero plays are dropped.
 plays = jaxals.datasets.load("lastfm-360k")

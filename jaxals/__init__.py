@@ -31,6 +31,7 @@ from jaxals.sharding import make_mesh as make_mesh
 from jaxals.sharding import use_all_cores as use_all_cores
 from jaxals.solvers import Cholesky as Cholesky
 from jaxals.solvers import ConjugateGradient as ConjugateGradient
+from jaxals.solvers import Subspace as Subspace
 from jaxals.tiles import RowTiles as RowTiles
 from jaxals.tiles import build_tiles as build_tiles
 from jaxals.trainers import ALS as ALS

@@ -129,7 +129,7 @@ class ALS:
         cut = functools.partial(
             build_tiles,
             interactions,
-            factors=self.factors,
+            factors=self.solver.width(self.factors),
             dtype=dtype,
             forms_grams=self.solver.forms_grams,
             chunk_bytes=self.chunk_bytes,

@@ -11,7 +11,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from jaxals import Interactions, datasets
+from jaxals import Interactions, datasets, training
 
 
 def pytest_configure() -> None:
@@ -23,3 +23,15 @@ def lastfm_2k() -> Interactions:
     if not os.path.isdir(os.environ.get("JAXALS_DATA", "")):
         pytest.skip("JAXALS_DATA names no folder with real data")
     return datasets.load("lastfm-2k")
+
+
+@pytest.fixture(autouse=True)
+def one_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `fit` take one device: 8 virtual ones on few cores are slow. Tests of the mesh ask for it."""
+    if "all_devices" not in request.fixturenames:
+        monkeypatch.setattr(training, "make_mesh", lambda: None)
+
+
+@pytest.fixture
+def all_devices() -> None:
+    """Let `fit` take all devices, as it does by default."""

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxals import Cholesky, ConjugateGradient, Interactions, Objective, build_tiles, half_step
+from jaxals import Cholesky, ConjugateGradient, Interactions, Objective, Subspace, build_tiles, half_step
 from jaxals.errors import ConfigurationError
 from tests import oracles
 
@@ -81,6 +81,32 @@ def test_dual_form_in_float32_survives_heavy_weights(spread):
     rows, _ = solve(r, "hkv", Cholesky(), jnp.float32)
     expected = oracles.half_step("hkv", r, OTHER, oracles.PRESETS["hkv"][1])
     np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("block", [6, 64])
+@pytest.mark.parametrize("preset", ["hkv", "implicit", "ials"])
+def test_one_block_of_all_factors_is_exact(preset, block):
+    r = oracles.random_values(0, 23, 17)
+    rows, _ = solve(r, preset, Subspace(block))
+    expected = oracles.half_step(preset, r, OTHER, oracles.PRESETS[preset][1])
+    np.testing.assert_allclose(rows, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])  # 4 does not divide the 6 factors
+def test_passes_over_blocks_approach_the_exact_solution(block):
+    r = oracles.random_values(0, 23, 17)
+    expected, _ = solve(r, "ials", Cholesky())
+    rows, errors = None, []
+    for _ in range(60):
+        rows, _ = solve(r, "ials", Subspace(block), start=rows)
+        errors.append(np.linalg.norm(rows - expected) / np.linalg.norm(expected))
+    assert errors[2] < 0.5 * errors[0]
+    assert errors[-1] < 1e-6
+
+
+def test_a_block_below_one_is_refused():
+    with pytest.raises(ConfigurationError, match="`block` must be >= 1; got 0"):
+        Subspace(0)
 
 
 @pytest.mark.parametrize("setting", [{"steps": 0}, {"tolerance": -1.0}])

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 
 import jaxals
-from jaxals import ALS, ConjugateGradient, EarlyStopping, Interactions, Objective, datasets, fit
+from jaxals import ALS, Cholesky, ConjugateGradient, EarlyStopping, Interactions, Objective, Subspace, datasets, fit
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import random_holdout
 from tests import oracles
@@ -249,3 +249,12 @@ def test_raw_play_counts_in_float32_end_near_float64(lastfm_2k):
         wide = jax.tree.map(lambda a: a.astype(np.float64), run.factors)
         losses[dtype] = float(objective.loss(wide, lastfm_2k))
     assert losses["float32"] == pytest.approx(losses["float64"], rel=0.005)
+
+
+@pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(), Subspace(4)])
+def test_all_devices_train_the_same_model_as_one(all_devices, solver):
+    run = lambda **where: fit(DATA, Objective.hkv(alpha=5.0), ALS(6, 4, solver), progress=False, **where)
+    everywhere, alone = run(), run(mesh=None)
+    np.testing.assert_allclose(everywhere.history["loss"], alone.history["loss"], rtol=1e-5)
+    np.testing.assert_allclose(everywhere.factors.user, alone.factors.user, rtol=1e-2, atol=1e-4)
+    assert len(everywhere.factors.user.devices()) == 1

@@ -14,6 +14,7 @@ from cyclopts import CycloptsError
 from jaxals.cli.commands import INTERRUPTED, app
 from jaxals.cli.output import complain
 from jaxals.errors import JaxalsError
+from jaxals.sharding import use_all_cores
 
 _MISTAKE = 2
 _BROKEN_PIPE = 1
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # On a machine with a GPU that JAX has no plugin for, it says so at length; `fit` reports the device it used.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    if argv is None:  # in a process of its own
+        use_all_cores()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: complain(message)
         try:

@@ -88,8 +88,9 @@ def sweeps(
     dtype = _working_dtype(confidences, user, item)
     with computing(dtype, use_gpu):
         interactions = interactions_of(confidences, confidences.shape[1])
-        forms_grams = isinstance(solver, Cholesky)
-        cut = functools.partial(build_tiles, interactions, factors=user.shape[1], dtype=dtype, forms_grams=forms_grams)
+        cut = functools.partial(
+            build_tiles, interactions, factors=user.shape[1], dtype=dtype, forms_grams=solver.forms_grams
+        )
         user_tiles, item_tiles = cut("user"), cut("item")
         entries = interactions.to_coo(dtype) if with_loss else None
         factors = Factors(jnp.asarray(user, dtype), jnp.asarray(item, dtype))
