@@ -1,7 +1,7 @@
 """Time to recommend to many users at once: jaxals beside the implicit library, on the same factors.
 
-    pip install 'jaxals[peers]'
-    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_serving.py --users 20000 --items 160000 --factors 64
+pip install 'jaxals[peers]'
+OPENBLAS_NUM_THREADS=1 python experiments/benchmark_serving.py --users 20000 --items 160000 --factors 64
 """
 
 import argparse

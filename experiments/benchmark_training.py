@@ -7,7 +7,7 @@ picture.
 
     pip install 'jaxals[peers,plots]'
     OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data medium --factors 64
-    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data medium --factors 512 --only subspace --sweeps 10
+    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --factors 512 --only subspace --sweeps 10
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data ml-1m --factors 64
 """
 
@@ -45,6 +45,8 @@ parser.add_argument("--only", default="CG", help="contenders whose name contains
 parser.add_argument("--repeats", type=int, default=3)
 parser.add_argument("--sweeps", type=int, default=40, help="give up after so many")
 parser.add_argument("--memory", action="store_true", help="measure peak memory instead, one process a contender")
+parser.add_argument("--growth", action="store_true", help="time sweeps on a quarter, half and all entries instead")
+parser.add_argument("--precision", action="store_true", help="compare types of the gathered tables instead")
 parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
 parser.add_argument("--alone", help=argparse.SUPPRESS)
 arguments = parser.parse_args()
@@ -74,7 +76,7 @@ objective = jaxals.Objective.implicit(alpha=alpha, regularization=regularization
 Observer = Callable[[float, jaxals.Factors], bool]  # gets a step's seconds and the factors; True ends training
 
 
-def train_jaxals(observe: Observer, **settings) -> None:
+def train_jaxals(observe: Observer, data: jaxals.Interactions = data, **settings) -> None:
     last = [0.0]
 
     def callback(progress: jaxals.Progress) -> bool:
@@ -157,7 +159,9 @@ CONTENDERS: dict[str, Callable[[Observer], None]] = {
     "irspack subspace": lambda observe: train_irspack(observe, "IALSPP"),
 }
 chosen = {name: train for name, train in CONTENDERS.items() if arguments.only.lower() in name.lower()}
-VERSIONS = {name: importlib.metadata.version(name) for name in ("jaxals", "jax", "jaxlib", "implicit", "irspack", "numpy")}
+VERSIONS = {
+    name: importlib.metadata.version(name) for name in ("jaxals", "jax", "jaxlib", "implicit", "irspack", "numpy")
+}
 CONTEXT = {
     "data": repr(data),
     "factors": arguments.factors,
@@ -165,7 +169,9 @@ CONTEXT = {
     "cores": os.cpu_count(),
     "machine": platform.processor() or platform.machine(),
     "device": jax.devices()[0].device_kind,
-    "versions": VERSIONS,
+    "versions": {
+        name: importlib.metadata.version(name) for name in ("jaxals", "jax", "jaxlib", "implicit", "irspack", "numpy")
+    },
 }
 
 
@@ -187,14 +193,66 @@ if arguments.alone:
 if arguments.memory:
     peaks = []
     for name in chosen:
-        words = [sys.executable, __file__, "--data", arguments.data, "--factors", str(arguments.factors), "--sweeps", "2"]
+        words = [
+            sys.executable,
+            __file__,
+            "--data",
+            arguments.data,
+            "--factors",
+            str(arguments.factors),
+            "--sweeps",
+            "2",
+        ]
         words += ["--only", arguments.only, "--out", str(arguments.out), "--alone", name]
-        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
         peaks.append({"contender": name, "peak GB": int(done.stdout.split()[-1]) / 1e9})
     save("memory", pd.DataFrame(peaks))
     sys.exit()
 
 print(f"{data!r}, {arguments.factors} factors, {os.cpu_count()} cores")
+if arguments.growth:
+    half = jaxals.evaluation.random_holdout(data, 0.5, seed=0).train
+    quarter = jaxals.evaluation.random_holdout(half, 0.5, seed=0).train
+    seconds: dict[int, list[float]] = {len(part): [] for part in (quarter, half, data)}
+    arguments.sweeps = 5
+
+    def time_sweep(part: jaxals.Interactions) -> float:
+        steps: list[float] = []
+        observe = lambda seconds, _: steps.append(seconds) or False
+        train_jaxals(observe, data=part, solver=jaxals.ConjugateGradient())
+        return statistics.median(steps[1:])
+
+    for _ in range(1 + arguments.repeats):  # the first time compiles
+        for part in (quarter, half, data):
+            seconds[len(part)].append(time_sweep(part))
+    medians = [statistics.median(times[1:]) for times in seconds.values()]
+    grown = pd.DataFrame({"entries": [*seconds], "seconds a sweep": medians})
+    grown["ratio to the row above"] = grown["seconds a sweep"] / grown["seconds a sweep"].shift()
+    save("growth", grown)
+    sys.exit()
+
+if arguments.precision:
+    split = jaxals.evaluation.leave_k_out(data, k=1, seed=0)
+
+    def train_on(table_dtype: str | None) -> jaxals.Run:
+        trainer = jaxals.ALS(arguments.factors, 10, jaxals.ConjugateGradient(), table_dtype=table_dtype)
+        return jaxals.fit(split.train, objective, trainer, seed=0, progress=False, loss_every=0)
+
+    results = []
+    for table_dtype in (None, "float16", "bfloat16"):
+        runs = [train_on(table_dtype) for _ in range(1 + arguments.repeats)]  # the first one compiles
+        ndcg = jaxals.evaluation.evaluate(runs[-1].factors, split.train, split.test, ["ndcg@10"]).metrics["ndcg@10"]
+        results.append(
+            {
+                "table": table_dtype or "float32",
+                "seconds a sweep": statistics.median(run.history["seconds"].diff().median() for run in runs[1:]),
+                "loss": float(objective.loss(runs[-1].factors, split.train)),
+                "ndcg@10": ndcg,
+            }
+        )
+    save("precision", pd.DataFrame(results))
+    sys.exit()
+
 entries = data.to_coo()
 solver = jaxals.Subspace(64) if arguments.only == "subspace" else jaxals.Cholesky()
 plain = jaxals.ALS(factors=arguments.factors, sweeps=15, solver=solver, acceleration=None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from jaxals.gather import Table, pack
 from jaxals.objective import Factors, Objective, gramian
 from jaxals.solvers import NormalEquations, Solver, weighted_gram
 from jaxals.tiles import LongRows, RowTiles, Tiles
+
+TableType = Literal["float16", "bfloat16"]
 
 
 @pytree
@@ -53,6 +56,7 @@ def half_step(
     objective: Objective,
     solver: Solver,
     start: Float[Array, "rows factors"] | None = None,
+    table_dtype: TableType | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo]:
     """Solve every row's regularised least squares with the other side held fixed.
 
@@ -65,6 +69,8 @@ def half_step(
         objective: Confidence, w0 and ridge.
         solver: How to solve; `Cholesky()` is exact.
         start: Where an iterative solver begins; zeros by default.
+        table_dtype: "float16" or "bfloat16" to round the other table for the gathers, which moves half the bytes; what
+            is summed and solved keeps the type of `other`.
 
     Returns:
         The rows, and what there is to say about them.
@@ -72,17 +78,18 @@ def half_step(
     Raises:
         DataError: `other` does not have one row per column of the tiles.
     """
-    rows, info, _ = _half_step(tiles, other, objective, solver, start)
+    rows, info, _ = _half_step(tiles, other, objective, solver, start, table_dtype)
     return rows, info
 
 
-@functools.partial(jax.jit, static_argnames="with_loss")
+@functools.partial(jax.jit, static_argnames=("table_dtype", "with_loss"))
 def _half_step(
     tiles: RowTiles,
     other: Float[Array, "columns factors"],
     objective: Objective,
     solver: Solver,
     start: Float[Array, "rows factors"] | None,
+    table_dtype: TableType | None = None,
     with_loss: bool = False,
 ) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
     """Also return the entries' part of the loss, which costs little while their vectors are at hand."""
@@ -91,7 +98,7 @@ def _half_step(
         raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")
     if start is None:
         start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
-    solve = functools.partial(_solve_part, n_columns=tiles.n_columns, with_loss=with_loss)
+    solve = functools.partial(_solve_part, n_columns=tiles.n_columns, table_dtype=table_dtype, with_loss=with_loss)
     if tiles.mesh is not None:
         parts, whole = PartitionSpec("rows"), PartitionSpec()
         specs = ((parts, parts, whole), whole, whole, whole, whole)
@@ -109,6 +116,7 @@ def _solve_part(
     start: Float[Array, "rows factors"],
     *,
     n_columns: int,
+    table_dtype: TableType | None,
     with_loss: bool,
     axis: str | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
@@ -121,7 +129,7 @@ def _solve_part(
         # In this basis the matrix that all rows share is diagonal, whatever each row's ridge; see `docs/solvers.md`.
         eigenvalues, basis = jnp.linalg.eigh(objective.unobserved_weight * gramian(other))
         eigenvalues = jnp.maximum(eigenvalues, 0)
-        table, start_table = pack(_rotate(other, basis)), pack(start)
+        table = pack(_rotate(other, basis), table_dtype)
 
     def solve_chunk(chunk: Tiles) -> _Part:
         ridge = objective.ridge(chunk.count, n_columns, other.dtype)
@@ -134,7 +142,7 @@ def _solve_part(
                 segment=chunk.segment,
                 shared=eigenvalues[None, :] + ridge[:, None],
                 # Rotated here, not the whole table at once: that stays in cache.
-                start=_rotate(_rows_or_zero(start_table, chunk.row), basis),
+                start=_rotate(_rows_or_zero(start, chunk.row), basis),
                 one_tile_per_row=chunk.one_tile_per_row,
             )
         rows, is_unconverged = solver.solve(equations)
@@ -157,7 +165,7 @@ def _solve_part(
         rows = jax.lax.all_gather(rows, axis, tiled=True)
         unconverged, loss = jax.lax.psum((unconverged, loss), axis)
     # Each row's solution is read from where its chunk left it; rows without entries read past the end and get zero.
-    rows = _rows_or_zero(pack(rows), position)
+    rows = _rows_or_zero(rows, position)
     non_finite = jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
     return rows, StepInfo(non_finite, unconverged), loss
 
@@ -168,11 +176,11 @@ def _rotate(
     return jnp.matmul(table, basis, precision="highest")
 
 
-def _rows_or_zero(table: Table, index: Int[Array, " rows"]) -> Float[Array, "rows factors"]:
-    """Read rows of a table; an index past its end reads zeros."""
-    last = len(table.stored) - 1
-    rows = table[jnp.minimum(index, last)]
-    return jnp.where((index <= last)[:, None], rows, jnp.zeros_like(rows))
+def _rows_or_zero(rows: Float[Array, "rows factors"], index: Int[Array, " wanted"]) -> Float[Array, "wanted factors"]:
+    """Read rows; an index past the end reads zeros."""
+    last = len(rows) - 1
+    wanted = rows[jnp.minimum(index, last)]
+    return jnp.where((index <= last)[:, None], wanted, jnp.zeros_like(wanted))
 
 
 def _solve_long_rows(
@@ -213,6 +221,7 @@ def sweep(
     factors: Factors,
     objective: Objective,
     solver: Solver,
+    table_dtype: TableType | None = None,
     with_loss: bool = False,
 ) -> tuple[Factors, StepInfo]:
     """Update all users and then all items.
@@ -223,13 +232,15 @@ def sweep(
         factors: Both tables before the sweep.
         objective: What is minimised; no sweep with an exact solver increases it.
         solver: How each row is solved.
-        with_loss: Whether to compute the loss on the way, for about a twentieth of the sweep's time.
+        table_dtype: As in `half_step`.
+        with_loss: Whether to compute the loss on the way, which takes one more pass over the gathered rows; with a
+            `table_dtype` it is the loss of the rounded users.
 
     Returns:
         Both tables after the sweep, and what there is to say about it.
     """
-    user, user_info, _ = _half_step(user_tiles, factors.item, objective, solver, factors.user)
-    item, item_info, on_entries = _half_step(item_tiles, user, objective, solver, factors.item, with_loss)
+    user, user_info, _ = _half_step(user_tiles, factors.item, objective, solver, factors.user, table_dtype)
+    item, item_info, on_entries = _half_step(item_tiles, user, objective, solver, factors.item, table_dtype, with_loss)
     factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
     if with_loss:
         loss = _whole_loss(on_entries, objective, factors, user_tiles.count, item_tiles.count)

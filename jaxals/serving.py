@@ -15,8 +15,9 @@ from jaxals.memory import require_memory
 from jaxals.objective import Factors
 from jaxals.topk import blank_excluded, exclude_pairs, top_k
 
-# Scores of one batch, in bytes: enough rows for a fast matrix product, little enough for any device.
-_BATCH_BYTES = 2**26
+# Scores of one batch, in bytes: rows enough for a fast matrix product, few enough for the scores to stay in cache until
+# they are ranked (20,000 users, 160,000 items, 2 cores: 3.6 s; 8.4 s with 2**26, 7.5 s with 2**22).
+_BATCH_BYTES = 2**24
 
 Ranked = tuple[Int[np.ndarray, "batch n"], Float[np.ndarray, "batch n"]]
 

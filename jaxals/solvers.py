@@ -16,6 +16,11 @@ from jaxals._pytree import pytree, static
 from jaxals.errors import ConfigurationError
 from jaxals.factorization import solve_symmetric
 
+# Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
+# more than the heaviest weights need (`docs/solvers.md`).
+_FEW_STEPS = 3
+_MOST_STEPS = 1000
+
 
 @pytree
 class NormalEquations:
@@ -71,10 +76,6 @@ class Solver(Protocol):
 
     forms_grams: ClassVar[bool]
 
-    def width(self, factors: int) -> int:
-        """Return how many of the factors it works on at a time; chunks are sized for that."""
-        ...
-
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row, and which rows have not reached the tolerance that was asked for."""
         ...
@@ -89,10 +90,6 @@ class Cholesky:
     """
 
     forms_grams: ClassVar[bool] = True
-
-    def width(self, factors: int) -> int:
-        """Return `factors`: it works on all of them at once."""
-        return factors
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row; a system that is not positive definite gives NaN."""
@@ -110,9 +107,9 @@ class ConjugateGradient:
     eigenbasis makes diagonal, so that fewer steps do; and that a tolerance can be asked for.
 
     Attributes:
-        steps: Most steps to take, static.
+        steps: Most steps to take, by default 3, or 1000 with a tolerance; static.
         tolerance: Stop a chunk once the residual of all of its rows, relative to the right-hand side and in the
-            preconditioner's norm, is below; 0 takes all steps.
+            preconditioner's norm, is below; 0 takes all steps. Static.
         preconditioner: "gramian" for the shared matrix, "jacobi" for the diagonal of A_r, or None, static.
 
     Raises:
@@ -121,12 +118,12 @@ class ConjugateGradient:
 
     forms_grams: ClassVar[bool] = False
 
-    steps: int = static(default=3)
+    steps: int | None = static(default=None)
     tolerance: float = static(default=0.0)
     preconditioner: Literal["gramian", "jacobi"] | None = static(default="gramian")
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not self.tolerance >= 0:
+        if (self.steps is not None and self.steps < 1) or not self.tolerance >= 0:
             raise ConfigurationError(
                 f"`steps` must be >= 1 and `tolerance` >= 0; got {self.steps} and {self.tolerance}."
             )
@@ -135,12 +132,9 @@ class ConjugateGradient:
                 f'`preconditioner` must be "gramian", "jacobi" or None; got {self.preconditioner!r}.'
             )
 
-    def width(self, factors: int) -> int:
-        """Return `factors`: it works on all of them at once."""
-        return factors
-
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row, and which rows the tolerance was not reached for."""
+        steps = self.steps or (_MOST_STEPS if self.tolerance else _FEW_STEPS)
         scale = self._inverse_preconditioner(equations)
         precondition = lambda residual: residual if scale is None else scale * residual
         target = equations.combine(equations.target_weight)
@@ -168,11 +162,11 @@ class ConjugateGradient:
 
         state = (0, rows, residual, direction, size)
         if self.tolerance:
-            unfinished = lambda state: (state[0] < self.steps) & jnp.any(state[4] > bound)
+            unfinished = lambda state: (state[0] < steps) & jnp.any(state[4] > bound)
             state = jax.lax.while_loop(unfinished, step, state)
         else:
             # Unrolled: XLA fuses across the few steps there are.
-            for _ in range(self.steps):
+            for _ in range(steps):
                 state = step(state)
         return state[1], (state[4] > bound) & (self.tolerance > 0)
 
@@ -210,14 +204,10 @@ class Subspace:
         if self.block < 1:
             raise ConfigurationError(f"`block` must be >= 1; got {self.block}.")
 
-    def width(self, factors: int) -> int:
-        """Return the size of a block."""
-        return min(self.block, factors)
-
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row after one pass over the blocks."""
         factors = equations.vectors.shape[2]
-        width = self.width(factors)
+        width = min(self.block, factors)
 
         def step(number: Int[Array, ""] | int, state: tuple[Array, Array]) -> tuple[Array, Array]:
             rows, scores = state

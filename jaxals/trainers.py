@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxals._checks import require_at_least, require_integer
 from jaxals._pytree import pytree
 from jaxals.acceleration import Momentum, look_ahead, no_momentum, remember
-from jaxals.als import StepInfo, initial_factors, sweep
+from jaxals.als import StepInfo, TableType, initial_factors, sweep
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import Interactions
 from jaxals.memory import require_memory
@@ -68,6 +68,7 @@ class ALS:
             sweeps to the same loss; None takes sweeps as they are, as papers do that state how many they took.
         initial_scale: σ; initial factors are normal with standard deviation σ / √factors.
         dtype: "float32" or "float64" (which JAX must have been told to allow).
+        table_dtype: "float16" or "bfloat16" to round the tables for the gathers alone, see `docs/performance.md`.
         chunk_bytes: Bound on the Gram matrices formed at a time, in bytes.
 
     Raises:
@@ -80,6 +81,7 @@ class ALS:
     acceleration: Literal["momentum"] | None = "momentum"
     initial_scale: float = 0.1
     dtype: Literal["float32", "float64"] = "float32"
+    table_dtype: TableType | None = None
     chunk_bytes: int = 2**24
 
     def __post_init__(self) -> None:
@@ -88,6 +90,8 @@ class ALS:
         require_at_least("initial_scale", self.initial_scale, 0)
         if self.dtype not in ("float32", "float64"):
             raise ConfigurationError(f'`dtype` must be "float32" or "float64"; got {self.dtype!r}.')
+        if self.table_dtype not in ("float16", "bfloat16", None):
+            raise ConfigurationError(f'`table_dtype` must be "float16", "bfloat16" or None; got {self.table_dtype!r}.')
         if self.acceleration not in ("momentum", None):
             raise ConfigurationError(f'`acceleration` must be "momentum" or None; got {self.acceleration!r}.')
         if not isinstance(self.solver, Solver):
@@ -129,7 +133,7 @@ class ALS:
         cut = functools.partial(
             build_tiles,
             interactions,
-            factors=self.solver.width(self.factors),
+            factors=self.factors,
             dtype=dtype,
             forms_grams=self.solver.forms_grams,
             chunk_bytes=self.chunk_bytes,
@@ -140,9 +144,9 @@ class ALS:
         def step(state: ALSState, with_loss: bool) -> tuple[ALSState, StepInfo]:
             momentum = state.momentum
             ahead = state.factors if momentum is None else look_ahead(state.factors, momentum)
-            swept, info = from_one_device(
-                sweep(user_tiles, item_tiles, to_every_device(ahead, mesh), objective, self.solver, with_loss), mesh
-            )
+            start = to_every_device(ahead, mesh)
+            swept, info = sweep(user_tiles, item_tiles, start, objective, self.solver, self.table_dtype, with_loss)
+            swept, info = from_one_device((swept, info), mesh)
             if momentum is not None:
                 momentum = remember(state.factors, ahead, swept, momentum)
             return ALSState(swept, momentum), info

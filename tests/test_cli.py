@@ -13,7 +13,7 @@ import pytest
 import jaxals
 from jaxals import cli, training
 from jaxals.cli import commands
-from jaxals.cli.options import _PRESETS, COLUMNS, Preset, build_objective, raw_ids, read, split_up
+from jaxals.cli.options import _PRESETS, COLUMNS, SOLVERS, Preset, build_objective, raw_ids, read, split_up
 from jaxals.evaluation import leave_k_out, random_holdout
 
 FAST = ["--factors", "4", "--sweeps", "3"]
@@ -75,6 +75,16 @@ def test_fit_saves_the_settled_model_of_the_library(folder, run, tmp_path):
     np.testing.assert_array_equal(saved.factors.user, settled.factors.user)
     np.testing.assert_array_equal(saved.factors.item, settled.factors.item)
     assert jax.tree.leaves(saved.objective) == jax.tree.leaves(expected.objective)
+
+
+@pytest.mark.parametrize("name", list(SOLVERS))
+def test_the_solver_is_chosen_by_name(name, folder, run, tmp_path):
+    arguments = ["fit", folder / "plays.tsv", "--output", tmp_path / "model", "--json", "--solver", name]
+    document = json.loads(run(*arguments, *FAST))
+    data = jaxals.Interactions.from_file(folder / "plays.tsv")
+    trainer = jaxals.ALS(factors=4, sweeps=3, solver=SOLVERS[name])
+    expected = jaxals.fit(data, jaxals.Objective.hkv(), trainer, progress=False)
+    assert document["loss"] == expected.history["loss"].iloc[-1]
 
 
 @pytest.mark.parametrize("preset", list(_PRESETS))
@@ -219,7 +229,7 @@ def test_help_and_defaults_come_from_the_library(run):
     assert "How many steps in a row may pass without one." in output
     assert "hkv (default 40), implicit (default 1)" in output
     assert "Take binary values and a frequency-scaled ridge" in output
-    assert "--solver" not in output
+    assert "How a row is solved: exact, or faster steps" in output
 
 
 # What a user gets wrong

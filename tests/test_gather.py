@@ -19,3 +19,11 @@ def test_the_bits_of_every_row_come_back(dtype, factors):
 
 def test_on_a_cpu_rows_are_stored_in_pieces_of_two_bytes():
     assert pack(jnp.ones((3, 4), jnp.float32)).stored.dtype == jnp.uint16
+
+
+@pytest.mark.parametrize("stored", [jnp.float16, jnp.bfloat16])
+def test_rows_may_be_stored_rounded(stored):
+    table = jax.random.normal(jax.random.key(0), (11, 6), jnp.float32)
+    rows = pack(table, stored)[jnp.asarray([2, 2, 9])]
+    assert rows.dtype == jnp.float32
+    np.testing.assert_array_equal(rows, table.astype(stored).astype(jnp.float32)[np.asarray([2, 2, 9])])

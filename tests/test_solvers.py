@@ -49,6 +49,16 @@ def test_a_tolerance_is_reached_or_the_rows_are_counted():
     assert 0 < int(info.unconverged_rows) <= (r != 0).any(1).sum()
 
 
+def test_a_tolerance_takes_the_steps_it_needs():
+    # Weights up to 3e6 in one row: many more steps than factors, and far more than the three of the default.
+    r = oracles.random_values(0, 23, 17)
+    r[3:6, :6] = [1, 1e2, 1e4, 1e5, 1e6, 3]
+    rows, info = solve(r, "hkv", ConjugateGradient(tolerance=1e-6))
+    assert int(info.unconverged_rows) == 0
+    expected = oracles.half_step("hkv", r, OTHER, oracles.PRESETS["hkv"][1])
+    np.testing.assert_allclose(rows, expected, rtol=1e-2, atol=1e-3)
+
+
 def test_starting_at_the_solution_stays_there():
     r = oracles.random_values(0, 23, 17)
     exact, _ = solve(r, "ials", Cholesky())

@@ -258,3 +258,28 @@ def test_all_devices_train_the_same_model_as_one(all_devices, solver):
     np.testing.assert_allclose(everywhere.history["loss"], alone.history["loss"], rtol=1e-5)
     np.testing.assert_allclose(everywhere.factors.user, alone.factors.user, rtol=1e-2, atol=1e-4)
     assert len(everywhere.factors.user.devices()) == 1
+
+
+@pytest.mark.parametrize("table_dtype", ["float16", "bfloat16"])
+def test_rounded_tables_end_near_full_ones(table_dtype):
+    trainer = ALS(factors=8, sweeps=8, solver=ConjugateGradient())
+    full, rounded = (train(trainer=dataclasses.replace(trainer, table_dtype=name)) for name in (None, table_dtype))
+    assert rounded.factors.user.dtype == np.float32
+    assert not np.array_equal(full.factors.user, rounded.factors.user)
+    losses = [float(OBJECTIVE.loss(run.factors, DATA)) for run in (full, rounded)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    with pytest.raises(ConfigurationError, match="`table_dtype` must be"):
+        ALS(table_dtype="int8")  # type: ignore[arg-type]
+
+
+def test_a_tolerance_keeps_raw_play_counts_near_the_exact_loss(lastfm_2k):
+    objective = Objective.hkv(alpha=40.0)
+    run = lambda solver: fit(
+        lastfm_2k,
+        objective,
+        ALS(factors=20, sweeps=15, solver=solver, acceleration=None),
+        progress=False,
+        loss_every=15,
+    )
+    exact, by_tolerance = run(Cholesky()), run(ConjugateGradient(tolerance=1e-4))
+    assert by_tolerance.history["loss"].iloc[-1] == pytest.approx(exact.history["loss"].iloc[-1], rel=0.01)

@@ -1,5 +1,6 @@
 """The commands: `fit`, `recommend`, `similar`, `evaluate`, `datasets` and `demo`. Host side."""
 
+import dataclasses
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxals.cli.options import (
     COLUMNS,
     DEFAULT_METRICS,
     PRESET,
+    SOLVERS,
     TRAINER,
     Bar,
     ColumnOptions,
@@ -25,6 +27,7 @@ from jaxals.cli.options import (
     Metrics,
     PresetOptions,
     Seed,
+    SolverName,
     StoppingOptions,
     TrainerOptions,
     build_objective,
@@ -69,6 +72,7 @@ def fit(
     columns: ColumnOptions = COLUMNS,
     preset: PresetOptions = PRESET,
     trainer: TrainerOptions = TRAINER,
+    solver: SolverName = "exact",
     early_stopping: StoppingOptions = None,
 ) -> int:
     """Train a model and save it.
@@ -80,7 +84,7 @@ def fit(
     """
     if metrics and not holdout:
         raise ConfigurationError("`--metrics` are measured on what `--holdout` leaves out; name how many items.")
-    objective = build_objective(preset)
+    objective, trainer = build_objective(preset), dataclasses.replace(trainer, solver=SOLVERS[solver])
     require_model_place(output)
     if trainer.dtype == "float64":
         _allow_float64()
@@ -207,6 +211,7 @@ def evaluate(
     columns: ColumnOptions = COLUMNS,
     preset: PresetOptions = PRESET,
     trainer: TrainerOptions = TRAINER,
+    solver: SolverName = "exact",
 ) -> None:
     """Split, train, and measure on what was held out, beside popularity and random.
 
@@ -215,7 +220,7 @@ def evaluate(
         holdout: Hold out this many items of each user.
         fraction: Hold out this share of all interactions; a fifth, if neither is given.
     """
-    objective = build_objective(preset)
+    objective, trainer = build_objective(preset), dataclasses.replace(trainer, solver=SOLVERS[solver])
     if trainer.dtype == "float64":
         _allow_float64()
     interactions = read(data, columns)

@@ -21,6 +21,7 @@ from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import Split, leave_k_out, plan_evaluation, random_holdout
 from jaxals.interactions import Duplicates, Interactions
 from jaxals.objective import Objective
+from jaxals.solvers import Cholesky, ConjugateGradient, Solver, Subspace
 from jaxals.trainers import ALS
 from jaxals.training import EarlyStopping
 
@@ -86,8 +87,21 @@ def _flat(title: str, order: int, **settings: Any) -> Parameter:
 Data = Annotated[str, Parameter(help="A data set that `jaxals datasets` lists, its files, or a table of your own.")]
 ColumnOptions = Annotated[Columns, _flat("Table of your own (TSV, CSV or Parquet)", 3)]
 PresetOptions = Annotated[Preset, _flat("Objective", 4)]
-# Solvers are no plain values; the default one is exact.
+# Solvers are no plain values: they are chosen by name.
 TrainerOptions = Annotated[ALS, _flat("Trainer", 5, parse=re.compile(r"^(?!solver$)"))]
+SOLVERS: dict[str, Solver] = {
+    "exact": Cholesky(),
+    "conjugate-gradient": ConjugateGradient(),
+    "subspace": Subspace(),
+}
+SolverName = Annotated[
+    Literal["exact", "conjugate-gradient", "subspace"],
+    Parameter(
+        help="How a row is solved: exact, or faster steps towards that (conjugate-gradient; subspace for 256 factors "
+        "and more).",
+        group=Group("Trainer", sort_key=5),
+    ),
+]
 StoppingOptions = Annotated[EarlyStopping | None, _flat("Early stopping (any of these turns it on)", 6)]
 Metrics = Annotated[tuple[str, ...], Parameter(help="Metrics such as recall@10, ndcg@10, map@10 or auc.")]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32), help="Seed of all that is random.")]
