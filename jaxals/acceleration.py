@@ -36,7 +36,8 @@ def no_momentum(factors: Factors) -> Momentum:
 def look_ahead(factors: Factors, momentum: Momentum) -> Factors:
     """Move both tables on along the last sweep's change: z + (k + 1) / (k + 3) (z - z_last) in a streak of k sweeps.
 
-    After the first sweep there is no change to go by, since it started from random factors; nor after a restart.
+    After the first sweep there is no change to go by, since it may have started from random factors; nor
+    after a restart.
     """
     streak = momentum.streak.astype(factors.user.dtype)
     share = jnp.where(streak < 1, jnp.zeros_like(streak), (streak + 1) / (streak + 3))

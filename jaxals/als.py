@@ -42,7 +42,7 @@ class _Part:
     Attributes:
         rows: Solutions.
         is_unconverged: Which of them have not reached the tolerance.
-        loss: Σ c (p - s)² - w0 s² over the entries, 0 where it was not asked for.
+        loss: Σ c (p - s)² - w0 s² over the entries; 0 from tiles where it was not asked for.
     """
 
     rows: Float[Array, "... factors"]
@@ -202,7 +202,7 @@ def _solve_long_rows(
 
         def solve() -> tuple[Float[Array, " factors"], Float[Array, ""]]:
             row = solve_symmetric((gram + jnp.diag(eigenvalues + ridge))[None], target[None])[0]
-            # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know.
+            # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know, to within the rounding of Σ c p².
             return row, observed + jnp.dot(jnp.matmul(gram, row, precision="highest") - 2 * target, row)
 
         skip = lambda: (jnp.zeros_like(target), jnp.zeros_like(observed))
@@ -234,7 +234,7 @@ def sweep(
         solver: How each row is solved.
         table_dtype: As in `half_step`.
         with_loss: Whether to compute the loss on the way, which takes one more pass over the gathered rows; with a
-            `table_dtype` it is the loss of the rounded users.
+            `table_dtype` the entries' part of it is of the rounded users.
 
     Returns:
         Both tables after the sweep, and what there is to say about it.

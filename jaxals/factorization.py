@@ -37,8 +37,8 @@ def solve_symmetric(
         Solutions; NaN where a pivot has another sign, or is 0.
 
     Example:
-        >>> solve_symmetric(jnp.array([[[4.0, 2.0], [2.0, 3.0]]]), jnp.array([[8.0, 8.0]]))
-        Array([[1., 2.]], dtype=float32)
+        >>> solve_symmetric(jnp.array([[[4.0, 2.0], [2.0, 3.0]]]), jnp.array([[8.0, 8.0]])).tolist()
+        [[1.0, 2.0]]
     """
     size = target.shape[1]
     block = min(max(_BLOCK, -(-size // _MOST_BLOCKS)), size)
@@ -65,7 +65,8 @@ def solve_symmetric(
         left = head / pivot - _einsum("bmi,bm->bi", lower, solution)
         solution = jnp.concatenate([_einsum("bji,bj->bi", inverse, left), solution], axis=1)
     pivot = jnp.concatenate([pivot for _, pivot, _, _ in eliminated], axis=1)
-    is_good = jnp.all((pivot if sign is None else sign * pivot) > 0, axis=1, keepdims=True)
+    pivot = pivot if sign is None else sign * pivot
+    is_good = jnp.all((pivot > 0) & jnp.isfinite(pivot), axis=1, keepdims=True)
     return jnp.where(is_good, solution, jnp.nan)[:, :size]
 
 

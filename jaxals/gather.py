@@ -1,10 +1,11 @@
-"""Reading rows of a table by index: the one place where the other side's factors are read. Device side.
+"""Reading many rows of a table by index, as half steps do. Device side.
 
 On a CPU, XLA turns a gather of 4- or 8-byte numbers into the processor's gather instructions, one number at a time; a
 gather of 2-byte numbers, for which there are no such instructions, into plain copies of whole rows. So a table is
 viewed as 2-byte integers there; the bits are the same. Measurements: `docs/layout.md`.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -19,25 +20,25 @@ class Table:
     """Rows to be gathered many times over.
 
     Attributes:
-        stored: The rows themselves, or the 2-byte pieces of their numbers.
+        rows: The rows themselves; where there are pieces, only derivatives are taken from them.
+        pieces: The 2-byte pieces of the rows' numbers, or None.
         stored_dtype: Type of the numbers as they are stored, static.
-        dtype: Type of what is read, static.
     """
 
-    stored: Float[Array, "rows factors"] | UInt16[Array, "rows pieces"]
+    rows: Float[Array, "rows factors"]
+    pieces: UInt16[Array, "rows pieces"] | None
     stored_dtype: Any = static()
-    dtype: Any = static()
+
+    @property
+    def dtype(self) -> Any:
+        """Type of what is read."""
+        return self.rows.dtype
 
     def __getitem__(self, index: Int[Array, "*shape"]) -> Float[Array, "*shape factors"]:
         """Read rows; every index must be within bounds."""
-        rows = self.stored[index]
-        if rows.dtype != self.stored_dtype:
-            # The barrier keeps XLA from merging both steps, and thus from gathering whole numbers again.
-            pieces = jax.lax.optimization_barrier(rows)
-            size = self.stored_dtype.itemsize // 2
-            shape = (*index.shape, -1, size) if size > 1 else (*index.shape, -1)
-            rows = jax.lax.bitcast_convert_type(pieces.reshape(shape), self.stored_dtype)
-        return rows.astype(self.dtype)
+        if self.pieces is None:
+            return self.rows.astype(self.stored_dtype)[index].astype(self.dtype)
+        return _read_pieces(self.rows, self.pieces, index, self.stored_dtype)
 
 
 def pack(table: Float[Array, "rows factors"], stored_dtype: Any = None) -> Table:
@@ -50,9 +51,22 @@ def pack(table: Float[Array, "rows factors"], stored_dtype: Any = None) -> Table
     Returns:
         The same rows, for `table[index]`.
     """
-    dtype = table.dtype
-    table = table if stored_dtype is None else table.astype(stored_dtype)
+    stored = jnp.dtype(table.dtype if stored_dtype is None else stored_dtype)
     if jax.default_backend() != "cpu":
-        return Table(table, table.dtype, dtype)
-    pieces = jax.lax.bitcast_convert_type(table, jnp.uint16)  # [rows, factors] -> [rows, factors, pieces a number]
-    return Table(pieces.reshape(len(table), -1), table.dtype, dtype)
+        return Table(table, None, stored)
+    pieces = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(table).astype(stored), jnp.uint16)
+    return Table(table, pieces.reshape(len(table), -1), stored)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _read_pieces(rows: Array, pieces: Array, index: Array, stored_dtype: Any) -> Array:
+    # The barrier keeps XLA from merging both steps, and thus from gathering whole numbers again.
+    found = jax.lax.optimization_barrier(pieces[index])
+    size = stored_dtype.itemsize // 2
+    shape = (*index.shape, -1, size) if size > 1 else (*index.shape, -1)
+    return jax.lax.bitcast_convert_type(found.reshape(shape), stored_dtype).astype(rows.dtype)
+
+
+@_read_pieces.defjvp
+def _read_pieces_jvp(stored_dtype: Any, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    return _read_pieces(*primals, stored_dtype), tangents[0][primals[2]]

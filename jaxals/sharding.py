@@ -18,7 +18,8 @@ T = TypeVar("T")
 def use_all_cores() -> int:
     """Make one JAX device of each core of the processor: it is what makes training on a CPU use all of them.
 
-    To be called before JAX makes its first array. Where there is an accelerator, that goes on being used instead.
+    To be called before JAX makes its first array. Where there is an accelerator, that goes on being used instead; a
+    number of devices in `XLA_FLAGS` is left alone.
 
     Returns:
         The number of cores.
@@ -27,7 +28,8 @@ def use_all_cores() -> int:
         ConfigurationError: JAX is at work already, with another number of CPU devices.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jax.config.jax_num_cpu_devices == cores:  # type: ignore[attr-defined]
+    already = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    if already == cores or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return cores
     try:
         jax.config.update("jax_num_cpu_devices", cores)

@@ -141,7 +141,8 @@ class ConjugateGradient:
         bound = self.tolerance**2 * _dot(target, precondition(target))
 
         # b - A x in one pass over the entries: Σ (b - g y·x) y - shared x.
-        rows = equations.start
+        # A row of dislikes alone has nothing to be relative to; its solution is zero.
+        rows = jnp.where((bound > 0)[:, None], equations.start, 0) if self.tolerance else equations.start
         left = equations.target_weight - equations.gram_weight * equations.scores(rows)
         residual = equations.combine(left) - equations.shared * rows
         direction = precondition(residual)
@@ -252,19 +253,21 @@ def _solve_dual(equations: NormalEquations) -> Float[Array, "rows factors"]:
 
     x = S⁻¹ Yᵀ D u, where (T + D K D) u = T D⁻¹ b, with K = Y S⁻¹ Yᵀ, D = √|G| and T = sign(G): Woodbury's identity.
     The convention of the implicit library has Gram weights below zero, and of zero where the target weight is not:
-    |G| is kept above what rounding makes of K, which changes nothing else. No leading part of S + Yᵀ G Y is indefinite,
-    so the pivots have the signs of G (the minors' ratios are those of S + Yᵀ G Y with fewer entries).
+    |G| is kept above what rounding makes of K, which changes nothing else. With g >= -w0 no part of S + Yᵀ G Y with
+    fewer entries is indefinite, so that the pivots, ratios of such parts' determinants, have the signs of G.
     """
     vectors, gram_weight = equations.vectors, equations.gram_weight
     with jax.named_scope("gram"):
         scaled = vectors / equations.shared[:, None, :]
         kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision="highest")
         rounding = jnp.finfo(vectors.dtype).eps / jnp.maximum(jnp.diagonal(kernel, axis1=1, axis2=2), 1)
-        root = jnp.sqrt(jnp.maximum(jnp.abs(gram_weight), rounding))
+        is_entry = (gram_weight != 0) | (equations.target_weight != 0)
+        root = jnp.where(is_entry, jnp.sqrt(jnp.maximum(jnp.abs(gram_weight), rounding)), 0)
         sign = jnp.where(gram_weight < 0, -1, 1).astype(vectors.dtype)
         matrix = root[:, :, None] * kernel * root[:, None, :] + _diagonal(sign)
     with jax.named_scope("solve"):
-        left = solve_symmetric(matrix, sign * equations.target_weight / root, sign)
+        target = sign * equations.target_weight / jnp.where(is_entry, root, 1)
+        left = solve_symmetric(matrix, target, sign)
     return jnp.einsum("tw,twf->tf", root * left, scaled, precision="highest")
 
 

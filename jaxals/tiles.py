@@ -177,11 +177,13 @@ def build_tiles(
         Tiles on the mesh, or on the default device.
 
     Raises:
-        ConfigurationError: `chunk_bytes` or `factors` is below 1.
+        ConfigurationError: `chunk_bytes` or `factors` is below 1, or `mesh` has other axes than "rows".
     """
     for name, number in (("chunk_bytes", chunk_bytes), ("factors", factors)):
         if number < 1:
             raise ConfigurationError(f"`{name}` must be >= 1; got {number}.")
+    if mesh is not None and mesh.axis_names != ("rows",):
+        raise ConfigurationError(f'`mesh` must have one axis, "rows", as `make_mesh` makes it; got {mesh.axis_names}.')
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
     rows, place = _rows_of(interactions, side), _Place(mesh, dtype)
     counts = rows.counts
@@ -225,7 +227,7 @@ def _classes(counts: np.ndarray, factors: int, vector_bytes: int, forms_grams: b
         # The dual form of the exact solver works on systems as large as a short row is wide: keep it tight.
         candidates = [width for width in _WIDTHS if width <= factors] or [min(_WIDTHS)]
         ends = [0, *np.searchsorted(lengths, candidates, side="right")]
-        shares = np.diff([n_rows[:end].sum() for end in ends]) / len(counts)
+        shares = np.diff([n_rows[:end].sum() for end in ends]) / max(len(counts), 1)
         shorts = [width for width, share in zip(candidates, shares, strict=True) if share >= _LEAST_SHARE]
         is_longer = lengths > max(shorts, default=0)
         cost = lambda width: _cost(lengths[is_longer], n_rows[is_longer], width, _GRAM_OVERHEAD)
@@ -274,7 +276,7 @@ def _deal(rows: _Rows, chosen: np.ndarray, width: int, tiles_per_chunk: int, n_r
     segment.reshape(-1)[tile_of_row] = np.repeat(slot, n_tiles[order])
 
     start = (chunk * tiles_per_chunk + first_tile) * width
-    column, value = _place(rows, chosen[order], start, n_chunks * tiles_per_chunk * width)
+    column, value = _place(rows, chosen[order], start, n_chunks * tiles_per_chunk * width, place.dtype)
     shape = (n_chunks, tiles_per_chunk, width)
     return Tiles(
         place.sharded(column.reshape(shape)),
@@ -302,7 +304,7 @@ def _cut(rows: _Rows, chosen: np.ndarray, n_rows: int, place: _Place) -> LongRow
     row[step], count[step] = np.repeat(chosen, n_steps), np.repeat(counts, n_steps)
     is_last = np.zeros(n_lanes * most, bool)
     is_last[start + n_steps - 1] = True
-    column, value = _place(rows, chosen, start * width, n_lanes * most * width)
+    column, value = _place(rows, chosen, start * width, n_lanes * most * width, place.dtype)
     by_lane = lambda array: array.reshape(n_lanes, most, *array.shape[1:])
     steps_of = lambda array: by_lane(array.reshape(-1, width))
     arrays = (steps_of(column), steps_of(value), by_lane(row), by_lane(count), by_lane(is_last))
@@ -327,13 +329,18 @@ def _fill_lightest(load: np.ndarray, n_bins: int) -> np.ndarray:
     return bin_of
 
 
-def _place(rows: _Rows, chosen: np.ndarray, start: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _place(rows: _Rows, chosen: np.ndarray, start: np.ndarray, size: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """Copy the entries of rows to flat cells, each row's beginning at its `start`; other cells are padding."""
     counts = rows.counts[chosen]
-    offset = _arange_each(counts)
-    cell = np.repeat(start, counts) + offset
-    entry = np.repeat(rows.starts[chosen], counts) + offset
-    column, value = np.zeros(size, np.int32), np.zeros(size, rows.value.dtype)
+    # Half the memory where 32 bits number all entries and cells.
+    index_dtype = np.int32 if max(size, len(rows.column)) < 2**31 else np.int64
+    offset = _arange_each(counts).astype(index_dtype)
+    cell = np.repeat(start.astype(index_dtype), counts)
+    cell += offset
+    entry = np.repeat(rows.starts[chosen].astype(index_dtype), counts)
+    entry += offset
+    del offset
+    column, value = np.zeros(size, np.int32), np.zeros(size, dtype)
     column[cell], value[cell] = rows.column[entry], rows.value[entry]
     return column, value
 
@@ -352,7 +359,9 @@ def _positions(groups: list[Tiles], long: LongRows | None, n_rows: int, n_device
 def _arange_each(counts: np.ndarray) -> np.ndarray:
     """Concatenate 0..n-1 for each n in `counts`."""
     ends = np.cumsum(counts)
-    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
+    numbers = np.arange(int(ends[-1]) if len(ends) else 0)
+    numbers -= np.repeat(ends - counts, counts)
+    return numbers
 
 
 def _rank_within(group: np.ndarray) -> np.ndarray:

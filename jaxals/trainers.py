@@ -122,7 +122,7 @@ class ALS:
             raise ConfigurationError(
                 '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
             )
-        self._refuse_what_cannot_work(interactions, objective)
+        self._refuse_what_cannot_work(interactions, objective, mesh)
         dtype = jnp.dtype(self.dtype)
         if initial is None:
             initial = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
@@ -130,6 +130,7 @@ class ALS:
         if initial.user.shape[1] != self.factors:
             raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
         initial = jax.tree.map(lambda table: table.astype(dtype), initial)
+        initial = from_one_device(to_every_device(initial, mesh), mesh)
         cut = functools.partial(
             build_tiles,
             interactions,
@@ -154,12 +155,14 @@ class ALS:
         momentum = no_momentum(initial) if self.acceleration else None
         return Training(ALSState(initial, momentum), step, self.sweeps, "sweep")
 
-    def _refuse_what_cannot_work(self, interactions: Interactions, objective: Objective) -> None:
+    def _refuse_what_cannot_work(self, interactions: Interactions, objective: Objective, mesh: Mesh | None) -> None:
         itemsize = np.dtype(self.dtype).itemsize
+        # The devices of a CPU share its memory, and each has tables and chunks of its own.
+        copies = mesh.size if mesh is not None and mesh.devices.flat[0].platform == "cpu" else 1
         tables = (5 if self.acceleration else 3) * sum(interactions.shape) * self.factors * itemsize
         entries = 2 * len(interactions) * (2 * 4 + itemsize)
         require_memory(
-            tables + entries + 4 * self.chunk_bytes + 8 * self.factors**2 * itemsize,
+            copies * (tables + 4 * self.chunk_bytes + 8 * self.factors**2 * itemsize) + entries,
             f"Training {self.factors} factors on {interactions!r}",
             "take fewer factors or a smaller dtype",
         )

@@ -77,7 +77,7 @@ class Run:
     """What `fit` returns.
 
     Attributes:
-        factors: Both tables: after the last step, or the best step's when early stopping watched a metric.
+        factors: Both tables: after the last step, or the best step under early stopping.
         history: One row per step: "sweep" (or "step"), "seconds" spent in training steps so far (compilation
             included, evaluations not), "loss" and the metrics asked for; also "unconverged_rows" if a step left rows
             short of the solver's tolerance.
@@ -116,7 +116,8 @@ def fit(
         interactions: What to train on.
         objective: What to minimise.
         trainer: How; `ALS()` by default.
-        seed: Seed or `jax.random.key` of the initial factors; the same one gives the same numbers.
+        seed: Seed or `jax.random.key` of the initial factors; the same one gives the same numbers on the
+            same devices.
         initial: Factors to continue from, instead of random ones.
         validation: Held-out interactions over the same catalog that `metrics` are measured on.
         metrics: Name or names such as "ndcg@10", measured after each step; see `jaxals.evaluation`.
@@ -148,7 +149,9 @@ def fit(
     _check_watched(validation, names, early_stopping, loss_every)
     _check_finite(interactions, objective, trainer, initial)
     plan = None if validation is None else plan_evaluation(interactions, validation, names)
-    mesh = make_mesh() if mesh == "all" else mesh
+    if not (mesh is None or mesh == "all" or isinstance(mesh, Mesh)):
+        raise ConfigurationError(f'`mesh` must be "all", a mesh from `make_mesh` or None; got {mesh!r}.')
+    mesh = make_mesh() if isinstance(mesh, str) else mesh
     training = trainer.begin(interactions, objective, _key(seed), initial, mesh)
     factors = training.state.factors
     watch = _Watch(early_stopping, factors)
@@ -196,7 +199,8 @@ class _Watch:
 
     def __init__(self, early_stopping: EarlyStopping | None, factors: Factors):
         self._settings = early_stopping
-        self._best, self._best_factors, self._since_best = float("nan"), factors, 0
+        self._best, self._since_best = float("nan"), 0  # what `min_improvement` is measured from
+        self._top, self._best_factors = float("nan"), factors
 
     @property
     def monitor(self) -> str:
@@ -207,15 +211,17 @@ class _Watch:
             return False
         now = record[self.monitor]
         gain = self._best - now if self.monitor == "loss" else now - self._best
+        if np.isnan(self._top) or (now < self._top if self.monitor == "loss" else now > self._top):
+            self._top, self._best_factors = now, factors
         if np.isnan(self._best) or gain > self._settings.min_improvement * abs(self._best):
-            self._best, self._best_factors, self._since_best = now, factors, 0
+            self._best, self._since_best = now, 0
         else:
             self._since_best += 1
         return self._since_best >= self._settings.patience
 
     def choose(self, last: Factors) -> Factors:
-        """Return the best factors by a metric; of the loss, the last are the best."""
-        return last if self.monitor in ("", "loss") else self._best_factors
+        """Return the best factors by what is watched, the last ones where nothing is."""
+        return self._best_factors if self._settings else last
 
 
 def _steps(training: Training, loss_every: int) -> Iterator[tuple[int, float, Any, StepInfo]]:
@@ -227,7 +233,7 @@ def _steps(training: Training, loss_every: int) -> Iterator[tuple[int, float, An
         # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
         with blas.limit(limits=1):
             state, info = training.step(state, loss_every > 0 and number % loss_every == 0)
-            jax.block_until_ready(state.factors)
+            jax.block_until_ready((state, info))
         seconds += time.perf_counter() - start
         yield number, seconds, state, info
 

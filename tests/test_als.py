@@ -136,6 +136,16 @@ def test_hyperparameters_can_be_vmapped():
         np.testing.assert_allclose(rows, expected, rtol=1e-8, atol=1e-12)
 
 
+def test_derivatives_reach_the_other_table():
+    _, data, other = problem()
+    tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64)
+    solve = lambda other: jnp.sum(jnp.sin(half_step(tiles, other, Objective.hkv(2.0), Cholesky())[0]))
+    direction = jax.random.normal(jax.random.key(0), other.shape, jnp.float64)
+    step = 1e-5 * direction
+    expected = (solve(other + step) - solve(other - step)) / 2e-5
+    assert float(jnp.sum(jax.grad(solve)(jnp.asarray(other)) * direction)) == pytest.approx(float(expected), rel=1e-6)
+
+
 def test_swapped_sides_are_refused():
     _, data, _ = problem()
     with pytest.raises(DataError, match="sides look swapped"):

@@ -18,7 +18,18 @@ def test_the_bits_of_every_row_come_back(dtype, factors):
 
 
 def test_on_a_cpu_rows_are_stored_in_pieces_of_two_bytes():
-    assert pack(jnp.ones((3, 4), jnp.float32)).stored.dtype == jnp.uint16
+    pieces = pack(jnp.ones((3, 4), jnp.float32)).pieces
+    assert pieces is not None
+    assert pieces.dtype == jnp.uint16
+
+
+def test_reading_has_the_derivative_of_indexing():
+    table = jax.random.normal(jax.random.key(0), (5, 3), jnp.float64)
+    index = jnp.asarray([4, 1, 4])
+    read = lambda table: jnp.sum(jnp.sin(pack(table)[index]))
+    expected = jax.grad(lambda table: jnp.sum(jnp.sin(table[index])))(table)
+    np.testing.assert_allclose(jax.grad(read)(table), expected)
+    np.testing.assert_allclose(jax.jacfwd(read)(table), expected)
 
 
 @pytest.mark.parametrize("stored", [jnp.float16, jnp.bfloat16])

@@ -14,7 +14,7 @@ def test_batches_cover_the_rows_in_one_size():
 
 def test_rows_per_batch_is_at_least_one():
     assert rows_per_batch(2**24, 4) == 1
-    assert rows_per_batch(2**20, 4) == 16
+    assert rows_per_batch(2**20, 4) == 4
     assert rows_per_batch(2**40, 4) == 1
 
 

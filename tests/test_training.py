@@ -3,6 +3,7 @@ import inspect
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
@@ -40,7 +41,7 @@ def test_agrees_with_the_dense_oracle_over_several_sweeps():
     r = oracles.random_values(4, 15, 12)
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
     objective, parameters = oracles.PRESETS["implicit"]
-    trainer = ALS(factors=3, sweeps=3, dtype="float64")
+    trainer = ALS(factors=3, sweeps=3, acceleration=None, dtype="float64")
     run = fit(data, objective, trainer, seed=0, progress=False)
     y = np.asarray(fit(data, objective, ALS(factors=3, sweeps=0, dtype="float64"), progress=False).factors.item)
     for _ in range(3):
@@ -51,9 +52,10 @@ def test_agrees_with_the_dense_oracle_over_several_sweeps():
 
 
 def test_continuing_is_the_same_as_going_on():
-    first = train(trainer=ALS(factors=4, sweeps=2))
-    second = train(trainer=ALS(factors=4, sweeps=2), initial=first.factors)
-    np.testing.assert_array_equal(second.factors.item, train().factors.item)
+    # With momentum, which factors alone do not carry, it would start afresh.
+    plain = lambda sweeps: ALS(factors=4, sweeps=sweeps, acceleration=None)
+    second = train(trainer=plain(2), initial=train(trainer=plain(2)).factors)
+    np.testing.assert_array_equal(second.factors.item, train(trainer=plain(4)).factors.item)
 
 
 def test_metrics_are_measured_and_early_stopping_keeps_the_best():
@@ -223,10 +225,11 @@ def test_weights_that_overflow_are_refused_beforehand():
 
 
 def test_a_loss_that_is_not_a_number_is_refused(monkeypatch):
-    monkeypatch.setattr(Objective, "loss", lambda *_: np.nan)
+    settings = {"trainer": ALS(factors=3, sweeps=1)}  # not compiled yet by another test
+    monkeypatch.setattr(Objective, "ridge_loss", lambda *_: jnp.asarray(jnp.nan, jnp.float32))
     with pytest.raises(NumericalError, match="After sweep 1, the loss is not a number"):
-        train()
-    train(loss_every=0)
+        train(**settings)
+    train(**settings, loss_every=0)
 
 
 def test_float64_needs_permission():
@@ -253,10 +256,12 @@ def test_raw_play_counts_in_float32_end_near_float64(lastfm_2k):
 
 @pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(), Subspace(4)])
 def test_all_devices_train_the_same_model_as_one(all_devices, solver):
-    run = lambda **where: fit(DATA, Objective.hkv(alpha=5.0), ALS(6, 4, solver), progress=False, **where)
+    # In float64: conjugate gradient makes rounding a thousand times larger on data this small.
+    trainer = ALS(6, 4, solver, dtype="float64")
+    run = lambda **where: fit(DATA, Objective.hkv(alpha=5.0), trainer, progress=False, **where)
     everywhere, alone = run(), run(mesh=None)
-    np.testing.assert_allclose(everywhere.history["loss"], alone.history["loss"], rtol=1e-5)
-    np.testing.assert_allclose(everywhere.factors.user, alone.factors.user, rtol=1e-2, atol=1e-4)
+    np.testing.assert_allclose(everywhere.history["loss"], alone.history["loss"], rtol=1e-8)
+    np.testing.assert_allclose(everywhere.factors.user, alone.factors.user, rtol=1e-6, atol=1e-9)
     assert len(everywhere.factors.user.devices()) == 1
 
 
@@ -268,8 +273,6 @@ def test_rounded_tables_end_near_full_ones(table_dtype):
     assert not np.array_equal(full.factors.user, rounded.factors.user)
     losses = [float(OBJECTIVE.loss(run.factors, DATA)) for run in (full, rounded)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
-    with pytest.raises(ConfigurationError, match="`table_dtype` must be"):
-        ALS(table_dtype="int8")  # type: ignore[arg-type]
 
 
 def test_a_tolerance_keeps_raw_play_counts_near_the_exact_loss(lastfm_2k):

@@ -31,11 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # On a machine with a GPU that JAX has no plugin for, it says so at length; `fit` reports the device it used.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
-    if argv is None:  # in a process of its own
-        use_all_cores()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: complain(message)
         try:
+            if argv is None:  # in a process of its own
+                use_all_cores()
             arguments = sys.argv[1:] if argv is None else list(argv)
             code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
             sys.stdout.flush()  # what `| head` does not take breaks here, not at exit
