@@ -314,7 +314,7 @@ for name, runs in histories.items():
     style = {"linestyle": "-" if name.startswith("jaxals") else "--"}
     axes.plot(runs[-1]["seconds"], above, marker="o", markersize=3, label=name, **style)
 axes.axhline(1e-3, color="0.6", linewidth=1)
-axes.set(xlabel="seconds of training", ylabel="loss above 15 exact sweeps, relative", yscale="log")
+axes.set(xlabel="seconds of training", ylabel="loss above 15 exact sweeps, relative (at least 10⁻⁴)", yscale="log")
 axes.set_title(f"{arguments.data}, {arguments.factors} factors")
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)

@@ -94,7 +94,8 @@ class ALS:
             raise ConfigurationError(f'`table_dtype` must be "float16", "bfloat16" or None; got {self.table_dtype!r}.')
         if self.acceleration not in ("momentum", None):
             raise ConfigurationError(f'`acceleration` must be "momentum" or None; got {self.acceleration!r}.')
-        if not isinstance(self.solver, Solver):
+        # A class has the methods of its instances, and the protocol asks for no more.
+        if isinstance(self.solver, type) or not isinstance(self.solver, Solver):
             raise ConfigurationError(f"`solver` must be a solver such as `Cholesky()`; got {self.solver!r}.")
 
     def begin(

@@ -59,6 +59,14 @@ def test_a_tolerance_takes_the_steps_it_needs():
     np.testing.assert_allclose(rows, expected, rtol=1e-2, atol=1e-3)
 
 
+def test_rows_of_dislikes_alone_reach_a_tolerance_at_zero():
+    r = -np.abs(oracles.random_values(0, 23, 17))
+    start = jnp.ones((23, FACTORS))
+    rows, info = solve(r, "hkv", ConjugateGradient(steps=1, tolerance=1e-6), start=start)
+    assert int(info.unconverged_rows) == 0
+    assert not np.asarray(rows).any()
+
+
 def test_starting_at_the_solution_stays_there():
     r = oracles.random_values(0, 23, 17)
     exact, _ = solve(r, "ials", Cholesky())

@@ -114,6 +114,12 @@ def test_devices_share_the_work_and_agree(n_devices):
         np.testing.assert_allclose(solved, expected, rtol=1e-9)
 
 
+def test_a_mesh_of_other_axes_is_refused():
+    mesh = jax.make_mesh((2, 4), ("rows", "columns"))
+    with pytest.raises(ConfigurationError, match='one axis, "rows"'):
+        build_tiles(Interactions.from_arrays([0], [0]), factors=2, mesh=mesh)
+
+
 def test_little_padding_on_power_law_rows():
     data = datasets.synthetic(n_users=5000, n_items=3000, n_interactions=150_000, seed=0)
     for side in ("user", "item"):

@@ -286,3 +286,39 @@ def test_a_tolerance_keeps_raw_play_counts_near_the_exact_loss(lastfm_2k):
     )
     exact, by_tolerance = run(Cholesky()), run(ConjugateGradient(tolerance=1e-4))
     assert by_tolerance.history["loss"].iloc[-1] == pytest.approx(exact.history["loss"].iloc[-1], rel=0.01)
+
+
+def test_the_best_loss_is_kept_when_the_last_is_not_it(monkeypatch):
+    # Losses 5, 3, 4 with patience 1: the factors after the second sweep are the ones to return.
+    losses, tables = iter([5.0, 3.0, 4.0]), []
+
+    def next_loss(*_):
+        return jnp.asarray(next(losses), jnp.float32)
+
+    monkeypatch.setattr("jaxals.als._whole_loss", next_loss)
+    keep = lambda progress: tables.append(progress.factors)
+    run = train(trainer=ALS(factors=3, sweeps=6), early_stopping=EarlyStopping("loss"), callbacks=[keep])
+    assert run.history["loss"].tolist() == [5.0, 3.0, 4.0]
+    np.testing.assert_array_equal(run.factors.user, tables[1].user)
+
+
+def test_a_solver_that_is_a_class_is_refused():
+    with pytest.raises(ConfigurationError, match="`solver` must be a solver"):
+        ALS(solver=Cholesky)  # type: ignore[arg-type]
+
+
+def test_continuing_on_a_mesh_from_factors_of_another_device(all_devices):
+    elsewhere = jax.device_put(train(mesh=None).factors, jax.devices()[3])
+    trainer = ALS(factors=4, sweeps=3)
+    continued, alone = train(trainer=trainer, initial=elsewhere), train(trainer=trainer, initial=elsewhere, mesh=None)
+    np.testing.assert_allclose(continued.history["loss"], alone.history["loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_devices", [1, 8])
+def test_every_device_of_a_cpu_counts_in_the_memory_that_is_needed(n_devices, monkeypatch):
+    asked: list[float] = []
+    monkeypatch.setattr("jaxals.trainers.require_memory", lambda needed, *_: asked.append(needed))
+    mesh = jaxals.make_mesh(jax.devices()[:n_devices])
+    ALS(factors=4, sweeps=0).begin(DATA, OBJECTIVE, jax.random.key(0), None, mesh)
+    chunks = 4 * ALS().chunk_bytes
+    assert n_devices * chunks < asked[0] < (n_devices + 1) * chunks
