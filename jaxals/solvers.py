@@ -20,6 +20,8 @@ from jaxals.factorization import solve_symmetric
 # more than the heaviest weights need (`docs/solvers.md`).
 _FEW_STEPS = 3
 _MOST_STEPS = 1000
+# Gram products of up to this width and number of factors go 1.2 to 3 times as fast on a CPU with a transposed copy.
+_NARROW = 128
 
 
 @pytree
@@ -234,7 +236,12 @@ def weighted_gram(
     vectors: Float[Array, "width factors"], gram_weight: Float[Array, " width"], target_weight: Float[Array, " width"]
 ) -> tuple[Float[Array, "factors factors"], Float[Array, " factors"]]:
     """Return Σ g y yᵀ and Σ b y over one tile."""
-    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision="highest")
+    width, factors = vectors.shape
+    transposed = vectors.T
+    if jax.default_backend() == "cpu" and width <= _NARROW and factors <= _NARROW:
+        # Without the barrier XLA merges the transposition into the product, which it then does slowly.
+        transposed = jax.lax.optimization_barrier(transposed)
+    gram = jnp.matmul(transposed, gram_weight[:, None] * vectors, precision="highest")
     return gram, jnp.matmul(target_weight, vectors, precision="highest")
 
 
