@@ -6,7 +6,7 @@ share is diagonal: each row's own shared part, ridge included, is then inverted 
 """
 
 import dataclasses
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,6 @@ from jaxals.factorization import solve_symmetric
 # more than the heaviest weights need (`docs/solvers.md`).
 _FEW_STEPS = 3
 _MOST_STEPS = 1000
-# Gram products of up to this width and number of factors go 1.2 to 3 times as fast on a CPU with a transposed copy.
-_NARROW = 128
 
 
 @pytree
@@ -70,13 +68,11 @@ Solution = tuple[Float[Array, "rows factors"], Bool[Array, " rows"]]
 
 @runtime_checkable
 class Solver(Protocol):
-    """Anything that solves a chunk's normal equations.
+    """Anything that solves a chunk's normal equations."""
 
-    Attributes:
-        forms_grams: Whether it forms the rows' Gram matrices; tiles are cut accordingly.
-    """
-
-    forms_grams: ClassVar[bool]
+    def gram_size(self, factors: int) -> int:
+        """Return the size of the Gram matrices that are formed, 0 for none; tiles are cut accordingly."""
+        ...
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row, and which rows have not reached the tolerance that was asked for."""
@@ -91,7 +87,9 @@ class Cholesky:
     Woodbury identity); the others form and factorise A_r. O(entries · factors² + rows · factors³) at most.
     """
 
-    forms_grams: ClassVar[bool] = True
+    def gram_size(self, factors: int) -> int:
+        """Return `factors`."""
+        return factors
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row; a system that is not positive definite gives NaN."""
@@ -118,8 +116,6 @@ class ConjugateGradient:
         ConfigurationError: A setting lies outside its range.
     """
 
-    forms_grams: ClassVar[bool] = False
-
     steps: int | None = static(default=None)
     tolerance: float = static(default=0.0)
     preconditioner: Literal["gramian", "jacobi"] | None = static(default="gramian")
@@ -133,6 +129,10 @@ class ConjugateGradient:
             raise ConfigurationError(
                 f'`preconditioner` must be "gramian", "jacobi" or None; got {self.preconditioner!r}.'
             )
+
+    def gram_size(self, factors: int) -> int:
+        """Return 0."""
+        return 0
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row, and which rows the tolerance was not reached for."""
@@ -199,18 +199,20 @@ class Subspace:
         ConfigurationError: `block` is below 1.
     """
 
-    forms_grams: ClassVar[bool] = True
-
     block: int = static(default=64)
 
     def __post_init__(self) -> None:
         if self.block < 1:
             raise ConfigurationError(f"`block` must be >= 1; got {self.block}.")
 
+    def gram_size(self, factors: int) -> int:
+        """Return the size of a block."""
+        return min(self.block, factors)
+
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row after one pass over the blocks."""
         factors = equations.vectors.shape[2]
-        width = min(self.block, factors)
+        width = self.gram_size(factors)
 
         def step(number: Int[Array, ""] | int, state: tuple[Array, Array]) -> tuple[Array, Array]:
             rows, scores = state
@@ -236,12 +238,7 @@ def weighted_gram(
     vectors: Float[Array, "width factors"], gram_weight: Float[Array, " width"], target_weight: Float[Array, " width"]
 ) -> tuple[Float[Array, "factors factors"], Float[Array, " factors"]]:
     """Return Σ g y yᵀ and Σ b y over one tile."""
-    width, factors = vectors.shape
-    transposed = vectors.T
-    if jax.default_backend() == "cpu" and width <= _NARROW and factors <= _NARROW:
-        # Without the barrier XLA merges the transposition into the product, which it then does slowly.
-        transposed = jax.lax.optimization_barrier(transposed)
-    gram = jnp.matmul(transposed, gram_weight[:, None] * vectors, precision="highest")
+    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision="highest")
     return gram, jnp.matmul(target_weight, vectors, precision="highest")
 
 

@@ -28,7 +28,9 @@ from jaxals.interactions import Interactions
 
 # Gathered rows of one chunk, in bytes: what stays in cache between the passes over them.
 _CHUNK_CACHE_BYTES = 2**21
-_WIDTHS = (4, 8, 16, 32, 64, 128)
+# But this many entries at least: systems are solved faster in larger batches (`docs/performance.md`).
+_LEAST_CHUNK_ENTRIES = 2048
+_WIDTHS = (4, 8, 16, 32, 48, 64, 96, 128)
 # A tile costs about as much as this many extra entries: its partial sums are written and added up. Those of a Gram
 # matrix weigh more, and narrow tiles multiply slowly.
 _TILE_OVERHEAD = 3
@@ -157,7 +159,7 @@ def build_tiles(
     *,
     factors: int,
     dtype: Any = jnp.float32,
-    forms_grams: bool = True,
+    gram_size: int | None = None,
     chunk_bytes: int = 2**24,
     mesh: Mesh | None = None,
 ) -> RowTiles:
@@ -168,8 +170,8 @@ def build_tiles(
         side: Whose rows to solve for: "user" or "item".
         factors: Number of factors that the chunks are sized for; any number can be solved with them.
         dtype: Type of the values on the device.
-        forms_grams: Whether the solver forms Gram matrices, as `Cholesky` does and `ConjugateGradient` does not; either
-            layout serves either, at another speed.
+        gram_size: Size of the Gram matrices that the solver forms, as its method of this name says; 0 for none, by
+            default `factors`. Any layout serves any solver, at another speed.
         chunk_bytes: Bound on the Gram matrices that one chunk forms at a time, in bytes.
         mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
 
@@ -187,11 +189,12 @@ def build_tiles(
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
     rows, place = _rows_of(interactions, side), _Place(mesh, dtype)
     counts = rows.counts
-    vector_bytes = factors * np.dtype(dtype).itemsize
-    most_tiles = max(chunk_bytes // (factors * vector_bytes), 1) if forms_grams else counts.sum() + 1
+    gram_size = factors if gram_size is None else gram_size
+    item_bytes = np.dtype(dtype).itemsize
+    most_tiles = max(chunk_bytes // (gram_size**2 * item_bytes), 1) if gram_size else counts.sum() + 1
 
     groups, done = [], 0
-    for kind in _classes(counts, factors, vector_bytes, forms_grams):
+    for kind in _classes(counts, factors * item_bytes, gram_size):
         chosen = np.flatnonzero((counts > done) & (counts <= kind.longest))
         if len(chosen):
             tiles_per_chunk = int(np.clip(kind.tiles_per_chunk, 1, most_tiles))
@@ -219,13 +222,13 @@ def _rows_of(interactions: Interactions, side: Side) -> _Rows:
     return _Rows(transposed.indptr.astype(np.int64), transposed.indices, transposed.data)
 
 
-def _classes(counts: np.ndarray, factors: int, vector_bytes: int, forms_grams: bool) -> list[_Class]:
+def _classes(counts: np.ndarray, vector_bytes: int, gram_size: int) -> list[_Class]:
     """Choose how rows of each length are cut."""
-    entries = max(_CHUNK_CACHE_BYTES // vector_bytes, 1)
+    entries = max(_CHUNK_CACHE_BYTES // vector_bytes, _LEAST_CHUNK_ENTRIES)
     lengths, n_rows = np.unique(counts[counts > 0], return_counts=True)
-    if forms_grams:
+    if gram_size:
         # The dual form of the exact solver works on systems as large as a short row is wide: keep it tight.
-        candidates = [width for width in _WIDTHS if width <= factors] or [min(_WIDTHS)]
+        candidates = [width for width in _WIDTHS if width <= gram_size] or [min(_WIDTHS)]
         ends = [0, *np.searchsorted(lengths, candidates, side="right")]
         shares = np.diff([n_rows[:end].sum() for end in ends]) / max(len(counts), 1)
         shorts = [width for width, share in zip(candidates, shares, strict=True) if share >= _LEAST_SHARE]

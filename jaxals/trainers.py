@@ -137,7 +137,7 @@ class ALS:
             interactions,
             factors=self.factors,
             dtype=dtype,
-            forms_grams=self.solver.forms_grams,
+            gram_size=self.solver.gram_size(self.factors),
             chunk_bytes=self.chunk_bytes,
             mesh=mesh,
         )

@@ -48,23 +48,24 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
     widths=st.sampled_from([(1,), (3,), (4, 8), (8, 16), tiles_module._WIDTHS]),
     cache_bytes=st.sampled_from([1, 24 * 16, 2**21]),
     wide=st.sampled_from([(4, 8), (8, 40), (512, 16_384)]),
-    layout=st.sampled_from([("user", 1, True), ("item", 1, False), ("user", 2, False), ("item", 8, False)]),
+    layout=st.sampled_from([("user", 1, 9), ("item", 1, 0), ("user", 2, 0), ("item", 8, 4)]),
 )
 @settings(max_examples=25, deadline=None)
-@example(r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide=(4, 8), layout=("user", 8, False))
+@example(r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide=(4, 8), layout=("user", 8, 0))
 def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, cache_bytes, wide, layout):
-    side, n_devices, forms_grams = layout
+    side, n_devices, gram_size = layout
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
     rows = r if side == "user" else r.T
     other = np.random.default_rng(0).normal(size=(rows.shape[1], 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles_module, "_WIDTHS", widths)
         patch.setattr(tiles_module, "_CHUNK_CACHE_BYTES", cache_bytes)
+        patch.setattr(tiles_module, "_LEAST_CHUNK_ENTRIES", 1)
         patch.setattr(tiles_module, "_WIDE_WIDTH", wide[0])
         patch.setattr(tiles_module, "_WIDE_ROW_ENTRIES", wide[1])
         patch.setattr(tiles_module, "_LONG_STEP_ENTRIES", 7)
         mesh = make_mesh(jax.devices()[:n_devices])
-        tiles = build_tiles(data, side, factors=9, dtype=jnp.float64, forms_grams=forms_grams, mesh=mesh)
+        tiles = build_tiles(data, side, factors=9, dtype=jnp.float64, gram_size=gram_size, mesh=mesh)
     assert (tiles.mesh.size if tiles.mesh else 1) == n_devices
     expected_entries = [(int(a), int(b), float(rows[a, b])) for a, b in zip(*np.nonzero(rows), strict=True)]
     assert entries_of(tiles) == expected_entries
@@ -100,9 +101,7 @@ def test_devices_share_the_work_and_agree(n_devices):
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(rows_of_every_kind()))
     assert len(jax.devices()) >= n_devices
     mesh = make_mesh(jax.devices()[:n_devices])
-    alone, shared = (
-        build_tiles(data, factors=9, dtype=jnp.float64, forms_grams=False, mesh=where) for where in (None, mesh)
-    )
+    alone, shared = (build_tiles(data, factors=9, dtype=jnp.float64, gram_size=0, mesh=where) for where in (None, mesh))
     assert shared.long is not None
     assert shared.long.row.shape[0] == n_devices
     assert {len(array.sharding.device_set) for array in jax.tree.leaves(shared.groups)} == {n_devices}
@@ -123,8 +122,8 @@ def test_a_mesh_of_other_axes_is_refused():
 def test_little_padding_on_power_law_rows():
     data = datasets.synthetic(n_users=5000, n_items=3000, n_interactions=150_000, seed=0)
     for side in ("user", "item"):
-        assert padding(build_tiles(data, side, factors=16, forms_grams=False)) < 1.3
-        assert padding(build_tiles(data, side, factors=16, forms_grams=True)) < 1.7
+        assert padding(build_tiles(data, side, factors=16, gram_size=0)) < 1.3
+        assert padding(build_tiles(data, side, factors=16, gram_size=16)) < 1.7
 
 
 def test_chunks_shrink_as_factors_grow():

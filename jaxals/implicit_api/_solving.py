@@ -89,7 +89,7 @@ def sweeps(
     with computing(dtype, use_gpu):
         interactions = interactions_of(confidences, confidences.shape[1])
         cut = functools.partial(
-            build_tiles, interactions, factors=user.shape[1], dtype=dtype, forms_grams=solver.forms_grams
+            build_tiles, interactions, factors=user.shape[1], dtype=dtype, gram_size=solver.gram_size(user.shape[1])
         )
         user_tiles, item_tiles = cut("user"), cut("item")
         entries = interactions.to_coo(dtype) if with_loss else None
