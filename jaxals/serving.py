@@ -140,10 +140,10 @@ def batches(rows: Int[np.ndarray, " rows"], size: int) -> Iterator[Int[np.ndarra
         yield np.concatenate([batch, np.full(size - len(batch), batch[0], np.int32)])
 
 
-def excluded_cells(
+def listed_cells(
     first: Int[np.ndarray, " rows"], last: Int[np.ndarray, " rows"], columns: Int[np.ndarray, " entries"], length: int
 ) -> tuple[Int[np.ndarray, " length"], Int[np.ndarray, " length"]]:
-    """List the cells of a batch's scores to leave out, as `jaxals.topk.exclude_pairs` takes them.
+    """List the cells of a batch's scores that its rows' entries name, as `jaxals.topk` takes them.
 
     Args:
         first: Where each row's entries begin in `columns`.
@@ -155,7 +155,7 @@ def excluded_cells(
         Row within the batch, and column, of each cell, int32.
 
     Example:
-        >>> cells = excluded_cells(np.array([0, 2]), np.array([1, 4]), np.array([7, 8, 5, 6]), length=3)
+        >>> cells = listed_cells(np.array([0, 2]), np.array([1, 4]), np.array([7, 8, 5, 6]), length=3)
         >>> [indices.tolist() for indices in cells]
         [[0, 1, 1], [7, 5, 6]]
     """
@@ -192,7 +192,7 @@ def _seen_pairs(seen: Interactions | None, batch: np.ndarray) -> tuple[Int[Array
     if seen is None:
         return jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32)
     first, last = np.searchsorted(seen.user, [batch, batch + 1])
-    row, column = excluded_cells(first, last, seen.item, power_of_two(int((last - first).sum())))
+    row, column = listed_cells(first, last, seen.item, power_of_two(int((last - first).sum())))
     return jnp.asarray(row), jnp.asarray(column)
 
 

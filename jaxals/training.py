@@ -19,7 +19,7 @@ from jaxals._checks import require_at_least, require_integer
 from jaxals.als import StepInfo
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import plan_evaluation, run_plan
-from jaxals.evaluation.ranking import parse_metrics
+from jaxals.evaluation.plans import parse_metrics
 from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective
 from jaxals.sharding import make_mesh

@@ -2,12 +2,14 @@
 
 from jaxals.evaluation.baselines import Popularity as Popularity
 from jaxals.evaluation.baselines import Random as Random
-from jaxals.evaluation.ranking import Evaluation as Evaluation
-from jaxals.evaluation.ranking import EvaluationPlan as EvaluationPlan
+from jaxals.evaluation.plans import EvaluationPlan as EvaluationPlan
+from jaxals.evaluation.plans import plan_evaluation as plan_evaluation
+from jaxals.evaluation.plans import plan_negatives as plan_negatives
 from jaxals.evaluation.ranking import Scorer as Scorer
 from jaxals.evaluation.ranking import evaluate as evaluate
-from jaxals.evaluation.ranking import plan_evaluation as plan_evaluation
+from jaxals.evaluation.ranking import evaluate_among_negatives as evaluate_among_negatives
 from jaxals.evaluation.ranking import run_plan as run_plan
+from jaxals.evaluation.results import Evaluation as Evaluation
 from jaxals.evaluation.splits import Split as Split
 from jaxals.evaluation.splits import UserSplit as UserSplit
 from jaxals.evaluation.splits import leave_k_out as leave_k_out
