@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.metrics import LIST_METRICS
@@ -142,7 +142,7 @@ def plan_evaluation(
     excluded = train if isinstance(exclude, str) else exclude
     is_relevant = test.value > 0
     if excluded is not None:
-        is_relevant &= ~_is_among(test, excluded)
+        is_relevant &= ~test.is_among(excluded)
     return _plan(test.select(is_relevant), metrics, batch_size, excluded=excluded)
 
 
@@ -226,9 +226,3 @@ def _check_catalogs(train: Interactions, other: Interactions, name: str, than: s
     ours, theirs = train.catalog, other.catalog
     if theirs is not ours and not (theirs.users.equals(ours.users) and theirs.items.equals(ours.items)):
         raise DataError(f"`{name}` and `{than}` have different raw ids; build both with one catalog, or split one set.")
-
-
-def _is_among(test: Interactions, excluded: Interactions) -> Bool[np.ndarray, " entries"]:
-    wanted = test.user.astype(np.int64) * test.n_items + test.item
-    keys = excluded.user.astype(np.int64) * test.n_items + excluded.item  # ascending, as entries are sorted
-    return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
