@@ -29,7 +29,7 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed
 	$(BIN)/ruff format
 
 reproduce: $(VENV)/.dev ## measure the published tables again; needs JAXALS_DATA
-	@for script in $(filter-out %/report.py,$(wildcard experiments/reproduce/*.py)); do \
+	@for script in $(filter-out %/report.py %/strong.py,$(wildcard experiments/reproduce/*.py)); do \
 		echo "$$script"; $(BIN)/python $$script || exit 1; done
 
 dev: $(VENV)/.dev ## make the virtual environment with all that development needs

@@ -9,8 +9,12 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from jaxals.datasets.published import find_published
+from jaxals.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- results: written by experiments/reproduce -->", "<!-- end of results -->"
@@ -41,6 +45,15 @@ def parser(description: str | None, seeds: int) -> argparse.ArgumentParser:
     options.add_argument("--seeds", type=int, default=seeds, help="how many seeds, from 0 on")
     options.add_argument("--out", type=Path, default=ROOT / "experiments" / "results")
     return options
+
+
+def file_or_skip(file: str) -> Path:
+    """Find a file under `JAXALS_DATA`; end the script where it is not there, as large files often are not."""
+    try:
+        return find_published(file)
+    except DataError as error:
+        print(f"Skipped: {error}")
+        sys.exit(0)
 
 
 def columns(evaluations: Sequence) -> dict[str, list[float]]:
