@@ -2,6 +2,9 @@
 
 from jaxals.evaluation.baselines import Popularity as Popularity
 from jaxals.evaluation.baselines import Random as Random
+from jaxals.evaluation.buckets import by_activity as by_activity
+from jaxals.evaluation.buckets import by_popularity as by_popularity
+from jaxals.evaluation.comparison import compare as compare
 from jaxals.evaluation.frame_splits import strong_generalization as strong_generalization
 from jaxals.evaluation.frame_splits import temporal_split as temporal_split
 from jaxals.evaluation.plans import EvaluationPlan as EvaluationPlan

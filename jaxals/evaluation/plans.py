@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
+from jaxals.catalog import Catalog
 from jaxals.errors import ConfigurationError, DataError
+from jaxals.evaluation.exposure import CATALOG_METRICS, self_information
 from jaxals.evaluation.metrics import LIST_METRICS
 from jaxals.interactions import Interactions
 from jaxals.serving import batches, listed_cells, rows_per_batch
 
 Exclude = Interactions | Literal["train"] | None
+
+_AT_K = (*LIST_METRICS, "novelty", *CATALOG_METRICS)
 
 
 class Metric(NamedTuple):
@@ -96,22 +99,27 @@ class EvaluationPlan:
     Attributes:
         metrics: What to measure.
         user: Indices of the users to evaluate, ascending, int32.
-        user_ids: Their raw ids.
+        catalog: Raw ids of users and items.
         relevant: The items that each of them should find.
         excluded: Items that are not ranked.
         candidates: The only items that are ranked, the relevant ones among them; None ranks all that are not excluded.
-        shape: Number of users and items of the catalog.
+        information: Self-information of each item, which novelty is the mean of; None where nobody asks for it.
         batch_size: Users that are ranked at once.
     """
 
     metrics: tuple[Metric, ...]
     user: Int[np.ndarray, " evaluated"]
-    user_ids: pd.Index
+    catalog: Catalog
     relevant: UserLists
     excluded: UserLists
     candidates: UserLists | None
-    shape: tuple[int, int]
+    information: Float[np.ndarray, " items"] | None
     batch_size: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of users and of items of the catalog."""
+        return self.catalog.shape
 
     def batches(self) -> Iterator[Batch]:
         """Cut the users into batches, the last one filled up; there is one compilation for all."""
@@ -143,7 +151,7 @@ def plan_evaluation(
     is_relevant = test.value > 0
     if excluded is not None:
         is_relevant &= ~test.is_among(excluded)
-    return _plan(test.select(is_relevant), metrics, batch_size, excluded=excluded)
+    return _plan(test.select(is_relevant), metrics, batch_size, excluded=excluded, known=train)
 
 
 def plan_negatives(
@@ -171,8 +179,12 @@ def _plan(
     batch_size: int | None,
     excluded: Interactions | None = None,
     candidates: Interactions | None = None,
+    known: Interactions | None = None,
 ) -> EvaluationPlan:
     parsed = parse_metrics(metrics)
+    needs_information = any(metric.kind == "novelty" for metric in parsed)
+    if needs_information and known is None:
+        raise ConfigurationError("Among given negatives there is no novelty, since nothing says who has each item.")
     if batch_size is not None and batch_size < 1:
         raise ConfigurationError(f"`batch_size` must be >= 1; got {batch_size}.")
     user = np.unique(relevant.user)
@@ -181,11 +193,11 @@ def _plan(
     return EvaluationPlan(
         metrics=parsed,
         user=user,
-        user_ids=relevant.catalog.users[user],
+        catalog=relevant.catalog,
         relevant=UserLists.of(relevant, user),
         excluded=UserLists.empty(len(user)) if excluded is None else UserLists.of(excluded, user),
         candidates=None if candidates is None else UserLists.of(candidates, user),
-        shape=relevant.shape,
+        information=self_information(known) if needs_information and known is not None else None,
         batch_size=min(len(user), batch_size or rows_per_batch(relevant.n_items, 4)),
     )
 
@@ -210,13 +222,13 @@ def _parse_metric(name: str) -> Metric:
     if name == "auc":
         return Metric("auc", None)
     match = re.fullmatch(r"(\w+)@([1-9][0-9]*)", name)
-    if not match or match[1] not in LIST_METRICS:
+    if not match or match[1] not in _AT_K:
         raise ConfigurationError(f"There is no metric {name!r}; known are {_known_metrics()}.")
     return Metric(match[1], int(match[2]))
 
 
 def _known_metrics() -> str:
-    return f"{', '.join(f'{kind}@k' for kind in LIST_METRICS)} with k >= 1, and auc"
+    return f"{', '.join(f'{kind}@k' for kind in _AT_K)} with k >= 1, and auc"
 
 
 def _check_catalogs(train: Interactions, other: Interactions, name: str, than: str = "train") -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
 from jaxals.errors import DataError
+from jaxals.evaluation.exposure import CATALOG_METRICS, novelty
 from jaxals.evaluation.metrics import LIST_METRICS, auc, metric_dtype, ranked_hits
 from jaxals.evaluation.plans import Batch, EvaluationPlan, Exclude, Metric, plan_evaluation, plan_negatives
 from jaxals.evaluation.results import Evaluation
@@ -53,7 +54,8 @@ def evaluate(
         train: What the scorer was trained on.
         test: What to find again, over the same catalog.
         metrics: Names: "recall@k" (of all relevant), "capped_recall@k" (of min(k, relevant)), "precision@k",
-            "ndcg@k", "map@k" (over min(k, relevant)), "mrr@k", "hit_rate@k" for any k, and "auc".
+            "ndcg@k", "map@k" (over min(k, relevant)), "mrr@k", "hit_rate@k", "novelty@k" and, of all lists together,
+            "coverage@k" and "gini@k" for any k, and "auc".
         batch_size: Users ranked at once; by default as many as 64 MB of float32 scores hold.
         exclude: Items not to rank for a user: those in `train` by default, those in other interactions, or None.
         progress: Draw a progress bar.
@@ -129,16 +131,42 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
         DataError: The scorer is about other users or items, or holds NaN.
     """
     _check_scorer(scorer, plan)
-    names = tuple(metric.name for metric in plan.metrics)
-    measured: list[Float[Array, "batch metrics"]] = []
+    longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)
+    on_device = tuple(metric for metric in plan.metrics if metric.kind in ("auc", *LIST_METRICS))
+    measured: list[tuple[Float[Array, "batch metrics"], Int[Array, "batch ranks"]]] = []
     with tqdm(total=len(plan.user), unit="user", desc="evaluate", disable=not progress) as bar:
         for batch in plan.batches():
-            measured.append(_measure(scorer, batch, metrics=plan.metrics))
+            measured.append(_measure(scorer, batch, metrics=on_device, longest=longest))
             # One batch runs while the host prepares the next; more would only pile up in memory.
-            measured[-2:][0].block_until_ready()
+            jax.block_until_ready(measured[-2:][0])
             bar.update(min(plan.batch_size, len(plan.user) - bar.n))
-    values = np.concatenate([np.asarray(rows, np.float64) for rows in measured])[: len(plan.user)]
-    return Evaluation(plan.user_ids, names, values)
+    values = np.concatenate([np.asarray(rows, np.float64) for rows, _ in measured])[: len(plan.user)]
+    lists = np.concatenate([np.asarray(ranked) for _, ranked in measured])[: len(plan.user)]
+    return _collect(plan, dict(zip(on_device, values.T, strict=True)), lists)
+
+
+def _collect(
+    plan: EvaluationPlan, columns: dict[Metric, Float[np.ndarray, " users"]], lists: Int[np.ndarray, "users ranks"]
+) -> Evaluation:
+    """Add what the host computes from the lists, and put the metrics into the order asked for."""
+    for metric in plan.metrics:
+        if metric.kind == "novelty" and plan.information is not None:
+            columns[metric] = novelty(lists[:, : metric.k], plan.information)
+    of_users = [metric for metric in plan.metrics if metric.kind not in CATALOG_METRICS]
+    of_catalog = {
+        metric.name: CATALOG_METRICS[metric.kind](lists[:, : metric.k], plan.shape[1])
+        for metric in plan.metrics
+        if metric.kind in CATALOG_METRICS
+    }
+    return Evaluation(
+        user=plan.user,
+        catalog=plan.catalog,
+        relevant=plan.relevant,
+        user_metrics=tuple(metric.name for metric in of_users),
+        values=np.stack([columns[metric] for metric in of_users], axis=1) if of_users else np.zeros((len(lists), 0)),
+        catalog_metrics=of_catalog,
+        lists=lists,
+    )
 
 
 def _check_scorer(scorer: Scorer, plan: EvaluationPlan) -> None:
@@ -155,8 +183,11 @@ def _check_scorer(scorer: Scorer, plan: EvaluationPlan) -> None:
         raise DataError("The scorer holds NaN, so there is no ranking to measure; its training may have diverged.")
 
 
-@functools.partial(jax.jit, static_argnames="metrics")
-def _measure(scorer: Scorer, batch: Batch, metrics: tuple[Metric, ...]) -> Float[Array, "batch metrics"]:
+@functools.partial(jax.jit, static_argnames=("metrics", "longest"))
+def _measure(
+    scorer: Scorer, batch: Batch, *, metrics: tuple[Metric, ...], longest: int
+) -> tuple[Float[Array, "batch metrics"], Int[Array, "batch ranks"]]:
+    """Return each user's metrics, and the list of the `longest` best items, fewer in a short catalog."""
     with jax.named_scope("score"):
         scores = exclude_pairs(scorer.scores(batch.users), *batch.excluded)
         if batch.candidates is not None:
@@ -164,8 +195,8 @@ def _measure(scorer: Scorer, batch: Batch, metrics: tuple[Metric, ...]) -> Float
     relevant = batch.relevant
     n_items = scores.shape[1]
     dtype = metric_dtype(scores)
-    columns = {}
-    longest = max((metric.k for metric in metrics if metric.k is not None), default=0)
+    columns = [jnp.zeros((scores.shape[0], 0), dtype)]
+    ranked = jnp.zeros((scores.shape[0], 0), jnp.int32)
     if longest:
         with jax.named_scope("rank"):
             ranked = blank_excluded(*top_k(scores, min(longest, n_items)))
@@ -174,13 +205,14 @@ def _measure(scorer: Scorer, batch: Batch, metrics: tuple[Metric, ...]) -> Float
             # A catalog shorter than the list leaves its last ranks empty.
             hits = jnp.pad(hits, ((0, 0), (0, longest - hits.shape[1])))
             n_relevant = jnp.sum(relevant < n_items, axis=1, dtype=jnp.int32)
-            for metric in metrics:
-                if metric.k is not None:
-                    columns[metric] = jax.vmap(LIST_METRICS[metric.kind])(hits[:, : metric.k], n_relevant)
-    if len(columns) < len(metrics):
-        with jax.named_scope("auc"):
-            columns[Metric("auc", None)] = jax.vmap(auc)(scores, relevant)
-    return jnp.stack([columns[metric] for metric in metrics], axis=1)
+    for metric in metrics:
+        with jax.named_scope(metric.kind):
+            if metric.k is None:
+                column = jax.vmap(auc)(scores, relevant)
+            else:
+                column = jax.vmap(LIST_METRICS[metric.kind])(hits[:, : metric.k], n_relevant)
+            columns.append(column[:, None])
+    return jnp.concatenate(columns, axis=1), ranked
 
 
 @jax.jit
