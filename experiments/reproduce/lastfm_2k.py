@@ -25,8 +25,8 @@ PRESETS = {
         (10.0, 30.0, 100.0, 300.0),
     ),
     "implicit": (jaxals.Objective.implicit, (0.001, 0.01, 0.1, 1.0), (1.0, 10.0, 100.0, 1000.0)),
-    "ials": (jaxals.Objective.ials, (0.01, 0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03, 0.1)),
-    "spark": (jaxals.Objective.spark, (0.0001, 0.001, 0.01, 0.1), (0.01, 0.1, 1.0, 10.0)),
+    "ials": (jaxals.Objective.ials, (0.03, 0.1, 0.3, 1.0, 3.0), (0.0003, 0.001, 0.003, 0.01)),
+    "spark": (jaxals.Objective.spark, (0.00001, 0.0001, 0.001, 0.01), (0.01, 0.1, 1.0, 10.0)),
 }
 
 options = report.parser(__doc__, seeds=5)
