@@ -108,7 +108,7 @@ def test_the_table_of_lastfm(folder, monkeypatch):
     artists.to_csv(folder / "data" / "lastfm-2k" / "artists.dat", sep="\t", index=False)
     rows = run(folder, monkeypatch, "lastfm_2k", "--seeds", "1", "--factors", "4", "--sweeps", "2", "--quick")
     assert len(rows) == 6
-    head, tail = (rows["popularity"]["values"][f"{part} recall@20"][0] for part in ("head", "tail"))
+    head, tail = (rows["popularity"]["values"][f"recall@20 of {part}"][0] for part in ("head", "tail"))
     assert head > tail
 
 

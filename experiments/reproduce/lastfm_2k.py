@@ -7,15 +7,14 @@ chosen on the test. Head are the artists with the most listeners that have half 
     JAXALS_DATA=... python experiments/reproduce/lastfm_2k.py
 """
 
+import collections
 import itertools
 
-import numpy as np
 import report
 
 import jaxals
-from jaxals.evaluation import EvaluationPlan, Popularity, leave_k_out, plan_evaluation, run_plan
+from jaxals.evaluation import Popularity, by_popularity, leave_k_out, plan_evaluation, run_plan
 
-METRICS = ["recall@20", "ndcg@20"]
 # How strong an observed pair is against an unobserved one, and the ridge: values to choose from.
 PRESETS = {
     "hkv, raw plays": (jaxals.Objective.hkv, (0.001, 0.01, 0.1, 1.0), (1.0, 10.0, 100.0)),
@@ -50,47 +49,48 @@ def choose(make, first: tuple, second: tuple) -> tuple[float, float]:
     """Return the two settings with the best NDCG@20 on the validation split."""
     if arguments.quick:
         return first[1], second[1]
-    plan = plan_evaluation(validation.train, validation.test, ["ndcg@20"])
+    validating = plan_evaluation(validation.train, validation.test, ["ndcg@20"])
     measured = {
-        pair: run_plan(train(validation.train, make(*pair), seed=0), plan)["ndcg@20"]
+        pair: run_plan(train(validation.train, make(*pair), seed=0), validating)["ndcg@20"]
         for pair in itertools.product(first, second)
     }
     return max(measured, key=lambda pair: measured[pair])
 
 
-listeners = split.train.counts("item")
-by_listeners = np.argsort(-listeners, kind="stable")
-n_head = int(np.searchsorted(np.cumsum(listeners[by_listeners]), len(split.train) / 2)) + 1
-is_head = np.isin(split.test.item, by_listeners[:n_head])
-plans: dict[str, EvaluationPlan] = {
-    "": plan_evaluation(split.train, split.test, METRICS),
-    "head ": plan_evaluation(split.train, split.test.select(is_head), ["recall@20"]),
-    "tail ": plan_evaluation(split.train, split.test.select(~is_head), ["recall@20"]),
-}
+plan = plan_evaluation(split.train, split.test, ["recall@20", "ndcg@20", "coverage@20"])
 
 
 def measure(scorers: list) -> dict[str, list[float]]:
     """Measure scorers, one for each seed: over all hidden artists, and over those of head and tail alone."""
-    return {
-        part + name: [run_plan(scorer, plan)[name] for scorer in scorers]
-        for part, plan in plans.items()
-        for name in (metric.name for metric in plan.metrics)
-    }
+    columns = collections.defaultdict(list)
+    for scorer in scorers:
+        measured = run_plan(scorer, plan)
+        for name, value in measured.metrics.items():
+            columns[name].append(value)
+        tail, head = by_popularity(measured, split.train, k=20, buckets=2).to_dict("records")
+        columns["recall@20 of head"].append(head["mean"])
+        columns["recall@20 of tail"].append(tail["mean"])
+        columns["tail's share of lists"].append(tail["exposure"])
+    return dict(columns)
 
 
-rows = [report.Row("popularity", measure([Popularity.from_interactions(split.train)]))]
+popularity = Popularity.from_interactions(split.train)
+n_tail, n_head = by_popularity(run_plan(popularity, plan), split.train, k=20, buckets=2)["items"]
+rows = [report.Row("popularity", measure([popularity]))]
 for name, (make, first, second) in PRESETS.items():
     chosen = choose(make, first, second)
     scorers = [train(split.train, make(*chosen), seed) for seed in range(arguments.seeds)]
     rows.append(report.Row(f"{name} ({chosen[0]:g}, λ {chosen[1]:g})", measure(scorers)))
-    print(rows[-1])
+    print(rows[-1].model)
 
 report.write(
     "lastfm_2k",
-    "Last.fm 2K, recall@20 / NDCG@20 / recall@20 of head and of tail",
+    "Last.fm 2K, recall@20 / NDCG@20 / recall@20 of tail",
     f"Five artists of each listener hidden, all {plays.n_items:,} artists ranked but those in training; α (w0 of "
-    f"ials) and λ chosen on a validation split of the training data. Head: the {n_head} artists with half of the "
-    f"training pairs. {arguments.factors} factors, {arguments.sweeps} sweeps; seeds draw the initial factors.",
+    "ials) and λ chosen on a validation split of the training data, the seeds draw the initial factors. Head: the "
+    f"{n_head} artists with most listeners, which have half of the training pairs; tail: the other {n_tail:,}. "
+    f"{arguments.factors} factors, {arguments.sweeps} sweeps.",
     rows,
     arguments.out,
+    shown=["recall@20", "ndcg@20", "recall@20 of tail"],
 )

@@ -61,7 +61,9 @@ def columns(evaluations: Sequence) -> dict[str, list[float]]:
     return {name: [evaluation[name] for evaluation in evaluations] for name in evaluations[0].names}
 
 
-def write(name: str, title: str, protocol: str, rows: Sequence[Row], out: Path) -> None:
+def write(
+    name: str, title: str, protocol: str, rows: Sequence[Row], out: Path, shown: Sequence[str] | None = None
+) -> None:
     """Print a table, write `reproduce_<name>.json` and `.md`, and write the README's results anew.
 
     Args:
@@ -70,6 +72,7 @@ def write(name: str, title: str, protocol: str, rows: Sequence[Row], out: Path) 
         protocol: How it was measured, in a sentence or two.
         rows: The models.
         out: Folder of results; the README two folders above it is written, where there is one.
+        shown: Metrics that the README shows; by default all.
     """
     table = {
         "title": title,
@@ -79,6 +82,7 @@ def write(name: str, title: str, protocol: str, rows: Sequence[Row], out: Path) 
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"JAX {importlib.metadata.version('jax')}",
+        "shown": list(shown or rows[0].values),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     text = _markdown(table)
@@ -109,7 +113,7 @@ def _write_readme(readme: Path, tables: list[dict]) -> None:
     for table in tables:
         for row in table["rows"]:
             if row["in_readme"]:
-                ours = " / ".join(_number(values) for values in row["values"].values())
+                ours = " / ".join(_number(row["values"][metric]) for metric in table["shown"])
                 theirs = " / ".join(_short(value) for value in row["published"].values())
                 by = f" ({row['source']})" if row["source"] else ""
                 lines.append(_line([table["title"], row["model"], ours, theirs + by]))
