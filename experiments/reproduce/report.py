@@ -82,7 +82,7 @@ def write(
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"JAX {importlib.metadata.version('jax')}",
-        "shown": list(shown or rows[0].values),
+        "shown": None if shown is None else list(shown),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     text = _markdown(table)
@@ -113,7 +113,7 @@ def _write_readme(readme: Path, tables: list[dict]) -> None:
     for table in tables:
         for row in table["rows"]:
             if row["in_readme"]:
-                ours = " / ".join(_number(row["values"][metric]) for metric in table["shown"])
+                ours = " / ".join(_number(row["values"][metric]) for metric in table.get("shown") or row["values"])
                 theirs = " / ".join(_short(value) for value in row["published"].values())
                 by = f" ({row['source']})" if row["source"] else ""
                 lines.append(_line([table["title"], row["model"], ours, theirs + by]))
