@@ -10,8 +10,8 @@ from tests.evaluation.test_ranking import Dense, random_case
 
 
 def test_novelty_worked_out_by_hand():
-    # Of four users with a like, item 0 has 4, item 1 has 1, item 2 nobody (and a dislike), item 3 has 2.
-    user, item, value = [0, 1, 2, 3, 3, 0, 1, 2], [0, 0, 0, 0, 1, 2, 3, 3], [1.0, 1, 1, 1, 1, -1, 5, 2]
+    # Of four users with a like, item 0 has 4, item 1 has 1, item 2 nobody, item 3 has 2; user 4 has a dislike alone.
+    user, item, value = [0, 1, 2, 3, 3, 4, 1, 2], [0, 0, 0, 0, 1, 2, 3, 3], [1.0, 1, 1, 1, 1, -1, 5, 2]
     information = self_information(Interactions.from_arrays(user, item, value, shape=(7, 4)))
     np.testing.assert_allclose(information, [0, 2, 2, 1], atol=1e-15)
     lists = np.array([[0, 1, 3], [3, 2, -1], [-1, -1, -1]])
