@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals.errors import DataError
@@ -113,6 +114,46 @@ def _rank_batch(
         scaled = jnp.where(best < best[:, :1], (best - worst) / jnp.where(spread > 0, spread, ones[:, :1]), ones)
         best = jnp.where(best == low, low, scaled)
     return blank_excluded(best, index), best
+
+
+def rank_scores(
+    scorer: Any, users: Int[np.ndarray, " users"], n: int, n_items: int, seen: Interactions | None
+) -> Ranked:
+    """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors."""
+    _require_room(len(users), n, 4)
+    ranked = [
+        _rank_scored(scorer, jnp.asarray(batch), *_seen_pairs(seen, batch), k=min(n, n_items))
+        for batch in batches(users, rows_per_batch(n_items, 4))
+    ]
+    return _collect(ranked, len(users), n)
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _rank_scored(
+    scorer: Any, users: Int[Array, " batch"], row: Int[Array, " excluded"], column: Int[Array, " excluded"], *, k: int
+) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
+    best, index = top_k(exclude_pairs(scorer.scores(users), row, column), k)
+    return blank_excluded(best, index), best
+
+
+def ranking_frame(
+    asked: Int[np.ndarray, " batch"],
+    found: Int[np.ndarray, "batch n"],
+    scores: Float[np.ndarray, "batch n"],
+    asked_ids: pd.Index,
+    found_ids: pd.Index,
+    names: tuple[str, str],
+) -> pd.DataFrame:
+    """Write rankings by raw id, with the columns `names`, score and rank; padding is left out."""
+    row, place = np.nonzero(found >= 0)
+    return pd.DataFrame(
+        {
+            names[0]: asked_ids[asked[row]],
+            names[1]: found_ids[found[row, place]],
+            "score": scores[row, place],
+            "rank": place + 1,
+        }
+    )
 
 
 def rows_per_batch(n_columns: int, itemsize: int) -> int:
