@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format dev clean
+.PHONY: help demo test test-all lint format reproduce dev clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ lint: $(VENV)/.dev ## check style and types
 format: $(VENV)/.dev ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+reproduce: $(VENV)/.dev ## measure the published tables again; needs JAXALS_DATA
+	@for script in $(filter-out %/report.py %/strong.py,$(wildcard experiments/reproduce/*.py)); do \
+		echo "$$script"; $(BIN)/python $$script || exit 1; done
 
 dev: $(VENV)/.dev ## make the virtual environment with all that development needs
 

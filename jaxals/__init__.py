@@ -24,6 +24,8 @@ from jaxals.confidence import LinearConfidence as LinearConfidence
 from jaxals.confidence import LogConfidence as LogConfidence
 from jaxals.interactions import COO as COO
 from jaxals.interactions import Interactions as Interactions
+from jaxals.item_models import EASE as EASE
+from jaxals.item_models import ItemKNN as ItemKNN
 from jaxals.objective import Factors as Factors
 from jaxals.objective import Objective as Objective
 from jaxals.recommender import Recommender as Recommender

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._checks import require_side
 from jaxals._pytree import pytree, static
@@ -234,6 +234,11 @@ class Interactions:
     def select(self, keep: np.ndarray) -> "Interactions":
         """Keep the entries that a boolean mask (or ascending positions) names; the catalog stays whole."""
         return Interactions(self.user[keep], self.item[keep], self.value[keep], self.catalog)
+
+    def is_among(self, other: "Interactions") -> Bool[np.ndarray, " entries"]:
+        """Tell which entries' pairs of user and item are in other interactions of the same catalog, too."""
+        ours, theirs = (data.user.astype(np.int64) * self.n_items + data.item for data in (self, other))
+        return np.isin(ours, theirs, assume_unique=True)
 
     def to_coo(self, dtype: Any = jnp.float32) -> COO:
         """Copy the triples to the device, values in `dtype`."""

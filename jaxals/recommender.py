@@ -17,7 +17,7 @@ from jaxals.catalog import Catalog, Side
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective, require_shape
-from jaxals.serving import checked_indices, nearest_rows, power_of_two, rank_columns
+from jaxals.serving import checked_indices, nearest_rows, power_of_two, rank_columns, ranking_frame
 from jaxals.solvers import Cholesky
 from jaxals.tiles import build_tiles
 
@@ -102,7 +102,7 @@ class Recommender:
             exclude=self.catalog.item_indices(_as_list(exclude)),
             scale=scale,
         )
-        return _ranking(indices, found, scores, self.catalog.users, self.catalog.items, ("user", "item"))
+        return ranking_frame(indices, found, scores, self.catalog.users, self.catalog.items, ("user", "item"))
 
     def similar_items(self, items: Ids, n: int = 10, measure: Measure = "cosine") -> pd.DataFrame:
         """Rank the items most alike to each of `items`, itself left out.
@@ -120,13 +120,13 @@ class Recommender:
         """
         indices = self.catalog.item_indices(_as_list(items))
         found, scores = self.nearest(indices, min(n, self.interactions.n_items), "item", measure)
-        return _ranking(indices, found, scores, self.catalog.items, self.catalog.items, ("item", "similar_item"))
+        return ranking_frame(indices, found, scores, self.catalog.items, self.catalog.items, ("item", "similar_item"))
 
     def similar_users(self, users: Ids, n: int = 10, measure: Measure = "cosine") -> pd.DataFrame:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
         indices = self.catalog.user_indices(_as_list(users))
         found, scores = self.nearest(indices, min(n, self.interactions.n_users), "user", measure)
-        return _ranking(indices, found, scores, self.catalog.users, self.catalog.users, ("user", "similar_user"))
+        return ranking_frame(indices, found, scores, self.catalog.users, self.catalog.users, ("user", "similar_user"))
 
     def explain(self, user: Hashable, item: Hashable) -> pd.DataFrame:
         """Split the score of an item into what each item that the user has seen contributes.
@@ -376,22 +376,3 @@ def _as_list(ids: Any) -> list:
     if isinstance(ids, (list, np.ndarray, pd.Series, pd.Index)) or ids == ():
         return list(ids)
     return [ids]
-
-
-def _ranking(
-    asked: np.ndarray,
-    found: np.ndarray,
-    scores: np.ndarray,
-    asked_ids: pd.Index,
-    found_ids: pd.Index,
-    names: tuple[str, str],
-) -> pd.DataFrame:
-    row, place = np.nonzero(found >= 0)
-    return pd.DataFrame(
-        {
-            names[0]: asked_ids[asked[row]],
-            names[1]: found_ids[found[row, place]],
-            "score": scores[row, place],
-            "rank": place + 1,
-        }
-    )

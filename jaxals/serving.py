@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals.errors import DataError
@@ -115,6 +116,46 @@ def _rank_batch(
     return blank_excluded(best, index), best
 
 
+def rank_scores(
+    scorer: Any, users: Int[np.ndarray, " users"], n: int, n_items: int, seen: Interactions | None
+) -> Ranked:
+    """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors."""
+    _require_room(len(users), n, 4)
+    ranked = [
+        _rank_scored(scorer, jnp.asarray(batch), *_seen_pairs(seen, batch), k=min(n, n_items))
+        for batch in batches(users, rows_per_batch(n_items, 4))
+    ]
+    return _collect(ranked, len(users), n)
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _rank_scored(
+    scorer: Any, users: Int[Array, " batch"], row: Int[Array, " excluded"], column: Int[Array, " excluded"], *, k: int
+) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
+    best, index = top_k(exclude_pairs(scorer.scores(users), row, column), k)
+    return blank_excluded(best, index), best
+
+
+def ranking_frame(
+    asked: Int[np.ndarray, " batch"],
+    found: Int[np.ndarray, "batch n"],
+    scores: Float[np.ndarray, "batch n"],
+    asked_ids: pd.Index,
+    found_ids: pd.Index,
+    names: tuple[str, str],
+) -> pd.DataFrame:
+    """Write rankings by raw id, with the columns `names`, score and rank; padding is left out."""
+    row, place = np.nonzero(found >= 0)
+    return pd.DataFrame(
+        {
+            names[0]: asked_ids[asked[row]],
+            names[1]: found_ids[found[row, place]],
+            "score": scores[row, place],
+            "rank": place + 1,
+        }
+    )
+
+
 def rows_per_batch(n_columns: int, itemsize: int) -> int:
     """Return how many rows to score at once, 1 at least."""
     return max(1, _BATCH_BYTES // (n_columns * itemsize))
@@ -140,10 +181,10 @@ def batches(rows: Int[np.ndarray, " rows"], size: int) -> Iterator[Int[np.ndarra
         yield np.concatenate([batch, np.full(size - len(batch), batch[0], np.int32)])
 
 
-def excluded_cells(
+def listed_cells(
     first: Int[np.ndarray, " rows"], last: Int[np.ndarray, " rows"], columns: Int[np.ndarray, " entries"], length: int
 ) -> tuple[Int[np.ndarray, " length"], Int[np.ndarray, " length"]]:
-    """List the cells of a batch's scores to leave out, as `jaxals.topk.exclude_pairs` takes them.
+    """List the cells of a batch's scores that its rows' entries name, as `jaxals.topk` takes them.
 
     Args:
         first: Where each row's entries begin in `columns`.
@@ -155,7 +196,7 @@ def excluded_cells(
         Row within the batch, and column, of each cell, int32.
 
     Example:
-        >>> cells = excluded_cells(np.array([0, 2]), np.array([1, 4]), np.array([7, 8, 5, 6]), length=3)
+        >>> cells = listed_cells(np.array([0, 2]), np.array([1, 4]), np.array([7, 8, 5, 6]), length=3)
         >>> [indices.tolist() for indices in cells]
         [[0, 1, 1], [7, 5, 6]]
     """
@@ -192,7 +233,7 @@ def _seen_pairs(seen: Interactions | None, batch: np.ndarray) -> tuple[Int[Array
     if seen is None:
         return jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32)
     first, last = np.searchsorted(seen.user, [batch, batch + 1])
-    row, column = excluded_cells(first, last, seen.item, power_of_two(int((last - first).sum())))
+    row, column = listed_cells(first, last, seen.item, power_of_two(int((last - first).sum())))
     return jnp.asarray(row), jnp.asarray(column)
 
 

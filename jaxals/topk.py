@@ -74,6 +74,19 @@ def exclude_pairs(
     return scores.at[row, item].set(-jnp.inf, mode="drop")
 
 
+def keep_pairs(
+    scores: Float[Array, "rows items"], row: Int[Array, " pairs"], item: Int[Array, " pairs"]
+) -> Float[Array, "rows items"]:
+    """Set all scores but those of the (row, item) pairs to -inf; a pair past the last row is padding.
+
+    Example:
+        >>> keep_pairs(jnp.ones((2, 3)), jnp.array([0, 1, 2]), jnp.array([2, 0, 0])).tolist()
+        [[-inf, -inf, 1.0], [1.0, -inf, -inf]]
+    """
+    kept = jnp.zeros(scores.shape, bool).at[row, item].set(True, mode="drop")
+    return jnp.where(kept, scores, jnp.asarray(-jnp.inf, scores.dtype))
+
+
 def blank_excluded(values: Float[Array, "*shape"], indices: Int[Array, "*shape"]) -> Int[Array, "*shape"]:
     """Turn the index of every entry whose score is -inf into -1.
 

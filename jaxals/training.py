@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 from jaxals._checks import require_at_least, require_integer
 from jaxals.als import StepInfo
 from jaxals.errors import ConfigurationError, DataError, NumericalError
-from jaxals.evaluation import plan_evaluation, run_plan
-from jaxals.evaluation.ranking import parse_metrics
+from jaxals.evaluation import exposure, plan_evaluation, run_plan
+from jaxals.evaluation.plans import parse_metrics
 from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective
 from jaxals.sharding import make_mesh
@@ -55,7 +55,7 @@ class EarlyStopping:
     """Stop when what is watched has stopped getting better.
 
     Attributes:
-        monitor: "loss" (less is better) or a metric such as "ndcg@10" (more is better).
+        monitor: "loss" (less is better) or a metric such as "ndcg@10" (more is better, but for "gini@k").
         min_improvement: Relative change over the best so far that counts as better.
         patience: How many steps in a row may pass without one.
 
@@ -210,8 +210,9 @@ class _Watch:
         if self._settings is None:
             return False
         now = record[self.monitor]
-        gain = self._best - now if self.monitor == "loss" else now - self._best
-        if np.isnan(self._top) or (now < self._top if self.monitor == "loss" else now > self._top):
+        is_lower_better = self.monitor == "loss" or exposure.is_lower_better(self.monitor)
+        gain = self._best - now if is_lower_better else now - self._best
+        if np.isnan(self._top) or (now < self._top if is_lower_better else now > self._top):
             self._top, self._best_factors = now, factors
         if np.isnan(self._best) or gain > self._settings.min_improvement * abs(self._best):
             self._best, self._since_best = now, 0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxals.errors import DataError
-from jaxals.serving import batches, checked_indices, excluded_cells, power_of_two, rows_per_batch
+from jaxals.serving import batches, checked_indices, listed_cells, power_of_two, rows_per_batch
 
 
 def test_batches_cover_the_rows_in_one_size():
@@ -19,7 +19,7 @@ def test_rows_per_batch_is_at_least_one():
 
 
 def test_cells_past_the_entries_change_nothing():
-    row, column = excluded_cells(np.array([2, 0, 1]), np.array([4, 0, 2]), np.array([5, 6, 7, 8]), 5)
+    row, column = listed_cells(np.array([2, 0, 1]), np.array([4, 0, 2]), np.array([5, 6, 7, 8]), 5)
     assert row[:3].tolist() == [0, 0, 2]
     assert column[:3].tolist() == [7, 8, 6]
     assert (row[3:] >= 3).all()

@@ -79,6 +79,24 @@ def test_metrics_are_measured_and_early_stopping_keeps_the_best():
     assert run.history["ndcg@10"].iloc[-1] < best
 
 
+def test_early_stopping_keeps_the_lowest_gini():
+    split = random_holdout(DATA, 0.3, seed=0)
+    run = fit(
+        split.train,
+        Objective.hkv(alpha=40.0, regularization=1e-3),
+        ALS(factors=8, sweeps=8),
+        validation=split.test,
+        metrics=["gini@5", "ndcg@5"],
+        early_stopping=EarlyStopping("gini@5", min_improvement=0.0, patience=8),
+        progress=False,
+    )
+    gini = run.history["gini@5"]
+    assert gini.to_numpy().argmin() > 0  # else keeping the highest, or the first, would pass
+    assert gini.max() > gini.min()
+    measured = jaxals.evaluation.evaluate(run.factors, split.train, split.test, ["gini@5"])
+    assert measured["gini@5"] == pytest.approx(gini.min(), rel=1e-6)
+
+
 def test_one_metric_by_its_name_and_repeated_ones_once():
     split = random_holdout(DATA, 0.3, seed=0)
     settings: dict[str, Any] = {

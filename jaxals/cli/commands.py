@@ -306,7 +306,7 @@ def _side_by_side(measured: dict[str, Evaluation]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "model": name,
-            **{metric: f"{mean:.4f} ± {one.standard_errors[metric]:.4f}" for metric, mean in one.metrics.items()},
+            **{metric: one.to_text(metric) for metric in one.names},
         }
         for name, one in measured.items()
     )

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxals.datasets import published as published
 from jaxals.datasets.lastfm import read_2k, read_360k
 from jaxals.datasets.movielens import read_movielens
 from jaxals.datasets.registry import DatasetInfo as DatasetInfo

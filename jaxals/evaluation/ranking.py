@@ -1,29 +1,26 @@
-"""Full ranking of all items for each user, in batches of one compiled shape. A host shell around one traced function.
+"""Rankings for each user, measured in batches of one compiled shape. A host shell around one traced function.
 
 Ties in scores go to the lowest item index in the lists (`jaxals.topk.top_k`), and count half in the AUC.
 """
 
-import dataclasses
 import functools
-import re
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.errors import DataError
+from jaxals.evaluation.exposure import CATALOG_METRICS, novelty
 from jaxals.evaluation.metrics import LIST_METRICS, auc, metric_dtype, ranked_hits
+from jaxals.evaluation.plans import Batch, EvaluationPlan, Exclude, Metric, plan_evaluation, plan_negatives
+from jaxals.evaluation.results import Evaluation
 from jaxals.interactions import Interactions
 from jaxals.objective import Factors, require_shape
-from jaxals.serving import batches, excluded_cells, rows_per_batch
-from jaxals.topk import blank_excluded, exclude_pairs, top_k
-
-Exclude = Interactions | Literal["train"] | None
+from jaxals.topk import blank_excluded, exclude_pairs, keep_pairs, top_k
 
 
 @runtime_checkable
@@ -36,112 +33,6 @@ class Scorer(Protocol):
     def scores(self, users: Int[Array, " batch"], /) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
         ...
-
-
-class Metric(NamedTuple):
-    """A metric by its kind and list length; k is None where the whole ranking counts."""
-
-    kind: str
-    k: int | None
-
-    @property
-    def name(self) -> str:
-        """How users write it, such as "ndcg@10"."""
-        return self.kind if self.k is None else f"{self.kind}@{self.k}"
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Evaluation:
-    """What an evaluation measured, for each user and on average.
-
-    Attributes:
-        users: Raw ids of the users with at least one relevant item to find.
-        names: Names of the metrics, in the order asked for.
-        values: One row per user, one column per metric, float64.
-    """
-
-    users: pd.Index
-    names: tuple[str, ...]
-    values: Float[np.ndarray, "users metrics"]
-
-    @property
-    def n_users(self) -> int:
-        """Number of users that the means are over."""
-        return len(self.users)
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Mean over users of each metric, by name."""
-        return dict(zip(self.names, self.values.mean(axis=0).tolist(), strict=True))
-
-    @property
-    def standard_errors(self) -> dict[str, float]:
-        """Standard error of each mean, std / √n with n - 1 in the variance; NaN for a single user."""
-        if self.n_users < 2:
-            return dict.fromkeys(self.names, float("nan"))
-        errors = self.values.std(axis=0, ddof=1) / np.sqrt(self.n_users)
-        return dict(zip(self.names, errors.tolist(), strict=True))
-
-    def __getitem__(self, name: str) -> float:
-        if name not in self.names:
-            raise ConfigurationError(f"{name!r} was not measured; this evaluation has {', '.join(self.names)}.")
-        return self.metrics[name]
-
-    def per_user(self) -> pd.DataFrame:
-        """Return one row per user: the raw id in the column "user", then each metric."""
-        frame = pd.DataFrame(self.values, columns=list(self.names))
-        frame.insert(0, "user", self.users)
-        return frame
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return one row per metric, with the columns metric, mean, standard_error and users."""
-        return pd.DataFrame(
-            {
-                "metric": list(self.names),
-                "mean": list(self.metrics.values()),
-                "standard_error": list(self.standard_errors.values()),
-                "users": self.n_users,
-            }
-        )
-
-    def __repr__(self) -> str:
-        means, errors = self.metrics, self.standard_errors
-        measured = ", ".join(f"{name} {means[name]:.4f} ± {errors[name]:.4f}" for name in self.names)
-        return f"Evaluation({measured}; {self.n_users:,} users)"
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class EvaluationPlan:
-    """All of an evaluation that does not depend on the scorer, made once by `plan_evaluation` and run many times.
-
-    Attributes:
-        metrics: What to measure.
-        user: Indices of the users to evaluate, ascending, int32.
-        user_ids: Their raw ids.
-        relevant_item: Relevant items of these users in turn, each user's ascending.
-        relevant_starts: Where each user's relevant items begin, and the end.
-        excluded_item: Items not to rank, likewise.
-        excluded_starts: Where each user's begin, and the end.
-        shape: Number of users and items of the catalog.
-        batch_size: Users that are ranked at once.
-    """
-
-    metrics: tuple[Metric, ...]
-    user: Int[np.ndarray, " evaluated"]
-    user_ids: pd.Index
-    relevant_item: Int[np.ndarray, " relevant"]
-    relevant_starts: Int[np.ndarray, " evaluated_plus_1"]
-    excluded_item: Int[np.ndarray, " excluded"]
-    excluded_starts: Int[np.ndarray, " evaluated_plus_1"]
-    shape: tuple[int, int]
-    batch_size: int
-
-
-class _Batch(NamedTuple):
-    users: Int[np.ndarray, " batch"]
-    relevant: Int[np.ndarray, "batch relevant"]
-    excluded_row: Int[np.ndarray, " excluded"]
-    excluded_item: Int[np.ndarray, " excluded"]
 
 
 def evaluate(
@@ -163,7 +54,8 @@ def evaluate(
         train: What the scorer was trained on.
         test: What to find again, over the same catalog.
         metrics: Names: "recall@k" (of all relevant), "capped_recall@k" (of min(k, relevant)), "precision@k",
-            "ndcg@k", "map@k" (over min(k, relevant)), "mrr@k", "hit_rate@k" for any k, and "auc".
+            "ndcg@k", "map@k" (over min(k, relevant)), "mrr@k", "hit_rate@k", "novelty@k" and, of all lists together,
+            "coverage@k" and "gini@k" for any k, and "auc".
         batch_size: Users ranked at once; by default as many as 64 MB of float32 scores hold.
         exclude: Items not to rank for a user: those in `train` by default, those in other interactions, or None.
         progress: Draw a progress bar.
@@ -186,49 +78,45 @@ def evaluate(
     return run_plan(scorer, plan_evaluation(train, test, metrics, batch_size, exclude), progress)
 
 
-def plan_evaluation(
-    train: Interactions,
+def evaluate_among_negatives(
+    scorer: Scorer,
     test: Interactions,
-    metrics: Sequence[str] = ("recall@10", "ndcg@10"),
+    negatives: Interactions,
+    metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
     batch_size: int | None = None,
-    exclude: Exclude = "train",
-) -> EvaluationPlan:
-    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there."""
-    parsed = parse_metrics(metrics)
-    if batch_size is not None and batch_size < 1:
-        raise ConfigurationError(f"`batch_size` must be >= 1; got {batch_size}.")
-    _check_catalogs(train, test, "test")
-    if isinstance(exclude, Interactions):
-        _check_catalogs(train, exclude, "exclude")
+    progress: bool = False,
+) -> Evaluation:
+    """Rank each user's held-out items among that user's given negatives alone, and measure the rankings.
 
-    n_users, n_items = train.shape
-    excluded = train if isinstance(exclude, str) else exclude
-    is_relevant = test.value > 0
-    if excluded is not None:
-        is_relevant &= ~_is_among(test, excluded)
-    relevant_user, relevant_item = test.user[is_relevant], test.item[is_relevant]
-    user, counts = np.unique(relevant_user, return_counts=True)
-    if not len(user):
-        raise DataError("No user has a relevant item: `test` needs values above zero for items that are not excluded.")
+    The protocol of He et al. 2017 (Neural Collaborative Filtering, section 4.1) with its one held-out item and 99
+    negatives a user. With sampled negatives the metrics are not those of a ranking of all items, and may order models
+    otherwise (Krichene and Rendle 2020).
 
-    excluded_item = np.zeros(0, np.int32)
-    excluded_counts = np.zeros(len(user), np.int64)
-    if excluded is not None:
-        evaluated = np.zeros(n_users, bool)
-        evaluated[user] = True
-        excluded_item = excluded.item[evaluated[excluded.user]]
-        excluded_counts = excluded.counts("user")[user]
-    return EvaluationPlan(
-        metrics=parsed,
-        user=user,
-        user_ids=test.catalog.users[user],
-        relevant_item=relevant_item,
-        relevant_starts=_starts(counts),
-        excluded_item=excluded_item,
-        excluded_starts=_starts(excluded_counts),
-        shape=(n_users, n_items),
-        batch_size=min(len(user), batch_size or rows_per_batch(n_items, 4)),
-    )
+    Args:
+        scorer: As in `evaluate`.
+        test: What to find; items with a value above zero count.
+        negatives: The items to find it among, over the same catalog. One that is in `test`, too, is ranked once.
+        metrics: As in `evaluate`.
+        batch_size: As in `evaluate`.
+        progress: Draw a progress bar.
+
+    Returns:
+        Means, standard errors and each user's values.
+
+    Raises:
+        ConfigurationError: A metric is unknown or `batch_size` is below 1.
+        DataError: `test`, `negatives` and `scorer` are about different users or items, somebody in `test` has no
+            negatives, nobody has a relevant item, or the scorer holds NaN.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
+        >>> test = Interactions.from_arrays([0], [2], shape=(3, 5))
+        >>> negatives = Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
+        >>> evaluate_among_negatives(Popularity.from_interactions(train), test, negatives, ["hit_rate@1"]).metrics
+        {'hit_rate@1': 1.0}
+    """
+    return run_plan(scorer, plan_negatives(test, negatives, metrics, batch_size), progress)
 
 
 def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Evaluation:
@@ -236,61 +124,49 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
 
     Args:
         scorer: As in `evaluate`.
-        plan: From `plan_evaluation`.
+        plan: From `plan_evaluation` or `plan_negatives`.
         progress: Draw a progress bar.
 
     Raises:
         DataError: The scorer is about other users or items, or holds NaN.
     """
     _check_scorer(scorer, plan)
-    names = tuple(metric.name for metric in plan.metrics)
-    measured: list[Float[Array, "batch metrics"]] = []
+    longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)
+    on_device = tuple(metric for metric in plan.metrics if metric.kind in ("auc", *LIST_METRICS))
+    measured: list[tuple[Float[Array, "batch metrics"], Int[Array, "batch ranks"]]] = []
     with tqdm(total=len(plan.user), unit="user", desc="evaluate", disable=not progress) as bar:
-        for batch in _batches(plan):
-            measured.append(_measure(scorer, *batch, metrics=plan.metrics))
+        for batch in plan.batches():
+            measured.append(_measure(scorer, batch, metrics=on_device, longest=longest))
             # One batch runs while the host prepares the next; more would only pile up in memory.
-            measured[-2:][0].block_until_ready()
+            jax.block_until_ready(measured[-2:][0])
             bar.update(min(plan.batch_size, len(plan.user) - bar.n))
-    values = np.concatenate([np.asarray(rows, np.float64) for rows in measured])[: len(plan.user)]
-    return Evaluation(plan.user_ids, names, values)
+    values = np.concatenate([np.asarray(rows, np.float64) for rows, _ in measured])[: len(plan.user)]
+    lists = np.concatenate([np.asarray(ranked) for _, ranked in measured])[: len(plan.user)]
+    return _collect(plan, dict(zip(on_device, values.T, strict=True)), lists)
 
 
-def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
-    """Read metric names, dropping repeated ones.
-
-    Raises:
-        ConfigurationError: A name is unknown, or there is none.
-
-    Example:
-        >>> parse_metrics(["ndcg@10", "auc"])
-        (Metric(kind='ndcg', k=10), Metric(kind='auc', k=None))
-    """
-    names = (names,) if isinstance(names, str) else names
-    if not names:
-        raise ConfigurationError(f"`metrics` must name at least one metric; known are {_known_metrics()}.")
-    return tuple(dict.fromkeys(_parse_metric(name) for name in names))
-
-
-def _parse_metric(name: str) -> Metric:
-    if name == "auc":
-        return Metric("auc", None)
-    match = re.fullmatch(r"(\w+)@([1-9][0-9]*)", name)
-    if not match or match[1] not in LIST_METRICS:
-        raise ConfigurationError(f"There is no metric {name!r}; known are {_known_metrics()}.")
-    return Metric(match[1], int(match[2]))
-
-
-def _known_metrics() -> str:
-    return f"{', '.join(f'{kind}@k' for kind in LIST_METRICS)} with k >= 1, and auc"
-
-
-def _check_catalogs(train: Interactions, other: Interactions, name: str) -> None:
-    if other.shape != train.shape:
-        turned = " It looks transposed: users are rows." if other.shape == train.shape[::-1] else ""
-        raise DataError(f"`{name}` is about {other.shape} users and items, `train` about {train.shape}.{turned}")
-    ours, theirs = train.catalog, other.catalog
-    if theirs is not ours and not (theirs.users.equals(ours.users) and theirs.items.equals(ours.items)):
-        raise DataError(f"`{name}` and `train` have different raw ids; build both with one catalog, or split one set.")
+def _collect(
+    plan: EvaluationPlan, columns: dict[Metric, Float[np.ndarray, " users"]], lists: Int[np.ndarray, "users ranks"]
+) -> Evaluation:
+    """Add what the host computes from the lists, and put the metrics into the order asked for."""
+    for metric in plan.metrics:
+        if metric.kind == "novelty" and plan.information is not None:
+            columns[metric] = novelty(lists[:, : metric.k], plan.information)
+    of_users = [metric for metric in plan.metrics if metric.kind not in CATALOG_METRICS]
+    of_catalog = {
+        metric.name: CATALOG_METRICS[metric.kind](lists[:, : metric.k], plan.shape[1])
+        for metric in plan.metrics
+        if metric.kind in CATALOG_METRICS
+    }
+    return Evaluation(
+        user=plan.user,
+        catalog=plan.catalog,
+        relevant=plan.relevant,
+        user_metrics=tuple(metric.name for metric in of_users),
+        values=np.stack([columns[metric] for metric in of_users], axis=1) if of_users else np.zeros((len(lists), 0)),
+        catalog_metrics=of_catalog,
+        lists=lists,
+    )
 
 
 def _check_scorer(scorer: Scorer, plan: EvaluationPlan) -> None:
@@ -307,48 +183,20 @@ def _check_scorer(scorer: Scorer, plan: EvaluationPlan) -> None:
         raise DataError("The scorer holds NaN, so there is no ranking to measure; its training may have diverged.")
 
 
-def _is_among(test: Interactions, excluded: Interactions) -> Bool[np.ndarray, " entries"]:
-    wanted = test.user.astype(np.int64) * test.n_items + test.item
-    keys = excluded.user.astype(np.int64) * test.n_items + excluded.item  # ascending, as entries are sorted
-    return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
-
-
-def _starts(counts: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows_plus_1"]:
-    return np.concatenate([[0], np.cumsum(counts)])
-
-
-def _batches(plan: EvaluationPlan) -> Iterator[_Batch]:
-    # Every batch has the shapes of the largest, so that there is one compilation.
-    n_items, size, total = plan.shape[1], plan.batch_size, len(plan.user)
-    firsts = np.arange(0, total, size)
-    lasts = np.minimum(firsts + size, total)
-    n_pairs = max(1, int((plan.excluded_starts[lasts] - plan.excluded_starts[firsts]).max()))
-    n_relevant = int(np.diff(plan.relevant_starts).max())
-    for first, last, users in zip(firsts, lasts, batches(plan.user, size), strict=True):
-        relevant = np.full((size, n_relevant), n_items, np.int32)
-        counts = np.diff(plan.relevant_starts[first : last + 1])
-        filled = np.arange(n_relevant) < counts[:, None]
-        relevant[: last - first][filled] = plan.relevant_item[plan.relevant_starts[first] : plan.relevant_starts[last]]
-
-        starts = plan.excluded_starts[first : last + 1]
-        yield _Batch(users, relevant, *excluded_cells(starts[:-1], starts[1:], plan.excluded_item, n_pairs))
-
-
-@functools.partial(jax.jit, static_argnames="metrics")
+@functools.partial(jax.jit, static_argnames=("metrics", "longest"))
 def _measure(
-    scorer: Scorer,
-    users: Int[Array, " batch"],
-    relevant: Int[Array, "batch relevant"],
-    excluded_row: Int[Array, " excluded"],
-    excluded_item: Int[Array, " excluded"],
-    metrics: tuple[Metric, ...],
-) -> Float[Array, "batch metrics"]:
+    scorer: Scorer, batch: Batch, *, metrics: tuple[Metric, ...], longest: int
+) -> tuple[Float[Array, "batch metrics"], Int[Array, "batch ranks"]]:
+    """Return each user's metrics, and the list of the `longest` best items, fewer in a short catalog."""
     with jax.named_scope("score"):
-        scores = exclude_pairs(scorer.scores(users), excluded_row, excluded_item)
+        scores = exclude_pairs(scorer.scores(batch.users), *batch.excluded)
+        if batch.candidates is not None:
+            scores = keep_pairs(scores, *batch.candidates)
+    relevant = batch.relevant
     n_items = scores.shape[1]
     dtype = metric_dtype(scores)
-    columns = {}
-    longest = max((metric.k for metric in metrics if metric.k is not None), default=0)
+    columns = [jnp.zeros((scores.shape[0], 0), dtype)]
+    ranked = jnp.zeros((scores.shape[0], 0), jnp.int32)
     if longest:
         with jax.named_scope("rank"):
             ranked = blank_excluded(*top_k(scores, min(longest, n_items)))
@@ -357,13 +205,14 @@ def _measure(
             # A catalog shorter than the list leaves its last ranks empty.
             hits = jnp.pad(hits, ((0, 0), (0, longest - hits.shape[1])))
             n_relevant = jnp.sum(relevant < n_items, axis=1, dtype=jnp.int32)
-            for metric in metrics:
-                if metric.k is not None:
-                    columns[metric] = jax.vmap(LIST_METRICS[metric.kind])(hits[:, : metric.k], n_relevant)
-    if len(columns) < len(metrics):
-        with jax.named_scope("auc"):
-            columns[Metric("auc", None)] = jax.vmap(auc)(scores, relevant)
-    return jnp.stack([columns[metric] for metric in metrics], axis=1)
+    for metric in metrics:
+        with jax.named_scope(metric.kind):
+            if metric.k is None:
+                column = jax.vmap(auc)(scores, relevant)
+            else:
+                column = jax.vmap(LIST_METRICS[metric.kind])(hits[:, : metric.k], n_relevant)
+            columns.append(column[:, None])
+    return jnp.concatenate(columns, axis=1), ranked
 
 
 @jax.jit

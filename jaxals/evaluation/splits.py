@@ -5,41 +5,13 @@ find. Dislikes stay in `train` (or in `given`), where the model can learn from t
 All randomness is `numpy.random.default_rng(seed)`: the same seed gives the same split on every machine.
 """
 
-import dataclasses
-
 import numpy as np
 from jaxtyping import Int
 
+from jaxals._checks import require_integer
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import Interactions
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """Interactions to train on and interactions to find again, over the same catalog.
-
-    Attributes:
-        train: What the model sees.
-        test: What is ranked; shares no entry with `train`.
-    """
-
-    train: Interactions
-    test: Interactions
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class UserSplit:
-    """A split by users: those held out have no entry in `train`, and are folded in from `given`.
-
-    Attributes:
-        train: All entries of the other users.
-        given: What is folded in of the users held out, and not recommended again to them.
-        test: What is ranked for the users held out; shares no entry with `given`.
-    """
-
-    train: Interactions
-    given: Interactions
-    test: Interactions
+from jaxals.split import NegativesSplit, Split, UserSplit
 
 
 def random_holdout(data: Interactions, fraction: float = 0.2, seed: int = 0) -> Split:
@@ -147,6 +119,48 @@ def user_holdout(data: Interactions, fraction: float = 0.1, given: float = 0.8, 
     is_test = np.zeros(len(data), bool)
     is_test[positive[_shuffled_rank(user, rng) >= n_given[user]]] = True
     return UserSplit(data.select(~of_held_out), data.select(of_held_out & ~is_test), data.select(is_test))
+
+
+def sample_negatives(data: Interactions, test: Interactions, n: int = 99, seed: int = 0) -> NegativesSplit:
+    """Draw items that users have nothing to do with, uniformly, for their held-out ones to be found among.
+
+    What He et al. 2017 (Neural Collaborative Filtering, section 4.1) do with n = 99, after a leave-one-out split.
+
+    Args:
+        data: All that is known, the held-out entries included.
+        test: The held-out entries; each user with one gets negatives.
+        n: How many distinct items each user gets, at least 1.
+        seed: Of the random choice.
+
+    Returns:
+        `data` without the entries of `test`, these, and the negatives with values of 1.
+
+    Raises:
+        ConfigurationError: `n` is below 1.
+        DataError: A user has fewer than `n` items to draw from.
+
+    Example:
+        >>> data = Interactions.from_arrays([0, 0, 1, 1], [0, 1, 0, 2], shape=(2, 9))
+        >>> split = sample_negatives(data, leave_k_out(data, k=1).test, n=3)
+        >>> split.negatives.counts("user"), split.negatives.is_among(data).any()
+        (array([3, 3]), np.False_)
+    """
+    require_integer("n", n, 1)
+    users, known = np.unique(test.user), data.user.astype(np.int64) * data.n_items + data.item
+    left = data.n_items - data.counts()[users]
+    if (left < n).any():
+        user = data.catalog.users[users[[np.argmin(left)]]].tolist()[0]
+        raise DataError(f"User {user!r} has {int(np.min(left))} items to draw negatives from; `n` asks for {n}.")
+    rng = np.random.default_rng(seed)
+    drawn = np.empty(0, np.int64)
+    missing = np.full(len(users), n)
+    # No user draws more than is missing, so all that is new may stay, and every set of n items is equally likely.
+    while missing.any():
+        keys = np.repeat(users, missing) * np.int64(data.n_items) + rng.integers(data.n_items, size=int(missing.sum()))
+        drawn = np.union1d(drawn, np.setdiff1d(keys, known))
+        missing = n - np.bincount(np.searchsorted(users, drawn // data.n_items), minlength=len(users))
+    negatives = Interactions.from_arrays(drawn // data.n_items, drawn % data.n_items, catalog=data.catalog)
+    return NegativesSplit(data.select(~data.is_among(test)), test, negatives)
 
 
 def _shuffled_rank(user: Int[np.ndarray, " entries"], rng: np.random.Generator) -> Int[np.ndarray, " entries"]:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    ndcg_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 
 from jaxals.evaluation.metrics import LIST_METRICS, auc, ranked_hits
 from tests.evaluation.ranking_oracle import rank_user
@@ -60,6 +67,35 @@ def test_auc_and_ndcg_equal_scikit_learn(levels, dtype):
             got = jax.vmap(LIST_METRICS["ndcg"])(jnp.asarray(hits), jnp.asarray(relevant.sum(axis=1)))
             one_by_one = [ndcg_score([r], [s], k=k) for r, s in zip(relevant, scores, strict=True)]
             np.testing.assert_allclose(got, one_by_one, rtol=60 * float(jnp.finfo(dtype).eps))
+
+
+def test_list_metrics_equal_scikit_learn():
+    rng = np.random.default_rng(7)
+    scores = rng.random((30, 40))
+    order = np.argsort(-scores, axis=1)
+    relevant = rng.random((30, 40)) < rng.uniform(0.05, 0.6, (30, 1))
+    relevant[np.arange(30), rng.integers(0, 40, 30)] = True
+    measure = lambda kind, relevant, k: jax.vmap(LIST_METRICS[kind])(
+        jnp.asarray(np.take_along_axis(relevant, order[:, :k], axis=1).astype(float)), jnp.asarray(relevant.sum(axis=1))
+    )
+    for k in (1, 5, 20):
+        listed = np.zeros_like(relevant)
+        np.put_along_axis(listed, order[:, :k], True, axis=1)
+        one_by_one = lambda score, listed=listed: [score(r, p) for r, p in zip(relevant, listed, strict=True)]
+        np.testing.assert_allclose(measure("recall", relevant, k), one_by_one(recall_score), rtol=1e-14)
+        np.testing.assert_allclose(measure("precision", relevant, k), one_by_one(precision_score), rtol=1e-14)
+    # It has no truncated average precision: there k is all items.
+    expected = [average_precision_score(r, s) for r, s in zip(relevant, scores, strict=True)]
+    np.testing.assert_allclose(measure("map", relevant, 40), expected, rtol=1e-13)
+
+    wanted = rng.integers(0, 40, 30)
+    single = np.eye(40, dtype=bool)[wanted]
+    for k in (1, 5, 20):
+        accuracy = top_k_accuracy_score(wanted, scores, k=k, labels=np.arange(40))
+        np.testing.assert_allclose(measure("hit_rate", single, k).mean(), accuracy, rtol=1e-14)
+    # With one relevant item, the precision at its rank is the reciprocal rank.
+    expected = [average_precision_score(r, s) for r, s in zip(single, scores, strict=True)]
+    np.testing.assert_allclose(measure("mrr", single, 40), expected, rtol=1e-13)
 
 
 @settings(max_examples=40, deadline=None)

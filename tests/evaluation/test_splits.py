@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from jaxals import Interactions
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.evaluation import leave_k_out, random_holdout, user_holdout
+from jaxals.evaluation import leave_k_out, random_holdout, sample_negatives, user_holdout
 
 
 def random_data(seed=0, n_users=40, n_items=30, density=0.2, disliked=0.2):
@@ -104,3 +104,27 @@ def test_refuses_what_cannot_be_split():
         user_holdout(data, 0.5)
     with pytest.raises(DataError, match="is 1 to hold out"):
         user_holdout(Interactions.from_arrays([0, 0], [0, 1]), 0.9)
+
+
+def test_negatives_are_distinct_and_unknown_to_their_users():
+    data = random_data(density=0.5)
+    test = leave_k_out(data, 2, seed=1).test
+    n = int((data.n_items - data.counts()).min())  # the user who knows most gets all that is left
+    split = sample_negatives(data, test, n, seed=3)
+    assert_partition(data, split.train, split.test)
+    np.testing.assert_array_equal(split.negatives.counts(), np.where(test.counts() > 0, n, 0))
+    assert not split.negatives.is_among(data).any()
+    assert triples(sample_negatives(data, test, n, seed=3).negatives) == triples(split.negatives)
+    assert triples(sample_negatives(data, test, n, seed=4).negatives) != triples(split.negatives)
+    with pytest.raises(DataError, match=f"has {n} items to draw negatives from; `n` asks for {n + 1}"):
+        sample_negatives(data, test, n + 1)
+    with pytest.raises(ConfigurationError, match="`n` must be an integer >= 1; got 0"):
+        sample_negatives(data, test, 0)
+
+
+def test_negatives_are_drawn_uniformly():
+    data = Interactions.from_arrays([0] * 3, [0, 2, 5], shape=(1, 8))
+    sets = [tuple(sample_negatives(data, data, 2, seed).negatives.item.tolist()) for seed in range(2000)]
+    # 10 sets of 2 out of 5; a share of 0.1 has a standard deviation of 0.0067 here, of which five are allowed.
+    assert len(set(sets)) == 10
+    assert all(abs(sets.count(one) / 2000 - 0.1) < 0.034 for one in set(sets))

@@ -1,0 +1,240 @@
+"""What is ranked for whom and how it is measured: all of an evaluation that no scorer changes. Host side."""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxals.catalog import Catalog
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.evaluation.exposure import CATALOG_METRICS, self_information
+from jaxals.evaluation.metrics import LIST_METRICS
+from jaxals.interactions import Interactions
+from jaxals.serving import batches, listed_cells, rows_per_batch
+
+Exclude = Interactions | Literal["train"] | None
+
+_AT_K = (*LIST_METRICS, "novelty", *CATALOG_METRICS)
+
+
+class Metric(NamedTuple):
+    """A metric by its kind and list length; k is None where the whole ranking counts."""
+
+    kind: str
+    k: int | None
+
+    @property
+    def name(self) -> str:
+        """How users write it, such as "ndcg@10"."""
+        return self.kind if self.k is None else f"{self.kind}@{self.k}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class UserLists:
+    """One list of items for each evaluated user.
+
+    Attributes:
+        item: The lists in turn, each ascending.
+        starts: Where each begins in `item`, and the end.
+    """
+
+    item: Int[np.ndarray, " entries"]
+    starts: Int[np.ndarray, " evaluated_plus_1"]
+
+    @classmethod
+    def of(cls, data: Interactions, user: Int[np.ndarray, " evaluated"]) -> "UserLists":
+        """Take these users' items from interactions."""
+        evaluated = np.zeros(data.n_users, bool)
+        evaluated[user] = True
+        return cls(data.item[evaluated[data.user]], np.concatenate([[0], np.cumsum(data.counts()[user])]))
+
+    @classmethod
+    def empty(cls, n_users: int) -> "UserLists":
+        """List nothing for anyone."""
+        return cls(np.zeros(0, np.int32), np.zeros(n_users + 1, np.int64))
+
+    def cells(self, first: int, last: int, length: int | None = None) -> "Cells":
+        """List the cells of the scores of users `first` to `last`, padded to a length, as `jaxals.topk` takes them."""
+        starts = self.starts[first : last + 1]
+        length = int(starts[-1] - starts[0]) if length is None else length
+        return Cells(*listed_cells(starts[:-1], starts[1:], self.item, length))
+
+    def most(self, size: int) -> int:
+        """Return the most entries that any `size` users in turn, cut from the first on, have together; 1 at least."""
+        firsts = np.arange(0, len(self.starts) - 1, size)
+        lasts = np.minimum(firsts + size, len(self.starts) - 1)
+        return max(1, int(np.max(self.starts[lasts] - self.starts[firsts])))
+
+
+class Cells(NamedTuple):
+    """Some of the cells of a batch's scores, those past the last row padding; NumPy arrays, or JAX's when traced."""
+
+    row: Int[Any, " cells"]
+    item: Int[Any, " cells"]
+
+
+class Batch(NamedTuple):
+    """What the device needs to measure some users; every batch of a plan has the same shapes.
+
+    Attributes:
+        users: Their indices.
+        relevant: Items to find, ascending; the number of items pads.
+        excluded: Cells that are not ranked.
+        candidates: The only cells that are ranked, or None.
+    """
+
+    users: Int[Any, " batch"]
+    relevant: Int[Any, "batch relevant"]
+    excluded: Cells
+    candidates: Cells | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class EvaluationPlan:
+    """All of an evaluation that does not depend on the scorer, made once and run many times by `run_plan`.
+
+    Attributes:
+        metrics: What to measure.
+        user: Indices of the users to evaluate, ascending, int32.
+        catalog: Raw ids of users and items.
+        relevant: The items that each of them should find.
+        excluded: Items that are not ranked.
+        candidates: The only items that are ranked, the relevant ones among them; None ranks all that are not excluded.
+        information: Self-information of each item, which novelty is the mean of; None where nobody asks for it.
+        batch_size: Users that are ranked at once.
+    """
+
+    metrics: tuple[Metric, ...]
+    user: Int[np.ndarray, " evaluated"]
+    catalog: Catalog
+    relevant: UserLists
+    excluded: UserLists
+    candidates: UserLists | None
+    information: Float[np.ndarray, " items"] | None
+    batch_size: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of users and of items of the catalog."""
+        return self.catalog.shape
+
+    def batches(self) -> Iterator[Batch]:
+        """Cut the users into batches, the last one filled up; there is one compilation for all."""
+        n_items, size, total = self.shape[1], self.batch_size, len(self.user)
+        n_excluded = self.excluded.most(size)
+        n_candidates = None if self.candidates is None else self.candidates.most(size)
+        n_relevant = self.relevant.most(1)
+        for first, users in zip(range(0, total, size), batches(self.user, size), strict=True):
+            last = min(first + size, total)
+            relevant = np.full((size, n_relevant), n_items, np.int32)
+            counts = np.diff(self.relevant.starts[first : last + 1])
+            relevant[: last - first][np.arange(n_relevant) < counts[:, None]] = self.relevant.cells(first, last).item
+            candidates = None if self.candidates is None else self.candidates.cells(first, last, n_candidates)
+            yield Batch(users, relevant, self.excluded.cells(first, last, n_excluded), candidates)
+
+
+def plan_evaluation(
+    train: Interactions,
+    test: Interactions,
+    metrics: Sequence[str] = ("recall@10", "ndcg@10"),
+    batch_size: int | None = None,
+    exclude: Exclude = "train",
+) -> EvaluationPlan:
+    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there."""
+    _check_catalogs(train, test, "test")
+    if isinstance(exclude, Interactions):
+        _check_catalogs(train, exclude, "exclude")
+    excluded = train if isinstance(exclude, str) else exclude
+    is_relevant = test.value > 0
+    if excluded is not None:
+        is_relevant &= ~test.is_among(excluded)
+    return _plan(test.select(is_relevant), metrics, batch_size, excluded=excluded, known=train)
+
+
+def plan_negatives(
+    test: Interactions,
+    negatives: Interactions,
+    metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
+    batch_size: int | None = None,
+) -> EvaluationPlan:
+    """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there."""
+    _check_catalogs(test, negatives, "negatives", than="test")
+    relevant = test.select(test.value > 0)
+    without = np.setdiff1d(relevant.user, negatives.user)
+    if len(without):
+        user = test.catalog.users[without[:1]].tolist()[0]
+        raise DataError(f"`negatives` has no item for {len(without)} users of `test`, such as {user!r}.")
+    # A relevant item that is among the negatives, too, is ranked once.
+    user, item = np.concatenate([relevant.user, negatives.user]), np.concatenate([relevant.item, negatives.item])
+    candidates = Interactions.from_arrays(user, item, catalog=test.catalog, duplicates="last")
+    return _plan(relevant, metrics, batch_size, candidates=candidates)
+
+
+def _plan(
+    relevant: Interactions,
+    metrics: Sequence[str],
+    batch_size: int | None,
+    excluded: Interactions | None = None,
+    candidates: Interactions | None = None,
+    known: Interactions | None = None,
+) -> EvaluationPlan:
+    parsed = parse_metrics(metrics)
+    needs_information = any(metric.kind == "novelty" for metric in parsed)
+    if needs_information and known is None:
+        raise ConfigurationError("Among given negatives there is no novelty, since nothing says who has each item.")
+    if batch_size is not None and batch_size < 1:
+        raise ConfigurationError(f"`batch_size` must be >= 1; got {batch_size}.")
+    user = np.unique(relevant.user)
+    if not len(user):
+        raise DataError("No user has a relevant item: `test` needs values above zero for items that are not excluded.")
+    return EvaluationPlan(
+        metrics=parsed,
+        user=user,
+        catalog=relevant.catalog,
+        relevant=UserLists.of(relevant, user),
+        excluded=UserLists.empty(len(user)) if excluded is None else UserLists.of(excluded, user),
+        candidates=None if candidates is None else UserLists.of(candidates, user),
+        information=self_information(known) if needs_information and known is not None else None,
+        batch_size=min(len(user), batch_size or rows_per_batch(relevant.n_items, 4)),
+    )
+
+
+def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
+    """Read metric names, dropping repeated ones.
+
+    Raises:
+        ConfigurationError: A name is unknown, or there is none.
+
+    Example:
+        >>> parse_metrics(["ndcg@10", "auc"])
+        (Metric(kind='ndcg', k=10), Metric(kind='auc', k=None))
+    """
+    names = (names,) if isinstance(names, str) else names
+    if not names:
+        raise ConfigurationError(f"`metrics` must name at least one metric; known are {_known_metrics()}.")
+    return tuple(dict.fromkeys(_parse_metric(name) for name in names))
+
+
+def _parse_metric(name: str) -> Metric:
+    if name == "auc":
+        return Metric("auc", None)
+    match = re.fullmatch(r"(\w+)@([1-9][0-9]*)", name)
+    if not match or match[1] not in _AT_K:
+        raise ConfigurationError(f"There is no metric {name!r}; known are {_known_metrics()}.")
+    return Metric(match[1], int(match[2]))
+
+
+def _known_metrics() -> str:
+    return f"{', '.join(f'{kind}@k' for kind in _AT_K)} with k >= 1, and auc"
+
+
+def _check_catalogs(train: Interactions, other: Interactions, name: str, than: str = "train") -> None:
+    if other.shape != train.shape:
+        turned = " It looks transposed: users are rows." if other.shape == train.shape[::-1] else ""
+        raise DataError(f"`{name}` is about {other.shape} users and items, `{than}` about {train.shape}.{turned}")
+    ours, theirs = train.catalog, other.catalog
+    if theirs is not ours and not (theirs.users.equals(ours.users) and theirs.items.equals(ours.items)):
+        raise DataError(f"`{name}` and `{than}` have different raw ids; build both with one catalog, or split one set.")

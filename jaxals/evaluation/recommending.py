@@ -1,0 +1,42 @@
+"""Recommendations by any scorer, baselines among them, to look at beside those of a `Recommender`. Host side."""
+
+from collections.abc import Hashable, Iterable
+
+import pandas as pd
+
+from jaxals._checks import require_integer
+from jaxals.evaluation.ranking import Scorer
+from jaxals.interactions import Interactions
+from jaxals.serving import rank_scores, ranking_frame
+
+
+def recommend(
+    scorer: Scorer, train: Interactions, users: Iterable[Hashable], n: int = 10, exclude_seen: bool = True
+) -> pd.DataFrame:
+    """Rank the items that a scorer puts highest for users.
+
+    Args:
+        scorer: A pytree with `scores(users)`, such as what `EASE().fit(train)` returns.
+        train: What the scorer was trained on; has the raw ids.
+        users: Raw user ids.
+        n: How many items each, at least 1; fewer where fewer are left.
+        exclude_seen: Leave out what a user has in `train`.
+
+    Returns:
+        Columns user, item, score and rank (from 1), best first within each user; ties by the order of the catalog.
+
+    Raises:
+        UnknownIdError: A user is not in the catalog.
+        ConfigurationError: `n` is below 1, or the answer does not fit into memory.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity
+        >>> plays = pd.DataFrame({"user": [*"aabbc"], "item": [*"xyxzy"]})
+        >>> train = Interactions.from_frame(plays, value=None)
+        >>> recommend(Popularity.from_interactions(train), train, ["b", "c"], n=1)["item"].tolist()
+        ['y', 'x']
+    """
+    require_integer("n", n, 1)
+    indices = train.catalog.user_indices(users)
+    found, scores = rank_scores(scorer, indices, min(n, train.n_items), train.n_items, train if exclude_seen else None)
+    return ranking_frame(indices, found, scores, train.catalog.users, train.catalog.items, ("user", "item"))

@@ -1,0 +1,95 @@
+"""What an evaluation returns: means with standard errors, each user's values, and the lists. Host side."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from jaxals.catalog import Catalog
+from jaxals.errors import ConfigurationError
+from jaxals.evaluation.plans import UserLists
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """What an evaluation measured, for each user and on average.
+
+    Attributes:
+        user: Indices of the users with at least one relevant item to find, ascending.
+        catalog: Raw ids of users and items.
+        relevant: The items that each of them should find.
+        user_metrics: Names of the metrics that every user has a value of, in the order asked for.
+        values: Those values: one row per user, one column per metric, float64.
+        catalog_metrics: Metrics of all lists together, such as "coverage@10", by name.
+        lists: Item indices at the top of each user's ranking, as many as the longest metric asked for sees; -1 pads.
+    """
+
+    user: Int[np.ndarray, " users"]
+    catalog: Catalog
+    relevant: UserLists
+    user_metrics: tuple[str, ...]
+    values: Float[np.ndarray, "users metrics"]
+    catalog_metrics: dict[str, float]
+    lists: Int[np.ndarray, "users ranks"]
+
+    @property
+    def users(self) -> pd.Index:
+        """Raw ids of the users that were evaluated."""
+        return self.catalog.users[self.user]
+
+    @property
+    def n_users(self) -> int:
+        """Number of users that the means are over."""
+        return len(self.user)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the metrics, those of all lists together last."""
+        return (*self.user_metrics, *self.catalog_metrics)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Each metric by name: its mean over users, or its value for all lists together."""
+        means = self.values.mean(axis=0).tolist()
+        return {**dict(zip(self.user_metrics, means, strict=True)), **self.catalog_metrics}
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """Standard error of each mean, std / √n with n - 1 in the variance; NaN for a single user, or without users."""
+        nothing = dict.fromkeys(self.names, float("nan"))
+        if self.n_users < 2:
+            return nothing
+        errors = self.values.std(axis=0, ddof=1) / np.sqrt(self.n_users)
+        return {**nothing, **dict(zip(self.user_metrics, errors.tolist(), strict=True))}
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self.names:
+            raise ConfigurationError(f"{name!r} was not measured; this evaluation has {', '.join(self.names)}.")
+        return self.metrics[name]
+
+    def per_user(self) -> pd.DataFrame:
+        """Return one row per user: the raw id in the column "user", then each metric that a user has a value of."""
+        frame = pd.DataFrame(self.values, columns=list(self.user_metrics))
+        frame.insert(0, "user", self.users)
+        return frame
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per metric, with the columns metric, mean, standard_error and users."""
+        return pd.DataFrame(
+            {
+                "metric": list(self.names),
+                "mean": list(self.metrics.values()),
+                "standard_error": list(self.standard_errors.values()),
+                "users": self.n_users,
+            }
+        )
+
+    def to_text(self, name: str) -> str:
+        """Write a metric as "0.1234 ± 0.0056", without the standard error where a metric never has one."""
+        error = "" if name in self.catalog_metrics else f" ± {self.standard_errors[name]:.4f}"
+        return f"{self[name]:.4f}{error}"
+
+    def __repr__(self) -> str:
+        measured = ", ".join(f"{name} {self.to_text(name)}" for name in self.names)
+        return f"Evaluation({measured}; {self.n_users:,} users)"

@@ -1,0 +1,48 @@
+"""Interactions parted into what is trained on and what is to be found again. Host side."""
+
+import dataclasses
+
+from jaxals.interactions import Interactions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Interactions to train on and interactions to find again, over the same catalog.
+
+    Attributes:
+        train: What the model sees.
+        test: What is ranked; shares no entry with `train`.
+    """
+
+    train: Interactions
+    test: Interactions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NegativesSplit:
+    """A split whose held-out items are to be found among given negatives alone.
+
+    Attributes:
+        train: What the model sees.
+        test: What is ranked; shares no entry with `train`.
+        negatives: The items that each user's held-out ones are ranked among.
+    """
+
+    train: Interactions
+    test: Interactions
+    negatives: Interactions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UserSplit:
+    """A split by users: those held out have no entry in `train`, and are folded in from `given`.
+
+    Attributes:
+        train: All entries of the other users.
+        given: What is folded in of the users held out, and not recommended again to them.
+        test: What is ranked for the users held out; shares no entry with `given`.
+    """
+
+    train: Interactions
+    given: Interactions
+    test: Interactions

@@ -1,0 +1,27 @@
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_examples_on_evaluation_run_as_pasted(capsys):
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "evaluation.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(code) >= 4
+    names: dict[str, object] = {}
+    for example in code:
+        exec(example, names)
+    printed = capsys.readouterr().out
+    claimed = re.search(r"print\(als\)  # (.*)", code[0])
+    assert claimed
+    assert claimed[1] in printed
+    assert "p_value" in printed
+    assert "exposure" in printed
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
+    assert not missing
