@@ -94,8 +94,9 @@ if importlib.util.find_spec("irspack"):
 report.write(
     "ncf_ml_1m",
     "NCF ML-1M, HR@10 / NDCG@10",
-    "Leave one out, ranked among 99 given negatives; a positive that is among its own negatives (156 users) is ranked "
-    f"once, ties go to the lower index. The standard error over the {plan.user.size:,} users is "
+    "Leave one out, ranked among 99 given negatives; a positive that is among its own negatives "
+    f"({split.test.is_among(split.negatives).sum()} users) is ranked once, ties go to the lower index. The "
+    f"standard error over the {plan.user.size:,} users is "
     f"{runs[-1].standard_errors['hit_rate@10']:.4f} of HR@10 and {runs[-1].standard_errors['ndcg@10']:.4f} of NDCG@10.",
     rows,
     arguments.out,
