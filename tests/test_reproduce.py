@@ -39,7 +39,7 @@ def written(folder: Path, name: str) -> dict:
 
 
 def write_ncf(folder: Path) -> None:
-    data = datasets.synthetic(n_users=60, n_items=50, n_interactions=900, seed=0)
+    data = datasets.synthetic(n_users=60, n_items=250, n_interactions=900, seed=0)
     split = sample_negatives(data, leave_k_out(data, 1).test, n=15)
     folder.mkdir()
     for name, part in (("train", split.train), ("test", split.test)):
@@ -55,7 +55,7 @@ def write_ncf(folder: Path) -> None:
 def test_the_table_of_ncf(folder, monkeypatch, capsys):
     write_ncf(folder / "data" / "ncf-ml-1m")
     rows = run(folder, monkeypatch, "ncf_ml_1m", "--seeds", "2", "--factors", "4")
-    assert list(rows)[:3] == ["popularity", "EASE, λ 500", "iALS, 4 factors"]
+    assert [label.split(",")[0] for label in rows][:3] == ["popularity", "EASE", "iALS"]
     values = rows["iALS, 4 factors"]["values"]["hit_rate@10"]
     assert len(set(values)) == 2
     assert rows["popularity"]["published"] == {"hit_rate@10": 0.4535, "ndcg@10": 0.2542}
