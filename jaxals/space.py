@@ -129,6 +129,8 @@ class SearchSpace:
                 raise ConfigurationError(
                     f"The range of `{name}` must be a `Choice`, `Uniform` or `LogUniform`; got {kind!r}."
                 )
+        # By name: the order they were written in is to change no draw.
+        object.__setattr__(self, "ranges", dict(sorted(self.ranges.items())))
 
     @classmethod
     def preset(cls, preset: str = "ials", trainer: ALS | None = None, **settings: Any) -> "SearchSpace":
@@ -149,8 +151,8 @@ class SearchSpace:
         Example:
             >>> space = SearchSpace.preset("ials", ALS(sweeps=20), factors=Choice((32, 64)), regularization=0.01)
             >>> space.ranges
-            {'unobserved_weight': LogUniform(low=0.01, high=1.0), 'regularization': Choice(options=(0.01,)),
-             'factors': Choice(options=(32, 64))}
+            {'factors': Choice(options=(32, 64)), 'regularization': Choice(options=(0.01,)),
+             'unobserved_weight': LogUniform(low=0.01, high=1.0)}
         """
         if preset not in DEFAULT_RANGES:
             raise ConfigurationError(f"There is no preset {preset!r}; known are {', '.join(DEFAULT_RANGES)}.")
