@@ -32,7 +32,7 @@ def propose(sampler: Sampler, space: SearchSpace, seed: int, trials: Sequence[tu
 
     Example:
         >>> propose("random", SearchSpace.preset("ials"), seed=0, trials=[])
-        {'unobserved_weight': 0.18, 'regularization': 0.0046}
+        {'regularization': 0.0378, 'unobserved_weight': 0.0346}
     """
     own_seed = np.random.SeedSequence([seed, len(trials)])
     if sampler == "random":

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from jaxals._checks import require_integer
 from jaxals.errors import ConfigurationError, JaxalsError
-from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives
+from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negatives
 from jaxals.interactions import Interactions
 from jaxals.objective import Objective
 from jaxals.samplers import Sampler, propose, require_sampler
@@ -133,6 +133,7 @@ def tune(
     require_integer("seed", seed, 0)
     require_sampler(sampler)
     folds = [_Fold(split, metrics) for split in _splits(interactions, splits, seed)]
+    _require_choosable(folds[0].plan.metrics[0].name)
     stopping = EarlyStopping(folds[0].plan.metrics[0].name, min_improvement=0.0, patience=patience)
     search = _Search(space, folds, seed, stopping, pruning, choose_devices(mesh))
     log = TrialLog(path, {**search.description, "sampler": sampler})
@@ -303,6 +304,11 @@ def _is_done(trial: dict[str, Any]) -> bool:
 def _row(trial: dict[str, Any]) -> dict[str, Any]:
     first = {"trial": trial["trial"], "state": trial["state"], **trial["settings"], **trial["metrics"]}
     return first | {name: trial[name] for name in ("standard_error", "steps", "seconds", "message")}
+
+
+def _require_choosable(metric: str) -> None:
+    if exposure.is_lower_better(metric):
+        raise ConfigurationError(f"The first of `metrics` chooses, and must get better by growing; got {metric!r}.")
 
 
 def _splits(

@@ -246,6 +246,7 @@ def test_negatives_serve_as_validation_and_splits_are_averaged():
         ({"splits": []}, r"`splits` must be a number, or a list of splits; got \[\]"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
         ({"metrics": "ndgc@10"}, "no metric 'ndgc@10'"),
+        ({"metrics": ["gini@10", "ndcg@10"]}, "must get better by growing; got 'gini@10'"),
         ({"patience": 0}, "`patience` must be an integer >= 1"),
     ],
 )
