@@ -1,7 +1,6 @@
 """Trainers: what `fit` drives, and alternating least squares as one of them. Host side."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -20,7 +19,7 @@ from jaxals.memory import require_memory
 from jaxals.objective import Factors, Objective, require_shape
 from jaxals.sharding import from_one_device, to_every_device
 from jaxals.solvers import Cholesky, Solver
-from jaxals.tiles import build_tiles
+from jaxals.tiles import RowTiles, build_tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +104,7 @@ class ALS:
         key: jax.Array,
         initial: Factors | None,
         mesh: Mesh | None,
+        tiles: tuple[RowTiles, RowTiles] | None = None,
     ) -> Training:
         """Cut the interactions into tiles both ways and draw, or take over, the first factors.
 
@@ -114,6 +114,7 @@ class ALS:
             key: Of the initial factors.
             initial: Tables to continue from, [users, factors] and [items, factors], instead of random ones.
             mesh: Devices to share the work out over, None for one.
+            tiles: From `cut` for the same interactions and mesh, by a trainer of the same layout; cut anew by default.
 
         Raises:
             ConfigurationError: The work does not fit in memory, or the systems are singular, or JAX refuses the dtype.
@@ -132,16 +133,7 @@ class ALS:
             raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
         initial = jax.tree.map(lambda table: table.astype(dtype), initial)
         initial = from_one_device(to_every_device(initial, mesh), mesh)
-        cut = functools.partial(
-            build_tiles,
-            interactions,
-            factors=self.factors,
-            dtype=dtype,
-            gram_size=self.solver.gram_size(self.factors),
-            chunk_bytes=self.chunk_bytes,
-            mesh=mesh,
-        )
-        user_tiles, item_tiles = cut("user"), cut("item")
+        user_tiles, item_tiles = tiles or self.cut(interactions, mesh)
 
         def step(state: ALSState, with_loss: bool) -> tuple[ALSState, StepInfo]:
             momentum = state.momentum
@@ -155,6 +147,24 @@ class ALS:
 
         momentum = no_momentum(initial) if self.acceleration else None
         return Training(ALSState(initial, momentum), step, self.sweeps, "sweep")
+
+    def cut(self, interactions: Interactions, mesh: Mesh | None) -> tuple[RowTiles, RowTiles]:
+        """Cut the interactions into tiles, with users as rows and with items as rows.
+
+        Trainers of one `layout` can share them.
+        """
+        user, item = (build_tiles(interactions, side, mesh=mesh, **self.layout) for side in ("user", "item"))
+        return user, item
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """Settings that tiles depend on, as `build_tiles` takes them."""
+        return {
+            "factors": self.factors,
+            "dtype": jnp.dtype(self.dtype),
+            "gram_size": self.solver.gram_size(self.factors),
+            "chunk_bytes": self.chunk_bytes,
+        }
 
     def _refuse_what_cannot_work(self, interactions: Interactions, objective: Objective, mesh: Mesh | None) -> None:
         itemsize = np.dtype(self.dtype).itemsize

@@ -18,8 +18,7 @@ from tqdm.auto import tqdm
 from jaxals._checks import require_at_least, require_integer
 from jaxals.als import StepInfo
 from jaxals.errors import ConfigurationError, DataError, NumericalError
-from jaxals.evaluation import exposure, plan_evaluation, run_plan
-from jaxals.evaluation.plans import parse_metrics
+from jaxals.evaluation import EvaluationPlan, exposure, plan_evaluation, run_plan
 from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective
 from jaxals.sharding import make_mesh
@@ -100,7 +99,7 @@ def fit(
     *,
     seed: int | jax.Array = 0,
     initial: Factors | None = None,
-    validation: Interactions | None = None,
+    validation: Interactions | EvaluationPlan | None = None,
     metrics: str | Sequence[str] = (),
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callback] = (),
@@ -119,7 +118,8 @@ def fit(
         seed: Seed or `jax.random.key` of the initial factors; the same one gives the same numbers on the
             same devices.
         initial: Factors to continue from, instead of random ones.
-        validation: Held-out interactions over the same catalog that `metrics` are measured on.
+        validation: Held-out interactions over the same catalog that `metrics` are measured on, or a plan that names its
+            own metrics, such as `jaxals.evaluation.plan_evaluation` makes.
         metrics: Name or names such as "ndcg@10", measured after each step; see `jaxals.evaluation`.
         early_stopping: When to stop before the last step.
         callbacks: Called with a `Progress` after each step; one that returns True ends training.
@@ -145,14 +145,59 @@ def fit(
     """
     trainer = ALS() if trainer is None else trainer
     _check_kinds(interactions, objective, trainer)
-    names = [metric.name for metric in parse_metrics(metrics)] if metrics else []
-    _check_watched(validation, names, early_stopping, loss_every)
+    plan = _plan(interactions, validation, metrics)
+    _check_watched(plan, early_stopping, loss_every)
     _check_finite(interactions, objective, trainer, initial)
-    plan = None if validation is None else plan_evaluation(interactions, validation, names)
+    training = trainer.begin(interactions, objective, _key(seed), initial, choose_devices(mesh))
+    return minimise(
+        training,
+        objective,
+        trainer,
+        plan=plan,
+        early_stopping=early_stopping,
+        callbacks=callbacks,
+        loss_every=loss_every,
+        progress=progress,
+    )
+
+
+def choose_devices(mesh: Mesh | Literal["all"] | None) -> Mesh | None:
+    """Return the mesh that `fit` is asked for."""
     if not (mesh is None or mesh == "all" or isinstance(mesh, Mesh)):
         raise ConfigurationError(f'`mesh` must be "all", a mesh from `make_mesh` or None; got {mesh!r}.')
-    mesh = make_mesh() if isinstance(mesh, str) else mesh
-    training = trainer.begin(interactions, objective, _key(seed), initial, mesh)
+    return make_mesh() if isinstance(mesh, str) else mesh
+
+
+def minimise(
+    training: Training,
+    objective: Objective,
+    trainer: Trainer,
+    *,
+    plan: EvaluationPlan | None = None,
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Callback] = (),
+    loss_every: int = 1,
+    progress: bool = True,
+) -> Run:
+    """Take the steps of a training that has begun; `fit` without its checks.
+
+    Args:
+        training: What `trainer.begin` returned.
+        objective: What it minimises.
+        trainer: What began it.
+        plan: What to measure after each step.
+        early_stopping: As in `fit`, and so below.
+        callbacks: Called with a `Progress` after each step; one that returns True ends training.
+        loss_every: Compute the loss after each so many steps, 0 for never.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The factors and how they came about.
+
+    Raises:
+        NumericalError: A step gave numbers that are not finite.
+    """
+    names = [metric.name for metric in plan.metrics] if plan else []
     factors = training.state.factors
     watch = _Watch(early_stopping, factors)
     records: list[dict[str, float]] = []
@@ -186,7 +231,7 @@ def fit(
                     break
         except KeyboardInterrupt:
             stop = "interrupted"
-            warnings.warn(f"Interrupted; returning the factors after {len(records)} steps.", stacklevel=2)
+            warnings.warn(f"Interrupted; returning the factors after {len(records)} steps.", stacklevel=3)
 
     history = pd.DataFrame(records, columns=[training.unit, "seconds", "loss", *names, _UNCONVERGED])
     if not history[_UNCONVERGED].any():
@@ -262,21 +307,32 @@ def _check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
         raise ConfigurationError(f"`trainer` must be a trainer, such as `ALS()`; got {trainer!r}.")
 
 
-def _check_watched(
-    validation: Interactions | None, metrics: Sequence[str], early_stopping: EarlyStopping | None, loss_every: int
-) -> None:
-    require_integer("loss_every", loss_every, 0)
+def _plan(
+    interactions: Interactions, validation: Interactions | EvaluationPlan | None, metrics: str | Sequence[str]
+) -> EvaluationPlan | None:
+    if isinstance(validation, EvaluationPlan):
+        if metrics:
+            raise ConfigurationError("A plan as `validation` names its own metrics; leave `metrics` out.")
+        if validation.shape != interactions.shape:
+            raise DataError(f"The plan is about {validation.shape} users and items, not {interactions.shape}.")
+        return validation
     if bool(metrics) != (validation is not None):
         missing = "validation" if metrics else "metrics"
         raise ConfigurationError(f"`validation` and `metrics` go together; `{missing}` is missing.")
+    return None if validation is None else plan_evaluation(interactions, validation, metrics)
+
+
+def _check_watched(plan: EvaluationPlan | None, early_stopping: EarlyStopping | None, loss_every: int) -> None:
+    require_integer("loss_every", loss_every, 0)
     if early_stopping is None:
         return
+    names = [metric.name for metric in plan.metrics] if plan else []
     if early_stopping.monitor == "loss":
         if loss_every != 1:
             raise ConfigurationError(f"Early stopping on the loss needs `loss_every=1`; got {loss_every}.")
-    elif early_stopping.monitor not in metrics:
+    elif early_stopping.monitor not in names:
         raise ConfigurationError(
-            f"Early stopping watches {early_stopping.monitor!r}, which is not among the metrics {list(metrics)}."
+            f"Early stopping watches {early_stopping.monitor!r}, which is not among the metrics {names}."
         )
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import jaxals
 from jaxals import cli, training
 from jaxals.cli import commands
 from jaxals.cli.options import _PRESETS, COLUMNS, SOLVERS, Preset, build_objective, raw_ids, read, split_up
+from jaxals.cli.tuning import parse_range
 from jaxals.evaluation import leave_k_out, random_holdout
 
 FAST = ["--factors", "4", "--sweeps", "3"]
@@ -183,6 +185,64 @@ def test_splits_are_those_of_the_library(folder):
         np.testing.assert_array_equal(ours.test.item, theirs.test.item)
 
 
+TUNE = ["--factors", "2,4", "--sweeps", 3, "--trials", 4]
+
+
+def test_tune_finds_what_the_library_finds_and_says_how_to_train_with_it(folder, run, tmp_path):
+    arguments = ["tune", folder / "named.csv", "--user", "who", "--item", "what", "--value", "how_often", *TUNE]
+    arguments += ["--regularization", "0.01..0.1", "--frequency-exponent", "0..1", "--splits", 2]
+    path = tmp_path / "trials.jsonl"
+    document = json.loads(run(*arguments, "--path", path, "--json"))
+    space = jaxals.SearchSpace.preset(
+        "ials",
+        jaxals.ALS(sweeps=3),
+        factors=jaxals.Choice((2, 4)),
+        regularization=jaxals.LogUniform(0.01, 0.1),
+        frequency_exponent=jaxals.Uniform(0.0, 1.0),
+    )
+    data = jaxals.Interactions.from_file(folder / "named.csv", "who", "what", "how_often")
+    expected = jaxals.tune(data, space, trials=4, splits=2, progress=False)
+    assert document["ndcg@10"] == expected.score
+    assert len(document["trials"]) == 4
+    assert {name: document[name] for name in expected.best} == expected.best
+    output = run(*arguments, "--path", path)  # the trials are there already
+    assert re.search(r"The best of 4 trials \((\d \w+(, )?)+\)", output)
+    command = shlex.split(output.splitlines()[-1])
+    assert command == shlex.split(document["command"])
+    _, bound, _ = commands.app.parse_args(command[1:])
+    objective = build_objective(bound.arguments["preset"])
+    np.testing.assert_allclose(jax.tree.leaves(objective), jax.tree.leaves(expected.objective), rtol=1e-5)
+    assert repr(bound.arguments["trainer"]) == repr(expected.trainer)
+    assert read(command[2], bound.arguments["columns"]).shape == data.shape
+
+
+def test_tune_goes_on_from_its_file_and_after_an_interrupt(folder, run, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        if len(arguments[-1]) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    real = jaxals.search.propose
+    path = tmp_path / "trials.jsonl"
+    arguments = ["tune", folder / "plays.tsv", "--path", path, *TUNE]
+    with monkeypatch.context() as patched:
+        patched.setattr(jaxals.search, "propose", interrupted)
+        assert cli.main([str(argument) for argument in arguments]) == 130
+    captured = capsys.readouterr()
+    assert captured.err == f"jaxals: interrupted; the same command goes on from the 2 trials in {path}\n"
+    assert "The best of 2 trials" in captured.out
+    assert "The best of 4 trials" in run(*arguments)
+    assert len(path.read_text().splitlines()) == 5
+
+
+def test_ranges_are_read_as_they_are_written():
+    assert parse_range("alpha", "0.1..10") == jaxals.LogUniform(0.1, 10.0)
+    assert parse_range("frequency_exponent", "0.5..1") == jaxals.Uniform(0.5, 1.0)
+    assert parse_range("unobserved_weight", "0..1") == jaxals.Uniform(0.0, 1.0)
+    assert parse_range("factors", "64") == jaxals.Choice((64,))
+    assert parse_range("regularization", "0.1,1e-3") == jaxals.Choice((0.1, 0.001))
+
+
 def test_datasets_lists_what_is_known_and_what_is_here(run, monkeypatch, tmp_path):
     (tmp_path / "ml-1m").mkdir()
     for name in ("ratings.dat", "movies.dat"):
@@ -215,7 +275,7 @@ def test_real_last_fm_file():
     assert data.catalog.item_indices(["Radiohead"]).shape == (1,)
 
 
-@pytest.mark.parametrize("command", ["fit", "recommend", "similar", "evaluate", "datasets", "demo"])
+@pytest.mark.parametrize("command", ["fit", "recommend", "similar", "evaluate", "tune", "datasets", "demo"])
 def test_help_describes_every_option_and_shows_an_example(command, run):
     output = run(command, "--help")
     assert f"Example: jaxals {command}" in output
@@ -274,6 +334,15 @@ def test_mistakes_on_the_command_line(folder, fails, tmp_path):
     assert "more than 99" in fails(*fit, "--holdout", 99)
     assert "not both" in fails("evaluate", table, "--holdout", 1, "--fraction", 0.2)
     assert "`fraction`" in fails("evaluate", table, "--fraction", 1.5)
+    tune = ["tune", table, "--path", tmp_path / "new"]
+    assert "--factors must be such as 32 or 32,64,128; got '16..64'" in fails(*tune, "--factors", "16..64")
+    assert "--alpha must be such as 0.01..1" in fails(*tune, "--objective", "hkv", "--alpha", "big")
+    assert "--alpha: `low` must be above 0 and below `high`" in fails(*tune, "--objective", "hkv", "--alpha", "9..1")
+    assert "ials takes --unobserved-weight" in fails(*tune, "--alpha", "1..2")
+    assert "--sampler" in fails(*tune, "--sampler", "grid")
+    assert "--trials" in fails(*tune, "--trials", 0)
+    assert "no metric 'ndgc@10'" in fails(*tune, "--metrics", "ndgc@10")
+    assert "something other than the trials of a search" in fails("tune", table, "--path", table)
     assert "USERS" in fails("recommend", model)
     assert "--n" in fails("recommend", model, 3, "--n", 0)
     assert "--measure" in fails("similar", model, 3, "--measure", "euclid")

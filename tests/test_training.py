@@ -11,7 +11,7 @@ import scipy.sparse
 import jaxals
 from jaxals import ALS, Cholesky, ConjugateGradient, EarlyStopping, Interactions, Objective, Subspace, datasets, fit
 from jaxals.errors import ConfigurationError, DataError, NumericalError
-from jaxals.evaluation import random_holdout
+from jaxals.evaluation import evaluate, plan_evaluation, random_holdout
 from tests import oracles
 
 DATA = datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
@@ -109,6 +109,26 @@ def test_one_metric_by_its_name_and_repeated_ones_once():
     twice = fit(split.train, OBJECTIVE, TRAINER, metrics=["ndcg@10", "ndcg@10"], **settings)
     assert list(twice.history.columns) == list(one.history.columns)
     np.testing.assert_array_equal(twice.history["ndcg@10"], one.history["ndcg@10"])
+
+
+def test_a_plan_serves_as_validation():
+    split = random_holdout(DATA, 0.3, seed=0)
+    by_plan = fit(
+        split.train,
+        OBJECTIVE,
+        TRAINER,
+        validation=plan_evaluation(split.train, split.test, ["ndcg@10", "auc"], exclude=None),
+        early_stopping=EarlyStopping("auc", patience=9),
+        progress=False,
+    )
+    assert list(by_plan.history.columns) == ["sweep", "seconds", "loss", "ndcg@10", "auc"]
+    measured = evaluate(by_plan.factors, split.train, split.test, ["auc"], exclude=None)["auc"]
+    assert measured == pytest.approx(by_plan.history["auc"].max(), rel=1e-6)
+    with pytest.raises(ConfigurationError, match="names its own metrics"):
+        train(validation=plan_evaluation(DATA, DATA, ["auc"], exclude=None), metrics=["auc"])
+    other = datasets.synthetic(n_users=20, n_items=40, n_interactions=100, seed=0)
+    with pytest.raises(DataError, match=r"The plan is about \(20, 40\) users and items, not \(60, 40\)"):
+        train(validation=plan_evaluation(other, other, ["auc"], exclude=None))
 
 
 def test_rows_short_of_the_tolerance_are_in_the_history():

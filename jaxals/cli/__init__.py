@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from jaxals.cli.commands import INTERRUPTED, app
-from jaxals.cli.output import complain
+from jaxals.cli.commands import app
+from jaxals.cli.output import INTERRUPTED, complain
 from jaxals.errors import JaxalsError
 from jaxals.sharding import use_all_cores
 

@@ -1,4 +1,4 @@
-"""The commands: `fit`, `recommend`, `similar`, `evaluate`, `datasets` and `demo`. Host side."""
+"""The commands: `fit`, `recommend`, `similar`, `evaluate`, `tune`, `datasets` and `demo`. Host side."""
 
 import dataclasses
 import sys
@@ -36,13 +36,13 @@ from jaxals.cli.options import (
     read,
     split_up,
 )
-from jaxals.cli.output import complain, print_json, print_table, say
+from jaxals.cli.output import INTERRUPTED, complain, print_json, print_table, say
+from jaxals.cli.tuning import tune
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
 from jaxals.recommender import Measure, Recommender, Scale
 from jaxals.training import Run
 
-INTERRUPTED = 130
 _EXPLANATIONS = 3
 
 app = App(
@@ -240,6 +240,12 @@ def evaluate(
         print_json({"data": data, "held_out": len(split.test), **_summary(run), "metrics": frame})
     else:
         print_table(_side_by_side(measured), "Mean over users ± standard error")
+
+
+app.command(
+    tune,
+    help_epilogue="Example: `jaxals tune lastfm-2k --objective ials --factors 32,64 --regularization 0.003..0.3`",
+)
 
 
 @app.command(name="datasets", help_epilogue="Example: `jaxals datasets --json`")

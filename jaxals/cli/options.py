@@ -80,15 +80,16 @@ else:
 COLUMNS, PRESET, TRAINER = Columns(), Preset(), ALS()
 
 
-def _flat(title: str, order: int, **settings: Any) -> Parameter:
+def flat(title: str, order: int, **settings: Any) -> Parameter:
+    """Show the fields of a dataclass as options of their own, in a group."""
     return Parameter(name="*", group=Group(title, sort_key=order), **settings)
 
 
 Data = Annotated[str, Parameter(help="A data set that `jaxals datasets` lists, its files, or a table of your own.")]
-ColumnOptions = Annotated[Columns, _flat("Table of your own (TSV, CSV or Parquet)", 3)]
-PresetOptions = Annotated[Preset, _flat("Objective", 4)]
+ColumnOptions = Annotated[Columns, flat("Table of your own (TSV, CSV or Parquet)", 3)]
+PresetOptions = Annotated[Preset, flat("Objective", 4)]
 # Solvers are no plain values: they are chosen by name.
-TrainerOptions = Annotated[ALS, _flat("Trainer", 5, parse=re.compile(r"^(?!solver$)"))]
+TrainerOptions = Annotated[ALS, flat("Trainer", 5, parse=re.compile(r"^(?!solver$)"))]
 SOLVERS: dict[str, Solver] = {
     "exact": Cholesky(),
     "conjugate-gradient": ConjugateGradient(),
@@ -102,7 +103,7 @@ SolverName = Annotated[
         group=Group("Trainer", sort_key=5),
     ),
 ]
-StoppingOptions = Annotated[EarlyStopping | None, _flat("Early stopping (any of these turns it on)", 6)]
+StoppingOptions = Annotated[EarlyStopping | None, flat("Early stopping (any of these turns it on)", 6)]
 Metrics = Annotated[tuple[str, ...], Parameter(help="Metrics such as recall@10, ndcg@10, map@10 or auc.")]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32), help="Seed of all that is random.")]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
@@ -134,8 +135,8 @@ def build_objective(preset: Any) -> Objective:
     given = _given(preset)
     for name in given:
         if name not in accepted:
-            takes = " and ".join(_flag(other) for other in accepted)
-            raise ConfigurationError(f"The objective {preset.objective} takes {takes}, but no {_flag(name)}.")
+            takes = " and ".join(flag(other) for other in accepted)
+            raise ConfigurationError(f"The objective {preset.objective} takes {takes}, but no {flag(name)}.")
     return getattr(Objective, preset.objective)(**given)
 
 
@@ -149,7 +150,8 @@ def describe(preset: Any) -> str:
     return f"{preset.objective} ({', '.join(f'{name} {value:g}' for name, value in settings.items())})"
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Write an argument's name as the command line takes it."""
     return f"--{name.replace('_', '-')}"
 
 

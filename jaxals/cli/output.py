@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+INTERRUPTED = 130  # the exit code of what Ctrl-C ended
+
 
 def complain(what: object) -> None:
     """Print one line to stderr."""

@@ -1,0 +1,322 @@
+"""Hyperparameters found on validation splits of what there is to train on, never on the test. Host side."""
+
+import dataclasses
+import os
+import time
+import warnings
+import zlib
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import pandas as pd
+from jax.sharding import Mesh
+from tqdm.auto import tqdm
+
+from jaxals._checks import require_integer
+from jaxals.errors import ConfigurationError, JaxalsError
+from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negatives
+from jaxals.interactions import Interactions
+from jaxals.objective import Objective
+from jaxals.samplers import Sampler, propose, require_sampler
+from jaxals.space import SearchSpace
+from jaxals.split import NegativesSplit, Split
+from jaxals.tiles import RowTiles
+from jaxals.trainers import ALS, Trainer, Training
+from jaxals.training import EarlyStopping, Progress, Run, choose_devices, minimise
+from jaxals.trials import TrialLog
+
+
+@dataclasses.dataclass(frozen=True)
+class MedianPruning:
+    """End a training whose best so far is below the median of what earlier trials had by the same step.
+
+    The median stopping rule of Golovin, Solnik, Moitra, Kochanski, Karro and Sculley 2017 (Vizier, section 3.2.2), with
+    the best instead of the mean of a trial's values.
+
+    Attributes:
+        startup_trials: Earlier trials that there must be.
+        warmup_steps: Steps that every training may take.
+
+    Raises:
+        ConfigurationError: A setting lies outside its range.
+    """
+
+    startup_trials: int = 5
+    warmup_steps: int = 3
+
+    def __post_init__(self) -> None:
+        require_integer("startup_trials", self.startup_trials, 1)
+        require_integer("warmup_steps", self.warmup_steps, 1)
+
+    def is_hopeless(self, curve: Sequence[float], earlier: Sequence[Sequence[float]]) -> bool:
+        """Judge the values after each step so far by those of earlier trials."""
+        if len(earlier) < self.startup_trials or len(curve) <= self.warmup_steps:
+            return False
+        return max(curve) < float(np.median([max(other[: len(curve)]) for other in earlier]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What `tune` found.
+
+    Attributes:
+        best: Settings of the best trial.
+        score: Its first metric, the mean over validation splits.
+        objective: The objective of those settings, for all interactions.
+        trainer: The trainer of those settings, to train on all interactions with as many steps as were best.
+        trials: One row per trial: "trial", "state" ("done", "pruned" or "failed"), the settings, the means over splits
+            of the metrics, "standard_error" of the first one between splits (none for one split), "steps" (the median
+            over splits of when it was best), "seconds" and "message" (why it failed).
+    """
+
+    best: dict[str, Any]
+    score: float
+    objective: Objective
+    trainer: Trainer
+    trials: pd.DataFrame
+
+
+def tune(
+    interactions: Interactions,
+    space: SearchSpace,
+    *,
+    trials: int = 60,
+    metrics: str | Sequence[str] = "ndcg@10",
+    splits: int | Sequence[Split | NegativesSplit] = 1,
+    seed: int = 0,
+    sampler: Sampler = "random",
+    patience: int = 3,
+    pruning: MedianPruning | None = MedianPruning(),
+    path: str | os.PathLike | None = None,
+    mesh: Mesh | Literal["all"] | None = "all",
+    progress: bool = True,
+) -> SearchResult:
+    """Search settings by how well models of a part of the interactions rank the rest.
+
+    Each trial trains with the settings that were drawn on every split, and scores the mean of each split's best step.
+    Ctrl-C ends the search after the last finished trial, and returns what there is.
+
+    Args:
+        interactions: What there is to train on. Keep the test out of it.
+        space: Settings to search, and what they mean.
+        trials: How many to have in the end, those of `path` included.
+        metrics: What is measured, such as "ndcg@10"; the first one chooses.
+        splits: How many times to hold out one random item of every user, or splits of your own, each a `Split` or, to
+            rank among negatives, a `NegativesSplit`. More of them cost more and choose with less noise.
+        seed: Of the splits, the settings and the initial factors, which are the same in all trials.
+        sampler: "random", or "tpe", which needs Optuna (`pip install "jaxals[tune]"`).
+        patience: How many steps in a row may pass without a new best before a training ends.
+        pruning: When to end a trial that looks hopeless; None trains all to their end.
+        path: File to keep the trials in; a search that finds its own trials there goes on from them.
+        mesh: Devices, as in `fit`.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The best settings and all trials.
+
+    Raises:
+        CheckpointError: `path` holds something else, or trials of another search.
+        ConfigurationError: An argument lies outside its range, or no trial could be trained.
+        MissingDependencyError: `sampler="tpe"` without Optuna.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=80, n_items=50, n_interactions=900, seed=0)
+        >>> space = SearchSpace.preset("ials", ALS(factors=4, sweeps=5), regularization=jaxals.LogUniform(1e-3, 1e-1))
+        >>> found = tune(data, space, trials=3, metrics="ndcg@10", progress=False)
+        >>> sorted(found.best), len(found.trials)
+        (['regularization', 'unobserved_weight'], 3)
+    """
+    require_integer("trials", trials, 1)
+    require_integer("seed", seed, 0)
+    require_sampler(sampler)
+    folds = [_Fold(split, metrics) for split in _splits(interactions, splits, seed)]
+    _require_choosable(folds[0].plan.metrics[0].name)
+    stopping = EarlyStopping(folds[0].plan.metrics[0].name, min_improvement=0.0, patience=patience)
+    search = _Search(space, folds, seed, stopping, pruning, choose_devices(mesh))
+    log = TrialLog(path, {**search.description, "sampler": sampler})
+    done = log.trials
+    try:
+        with tqdm(total=trials, initial=len(done), unit="trial", desc="Tuning", disable=not progress) as bar:
+            for number in range(len(done), trials):
+                scored = [(trial["settings"], trial["metrics"].get(search.metric)) for trial in done]
+                settings = propose(sampler, space, seed, scored)
+                log.append({"trial": number, **search.try_out(settings, done)})
+                bar.update()
+                if any(_is_done(trial) for trial in done):
+                    bar.set_postfix({f"best {search.metric}": f"{search.best(done)['metrics'][search.metric]:.5g}"})
+    except KeyboardInterrupt:
+        if not any(_is_done(trial) for trial in done):
+            raise
+        how = "call again with the same `path`" if path else "name a `path` the next time"
+        warnings.warn(f"Interrupted after {len(done)} trials; to go on, {how}.", stacklevel=2)
+    best = search.best(done)
+    objective, trainer = space.build(best["settings"], interactions)
+    if dataclasses.is_dataclass(trainer) and hasattr(trainer, best["unit"] + "s"):
+        trainer = dataclasses.replace(trainer, **{best["unit"] + "s": best["steps"]})
+    frame = pd.DataFrame([_row(trial) for trial in done])
+    return SearchResult(best["settings"], best["metrics"][search.metric], objective, trainer, frame)
+
+
+class _Fold:
+    """One validation split: what is trained on, what is measured, and the tiles of the last layout."""
+
+    def __init__(self, split: Split | NegativesSplit, metrics: str | Sequence[str]):
+        self.train = split.train
+        if isinstance(split, NegativesSplit):
+            self.plan = plan_negatives(split.test, split.negatives, metrics)
+        else:
+            self.plan = plan_evaluation(split.train, split.test, metrics)
+        self._layout: dict[str, Any] | None = None
+        self._tiles: tuple[RowTiles, RowTiles] | None = None
+
+    @property
+    def fingerprint(self) -> list[int]:
+        """Tell this split from others."""
+        arrays = (self.train.user, self.train.item, self.train.value, self.plan.relevant.item)
+        return [len(self.train), *(zlib.crc32(array.tobytes()) for array in arrays)]
+
+    def begin(self, objective: Objective, trainer: Trainer, key: jax.Array, mesh: Mesh | None) -> Training:
+        """Begin a training, on the tiles of the one before where they have the same layout."""
+        if not isinstance(trainer, ALS):
+            return trainer.begin(self.train, objective, key, None, mesh)
+        if trainer.layout != self._layout:
+            self._layout, self._tiles = trainer.layout, trainer.cut(self.train, mesh)
+        return trainer.begin(self.train, objective, key, None, mesh, self._tiles)
+
+
+class _Watcher:
+    """The callback that keeps the curve of a training, and ends it where it looks hopeless."""
+
+    def __init__(self, metric: str, rule: MedianPruning | None, earlier: Sequence[Sequence[float]]):
+        self.curve: list[float] = []
+        self.is_hopeless = False
+        self._metric, self._rule, self._earlier = metric, rule, earlier
+
+    def __call__(self, step: Progress) -> bool:
+        self.curve.append(step.metrics[self._metric])
+        self.is_hopeless = self._rule is not None and self._rule.is_hopeless(self.curve, self._earlier)
+        return self.is_hopeless
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Search:
+    """What all trials have in common."""
+
+    space: SearchSpace
+    folds: Sequence[_Fold]
+    seed: int
+    stopping: EarlyStopping
+    pruning: MedianPruning | None
+    mesh: Mesh | None
+
+    @property
+    def metrics(self) -> list[str]:
+        return [metric.name for metric in self.folds[0].plan.metrics]
+
+    @property
+    def metric(self) -> str:
+        """The one that chooses."""
+        return self.stopping.monitor
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """All that trials depend on, but for the sampler."""
+        return {
+            **{f"range of {name}": repr(kind) for name, kind in self.space.ranges.items()},
+            "what is not searched": self.space.description,
+            "metrics": self.metrics,
+            "seed": self.seed,
+            "patience": self.stopping.patience,
+            "pruning": repr(self.pruning),
+            "fingerprints of the splits": [fold.fingerprint for fold in self.folds],
+        }
+
+    def try_out(self, settings: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Train with some settings on every split, and record what came of it."""
+        start, state, message = time.perf_counter(), "done", None
+        curves: list[list[float]] = []
+        bests: list[dict[Hashable, float]] = []
+        try:
+            for number in range(len(self.folds)):
+                others = [trial["curves"][number] for trial in earlier if len(trial["curves"]) > number]
+                watcher = _Watcher(self.metric, self.pruning, others)
+                steps = self._train(settings, number, watcher).history.to_dict("records")
+                curves.append(watcher.curve)
+                bests.append(max(steps, key=lambda step: step[self.metric]))
+                if watcher.is_hopeless:
+                    state = "pruned"
+                    break
+        except (JaxalsError, jax.errors.JaxRuntimeError) as error:  # it diverged, or memory does not hold it
+            state, message, curves, bests = "failed", str(error), [], []
+        scores = [best[self.metric] for best in bests]
+        unit = next(iter(bests[0])) if bests else None  # the first column of a history
+        return {
+            "state": state,
+            "settings": settings,
+            "metrics": {name: float(np.mean([best[name] for best in bests])) for name in self.metrics if bests},
+            "standard_error": float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else None,
+            "unit": unit,
+            "steps": int(np.ceil(np.median([best[unit] for best in bests]))) if bests else None,
+            "seconds": time.perf_counter() - start,
+            "message": message,
+            "curves": curves,
+        }
+
+    def _train(self, settings: dict[str, Any], number: int, watcher: _Watcher) -> Run:
+        fold = self.folds[number]
+        objective, trainer = self.space.build(settings, fold.train)
+        key = jax.random.fold_in(jax.random.key(self.seed), number)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Interrupted")  # `tune` says it
+            run = minimise(
+                fold.begin(objective, trainer, key, self.mesh),
+                objective,
+                trainer,
+                plan=fold.plan,
+                early_stopping=self.stopping,
+                callbacks=[watcher],
+                loss_every=0,
+                progress=False,
+            )
+        if run.stopped_early == "interrupted":
+            raise KeyboardInterrupt
+        if run.history.empty:
+            raise ConfigurationError("The trainer takes no steps, so there is nothing to measure.")
+        return run
+
+    def best(self, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the trial of the highest score, the first of several."""
+        done = [trial for trial in trials if _is_done(trial)]
+        if not done:
+            raise ConfigurationError(
+                f"None of {len(trials)} trials could be trained to the end; the last one said: {trials[-1]['message']}"
+            )
+        return max(done, key=lambda trial: trial["metrics"][self.metric])
+
+
+def _is_done(trial: dict[str, Any]) -> bool:
+    return trial["state"] == "done"
+
+
+def _row(trial: dict[str, Any]) -> dict[str, Any]:
+    first = {"trial": trial["trial"], "state": trial["state"], **trial["settings"], **trial["metrics"]}
+    return first | {name: trial[name] for name in ("standard_error", "steps", "seconds", "message")}
+
+
+def _require_choosable(metric: str) -> None:
+    if exposure.is_lower_better(metric):
+        raise ConfigurationError(f"The first of `metrics` chooses, and must get better by growing; got {metric!r}.")
+
+
+def _splits(
+    interactions: Interactions, splits: int | Sequence[Split | NegativesSplit], seed: int
+) -> Sequence[Split | NegativesSplit]:
+    if isinstance(splits, int):
+        require_integer("splits", splits, 1)
+        return [leave_k_out(interactions, 1, seed + number) for number in range(splits)]
+    if not splits or not all(isinstance(split, (Split, NegativesSplit)) for split in splits):
+        raise ConfigurationError(f"`splits` must be a number, or a list of splits; got {splits!r}.")
+    return splits

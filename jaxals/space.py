@@ -1,0 +1,238 @@
+"""Search spaces: what settings are drawn from, and the objective and trainer that a draw stands for. Host side."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxals.catalog import Side
+from jaxals.errors import ConfigurationError
+from jaxals.interactions import Interactions
+from jaxals.objective import Objective
+from jaxals.trainers import ALS, Trainer
+
+Settings = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of several values, each as likely as the others.
+
+    Attributes:
+        options: The values: numbers, strings, booleans or None.
+
+    Raises:
+        ConfigurationError: There are none, or one is something else.
+    """
+
+    options: tuple
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(self.options))
+        if not self.options:
+            raise ConfigurationError("`options` must hold at least one value.")
+        for option in self.options:  # which a file of trials must be able to hold
+            if not isinstance(option, (int, float, str, type(None))):
+                raise ConfigurationError(f"`options` must be numbers, strings, booleans or None; got {option!r}.")
+
+    def at(self, position: float) -> Any:
+        """Return the value that lies at a position from 0 to below 1."""
+        return self.options[int(position * len(self.options))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """A number between two others, every one as likely.
+
+    Attributes:
+        low: The lowest.
+        high: The highest.
+
+    Raises:
+        ConfigurationError: `low` is not below `high`, or one of them is not finite.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ConfigurationError(f"`low` must be below `high`, both finite; got {self.low} and {self.high}.")
+
+    def at(self, position: float) -> float:
+        """Return the value that lies at a position from 0 to below 1."""
+        return self.low + position * (self.high - self.low)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogUniform:
+    """A positive number whose logarithm is uniform: 0.01 to 0.1 is as likely as 0.1 to 1.
+
+    Attributes:
+        low: The lowest, above 0.
+        high: The highest.
+
+    Raises:
+        ConfigurationError: `low` is not above 0 or not below `high`, or `high` is not finite.
+
+    Example:
+        >>> LogUniform(0.01, 1.0).at(0.5)
+        0.1
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high < math.inf:
+            raise ConfigurationError(
+                f"`low` must be above 0 and below `high`, `high` finite; got {self.low} and {self.high}."
+            )
+
+    def at(self, position: float) -> float:
+        """Return the value that lies at a position from 0 to below 1."""
+        return math.exp(math.log(self.low) + position * (math.log(self.high) - math.log(self.low)))
+
+
+Range = Choice | Uniform | LogUniform
+Build = Callable[[Settings, Interactions], tuple[Objective, Trainer]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SearchSpace:
+    """Settings to search, and what to train with them.
+
+    Attributes:
+        ranges: What each setting is drawn from, by name.
+        build: Called with drawn settings and the interactions to train on, for an objective and a trainer.
+        description: What `build` keeps fixed, in words: trials kept in a file are refused by a search with another one.
+
+    Example:
+        >>> def build(settings, interactions):
+        ...     return Objective.hkv(settings["alpha"]), ALS(factors=settings["factors"])
+        >>> space = SearchSpace({"alpha": LogUniform(1, 100), "factors": Choice((16, 32))}, build)
+        >>> space.draw(np.random.default_rng(0))
+        {'alpha': 18.7, 'factors': 16}
+    """
+
+    ranges: Mapping[str, Range]
+    build: Build
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        for name, kind in self.ranges.items():
+            if not isinstance(kind, (Choice, Uniform, LogUniform)):
+                raise ConfigurationError(
+                    f"The range of `{name}` must be a `Choice`, `Uniform` or `LogUniform`; got {kind!r}."
+                )
+        # By name: the order they were written in is to change no draw.
+        object.__setattr__(self, "ranges", dict(sorted(self.ranges.items())))
+
+    @classmethod
+    def preset(cls, preset: str = "ials", trainer: ALS | None = None, **settings: Any) -> "SearchSpace":
+        """Search settings of a preset of `Objective` and of `ALS`.
+
+        Where ν (`frequency_exponent`) is searched as well, `regularization` means its value at ν = 1, and is moved to
+        the ν that is drawn by `rescale_regularization`: one range of λ then fits every ν.
+
+        Args:
+            preset: Name of a preset, such as "ials".
+            trainer: What is not searched of the trainer; `ALS()` by default.
+            settings: A range, or one value to keep, for arguments of the preset and attributes of `ALS`. The ridge, and
+                w0 or α, have ranges by default; all else is kept at its default.
+
+        Raises:
+            ConfigurationError: There is no such preset or setting.
+
+        Example:
+            >>> space = SearchSpace.preset("ials", ALS(sweeps=20), factors=Choice((32, 64)), regularization=0.01)
+            >>> space.ranges
+            {'factors': Choice(options=(32, 64)), 'regularization': Choice(options=(0.01,)),
+             'unobserved_weight': LogUniform(low=0.01, high=1.0)}
+        """
+        if preset not in DEFAULT_RANGES:
+            raise ConfigurationError(f"There is no preset {preset!r}; known are {', '.join(DEFAULT_RANGES)}.")
+        trainer = ALS() if trainer is None else trainer
+        of_objective = list(inspect.signature(getattr(Objective, preset)).parameters)
+        of_trainer = [field.name for field in dataclasses.fields(trainer)]
+        for name in settings:
+            if name not in of_objective + of_trainer:
+                raise ConfigurationError(
+                    f"There is no setting {name!r} of {preset} or `ALS`; known are "
+                    f"{', '.join(of_objective + of_trainer)}."
+                )
+        ranges = {name: _as_range(kind) for name, kind in (DEFAULT_RANGES[preset] | settings).items()}
+        rescales = not _is_fixed(ranges.get("frequency_exponent", Choice((1.0,))))
+
+        def build(drawn: Settings, interactions: Interactions) -> tuple[Objective, Trainer]:
+            objective = getattr(Objective, preset)(
+                # Floats throughout: a whole number would be another type to compile for.
+                **{k: float(v) for k, v in drawn.items() if k in of_objective}
+            )
+            if rescales:
+                objective = rescale_regularization(objective, interactions)
+            return objective, dataclasses.replace(trainer, **{k: v for k, v in drawn.items() if k in of_trainer})
+
+        return cls(ranges, build, f"{preset}, {trainer}")
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Any]:
+        """Draw every setting independently."""
+        positions = generator.random(len(self.ranges)).tolist()
+        return {name: kind.at(position) for (name, kind), position in zip(self.ranges.items(), positions, strict=True)}
+
+
+# Wide enough for public data sets of plays, ratings and purchases. λ of `ials` and `spark` is multiplied by a row's
+# count of entries, that of the others is not.
+DEFAULT_RANGES: dict[str, dict[str, Range]] = {
+    "hkv": {"alpha": LogUniform(0.1, 100.0), "regularization": LogUniform(0.01, 1000.0)},
+    "implicit": {"alpha": LogUniform(1.0, 100.0), "regularization": LogUniform(0.01, 1000.0)},
+    "log": {"alpha": LogUniform(0.1, 100.0), "regularization": LogUniform(0.01, 1000.0)},
+    "ials": {"unobserved_weight": LogUniform(0.01, 1.0), "regularization": LogUniform(0.001, 0.3)},
+    "spark": {"alpha": LogUniform(0.1, 100.0), "regularization": LogUniform(0.001, 1.0)},
+}
+
+
+def rescale_regularization(
+    objective: Objective, interactions: Interactions, reference_exponent: float = 1.0
+) -> Objective:
+    """Move λ* that was chosen for ν* to the objective's own ν, keeping the sum of all rows' ridges.
+
+        λ = λ* · Σ_r (n_r + κ columns_r)^ν* / Σ_r (n_r + κ columns_r)^ν,   r over all users and items with entries
+
+    Good values of λ lie orders of magnitude apart for different ν, good values of λ* do not (Rendle, Krichene, Zhang
+    and Koren 2021, figure 1).
+
+    Args:
+        objective: With λ* as its `regularization`.
+        interactions: What it is to be minimised on.
+        reference_exponent: ν*.
+
+    Returns:
+        The objective with λ.
+
+    Example:
+        >>> data = Interactions.from_arrays([0, 0, 1], [0, 1, 1])
+        >>> rescale_regularization(Objective.spark(regularization=0.1), data, reference_exponent=0.0).regularization
+        0.067
+    """
+    offset, exponent = float(objective.frequency_offset), float(objective.frequency_exponent)
+
+    def frequency(side: Side, n_columns: int) -> Float[np.ndarray, " rows"]:
+        counts = interactions.counts(side)
+        return counts[counts > 0] + offset * n_columns  # rows without entries have nothing to regularise
+
+    rows = np.concatenate([frequency("user", interactions.n_items), frequency("item", interactions.n_users)])
+    scale = np.sum(rows**reference_exponent) / np.sum(rows**exponent)
+    return dataclasses.replace(objective, regularization=float(objective.regularization * scale))
+
+
+def _as_range(kind: Any) -> Range:
+    return kind if isinstance(kind, (Choice, Uniform, LogUniform)) else Choice((kind,))
+
+
+def _is_fixed(kind: Range) -> bool:
+    return isinstance(kind, Choice) and len(kind.options) == 1
