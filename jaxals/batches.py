@@ -82,7 +82,7 @@ def build_batches(
         >>> data = Interactions.from_arrays([0, 0, 1, 2, 2], [0, 1, 1, 0, 2])
         >>> batches = build_batches(data, size=2, factors=4)
         >>> batches.user.tolist(), batches.count.tolist()
-        ([[0, 1], [2, 3]], [[2, 1], [2, 0]])
+        ([[0, 3], [1, 2]], [[2, 0], [1, 2]])
     """
     counts = interactions.counts()
     batch, slot, n_batches = _whole(len(counts)) if size is None else _dealt(counts, size)
