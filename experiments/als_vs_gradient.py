@@ -110,13 +110,8 @@ def contenders(task: Task) -> dict[str, Contender]:
     return {
         "ALS, Cholesky": Contender(als(jaxals.Cholesky())),
         "ALS, CG": Contender(als(jaxals.ConjugateGradient()), passes=4),
-        "ALS, Subspace": Contender(als(jaxals.Subspace(block=task.factors // 2))),
         "L-BFGS": Contender(descent(lambda _: optax.lbfgs(), FullBatch(), task.steps // 2)),
         "Adam": Contender(descent(decayed(optax.adam, task.steps), FullBatch(), task.steps), rates["adam"]),
-        "Adagrad": Contender(descent(optax.adagrad, FullBatch(), task.steps), rates["adagrad"]),
-        "Adam, alternating": Contender(
-            descent(decayed(optax.adam, task.steps), Alternating(), task.steps), rates["adam"]
-        ),
         "Adam, users": Contender(descent(decayed(optax.adam, n_small), small, n_small), rates["small"], 1 / per_epoch),
         "Adam, sampled": Contender(
             descent(decayed(optax.adam, n_small), sampled, n_small), rates["small"], 1 / per_epoch
@@ -124,6 +119,11 @@ def contenders(task: Task) -> dict[str, Contender]:
         "Adam, sampled, weight 1": Contender(
             descent(decayed(optax.adam, n_small), literature, n_small), rates["small"], 1 / per_epoch
         ),
+        "Adam, alternating": Contender(
+            descent(decayed(optax.adam, task.steps), Alternating(), task.steps), rates["adam"]
+        ),
+        "Adagrad": Contender(descent(optax.adagrad, FullBatch(), task.steps), rates["adagrad"]),
+        "ALS, Subspace": Contender(als(jaxals.Subspace(block=task.factors // 2))),
     }
 
 
@@ -256,7 +256,8 @@ def draw(report: dict, file: pathlib.Path) -> None:
             best = points["ndcg@10"].max()
             rates.plot(points.index / run["rate"], points["ndcg@10"] / best, marker="o", color=f"C{place}", label=name)
     rates.set(xscale="log", xlabel="learning rate, relative to the one chosen", ylabel="validation NDCG@10 / best")
-    rates.legend(frameon=False, fontsize=8)
+    if rates.lines:
+        rates.legend(frameon=False, fontsize=8)
     figure.suptitle(f"{report['data']}, {report['factors']} factors")
     figure.savefig(file, dpi=110)
 

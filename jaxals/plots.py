@@ -244,7 +244,8 @@ def spectrum(factors: Factors) -> np.ndarray:
         [2.0, 2.0]
     """
     # X = Q R for orthogonal Q, on either side: the values of X Yᵀ are those of the small R_x R_yᵀ.
-    user, item = (np.linalg.qr(np.asarray(table, np.float64), mode="r") for table in (factors.user, factors.item))
+    triangle = lambda table: np.asarray(np.linalg.qr(np.asarray(table, np.float64), mode="r"))
+    user, item = triangle(factors.user), triangle(factors.item)
     return np.linalg.svd(user @ item.T, compute_uv=False)
 
 
@@ -274,12 +275,14 @@ def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -
     colours = [_COLOURS[place % len(_COLOURS)] for place in group]
     area = 60 * frame["size"] / frame["size"].max()
     ax.scatter(frame["x"], frame["y"], s=area, c=colours, alpha=0.5, linewidths=0)
+    ax.autoscale_view()  # where names end up depends on it
     taken: list[Any] = []
     renderer = ax.figure.canvas.get_renderer() if hasattr(ax.figure.canvas, "get_renderer") else None
-    for row in frame.nlargest(3 * n_names, "size").itertuples():
+    largest = frame.nlargest(3 * n_names, "size")
+    for name, x, y in zip(largest["name"], largest["x"], largest["y"], strict=True):
         if len(taken) == n_names:
             break
-        text = ax.annotate(row.name, (row.x, row.y), fontsize=7, ha="center", va="bottom")
+        text = ax.annotate(str(name), (x, y), fontsize=7, ha="center", va="bottom")
         extent = text.get_window_extent(renderer)
         if any(extent.overlaps(other) for other in taken):
             text.remove()

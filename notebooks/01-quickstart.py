@@ -80,7 +80,7 @@ buckets
 recommender = jaxals.Recommender(run.factors, split.train, run.objective).settled()
 alike = {
     artist: recommender.similar_items(artist, n=6)["similar_item"].tolist()
-    for artist in ("Radiohead", "Miles Davis", "Metallica", "Madonna", "Johnny Cash")
+    for artist in ("Radiohead", "Miles Davis", "Metallica", "Madonna", "Daft Punk")
 }
 pd.DataFrame(alike)
 
