@@ -193,7 +193,8 @@ def plot_popularity(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     ax.set(xlabel="users that an item has in training", ylabel="mean, with 95 % confidence interval")
     if "model" in frame:
         ax.legend(frameon=False, fontsize=9)
-    return _tidied(ax)
+    _tidied(ax).set_ylim(bottom=min(0, frame["mean"].min()))
+    return ax
 
 
 def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
@@ -224,6 +225,8 @@ def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         ax.plot(np.arange(1, len(values) + 1), values, color=colour, label=model, marker="o", markersize=3)
     ax.set_yscale("log")
     ax.set(xlabel="factor, the strongest first", ylabel="singular value of the scores")
+    ax.yaxis.set_major_formatter(_plain)
+    ax.yaxis.set_minor_formatter(_plain)
     ax.locator_params(axis="x", integer=True)
     ax.legend(frameon=False, fontsize=9)
     return _tidied(ax)
