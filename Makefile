@@ -32,6 +32,9 @@ reproduce: $(VENV)/.dev ## measure the published tables again; needs JAXALS_DATA
 	@for script in $(filter-out %/report.py %/strong.py,$(wildcard experiments/reproduce/*.py)); do \
 		echo "$$script"; $(BIN)/python $$script || exit 1; done
 
+notebooks: $(VENV)/.dev ## execute the notebooks and keep their outputs (reads JAXALS_DATA, or downloads)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/jupytext --to ipynb --execute notebooks/*.py
+
 dev: $(VENV)/.dev ## make the virtual environment with all that development needs
 
 clean: ## remove the virtual environments, caches and outputs

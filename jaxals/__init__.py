@@ -22,6 +22,11 @@ from jaxals.confidence import Confidence as Confidence
 from jaxals.confidence import ImplicitConfidence as ImplicitConfidence
 from jaxals.confidence import LinearConfidence as LinearConfidence
 from jaxals.confidence import LogConfidence as LogConfidence
+from jaxals.descent import Alternating as Alternating
+from jaxals.descent import FullBatch as FullBatch
+from jaxals.descent import SampledNegatives as SampledNegatives
+from jaxals.descent import UserBatches as UserBatches
+from jaxals.gradient import Gradient as Gradient
 from jaxals.interactions import COO as COO
 from jaxals.interactions import Interactions as Interactions
 from jaxals.item_models import EASE as EASE

@@ -1,11 +1,13 @@
 """Pictures of what `fit` and `evaluate` return. Host side; needs matplotlib, the extra `plots`."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from jaxals.errors import DataError, MissingDependencyError
+from jaxals.objective import Factors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#E69F00", "#999999", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 # Two-sided 95 % of a normal distribution, in standard errors.
 _CONFIDENCE_WIDTH = 1.96
+# Beyond as many colours as there are, lines are told apart by their dashes.
+_LINES = ("-", "--", ":")
+# A loss is drawn no closer to the best than this, relative to it.
+_LOSS_FLOOR = 1e-5
 
 
 def plot_loss(history: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
@@ -77,9 +83,7 @@ def plot_metrics(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         >>> [bar.get_text() for bar in ax.get_xticklabels()]
         ['NDCG@10']
     """
-    needed = ["model", "metric", "mean", "standard_error"]
-    if missing := [column for column in needed if column not in frame]:
-        raise DataError(f"The metrics have no column {missing[0]!r}; they need {', '.join(needed)}.")
+    _require_columns(frame, ["model", "metric", "mean", "standard_error"], "The metrics")
     ax = _axes(ax)
     metrics, models = list(frame["metric"].unique()), list(frame["model"].unique())
     width = 0.8 / len(models)
@@ -103,6 +107,195 @@ def plot_metrics(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     return _tidied(ax)
 
 
+def plot_curves(
+    runs: Mapping[str, pd.DataFrame], y: str = "loss", x: str = "seconds", ax: "Axes | None" = None
+) -> "Axes":
+    """Draw how the loss or a metric of several runs went on, over sweeps, steps or seconds.
+
+    A loss is drawn as what is above the least that any of the runs reached, on a logarithmic scale: that is where runs
+    differ.
+
+    Args:
+        runs: Histories such as `Run.history` by the name of their run.
+        y: What to draw: "loss" or a column of metrics.
+        x: Over what: "seconds", "sweep", "step" or another column that all histories have.
+        ax: Where to draw; by default a new figure's axes.
+
+    Returns:
+        The axes.
+
+    Raises:
+        DataError: There is no run, or one lacks a column.
+        MissingDependencyError: matplotlib is not installed.
+
+    Example:
+        >>> slow = pd.DataFrame({"step": [1, 2, 3], "seconds": [1.0, 2.0, 3.0], "loss": [9.0, 5.0, 4.0]})
+        >>> fast = pd.DataFrame({"sweep": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "loss": [6.0, 4.0, 3.0]})
+        >>> ax = plot_curves({"ALS": fast, "gradient": slow})
+        >>> ax.get_ylabel(), ax.get_yscale()
+        ('loss above the best', 'log')
+    """
+    if not runs:
+        raise DataError("There is no run to draw.")
+    for name, history in runs.items():
+        _require_columns(history, [x, y], f"The history of {name!r}")
+    is_loss = y == "loss"
+    best = min(history[y].min() for history in runs.values()) if is_loss else 0.0
+    floor = _LOSS_FLOOR * abs(best)
+    ax = _axes(ax)
+    for place, (name, history) in enumerate(runs.items()):
+        known = history[history[y].notna()]
+        height = np.maximum(known[y] - best, floor) / abs(best) if is_loss and best else known[y]
+        style = _LINES[place // len(_COLOURS) % len(_LINES)]
+        colour = _COLOURS[place % len(_COLOURS)]
+        ax.plot(known[x], height, style, color=colour, label=name, marker="o", markersize=3, linewidth=1.5)
+    if is_loss:
+        ax.set_yscale("log")
+        ax.set_ylabel("loss above the best")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    else:
+        ax.set_ylabel(_title(y))
+    ax.set(xlabel="seconds of training" if x == "seconds" else x)
+    ax.legend(frameon=False, fontsize=8)
+    return _tidied(ax)
+
+
+def plot_popularity(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
+    """Draw a metric by how popular the items are, for one model or several.
+
+    Args:
+        frame: One row per bucket, as `jaxals.evaluation.by_popularity` returns them: lowest, highest (counts of an
+            item), mean and standard_error; several models are told apart by a column "model".
+        ax: Where to draw; by default a new figure's axes.
+
+    Returns:
+        The axes.
+
+    Raises:
+        DataError: A column is missing.
+        MissingDependencyError: matplotlib is not installed.
+
+    Example:
+        >>> frame = pd.DataFrame({"lowest": [1, 10], "highest": [9, 80], "mean": [0.1, 0.4], "standard_error": 0.01})
+        >>> [text.get_text() for text in plot_popularity(frame).get_xticklabels()]
+        ['1–9', '10–80']
+    """
+    _require_columns(frame, ["lowest", "highest", "mean", "standard_error"], "The buckets")
+    ax = _axes(ax)
+    models = frame.groupby("model", sort=False) if "model" in frame else [("", frame)]
+    width = 0.8 / len(models)
+    for place, (model, rows) in enumerate(models):
+        at = np.arange(len(rows)) + (place - (len(models) - 1) / 2) * width
+        error = _CONFIDENCE_WIDTH * rows["standard_error"]
+        ax.bar(at, rows["mean"], 0.92 * width, yerr=error, label=model, color=_COLOURS[place % len(_COLOURS)])
+        labels = [f"{low:,}–{high:,}" for low, high in zip(rows["lowest"], rows["highest"], strict=True)]
+        ax.set_xticks(np.arange(len(rows)), labels)
+    ax.set(xlabel="users that an item has in training", ylabel="mean, with 95 % confidence interval")
+    if "model" in frame:
+        ax.legend(frameon=False, fontsize=9)
+    _tidied(ax).set_ylim(bottom=min(0, frame["mean"].min()))
+    return ax
+
+
+def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
+    """Draw how much each factor carries: the singular values of the matrix of all scores.
+
+    Args:
+        frame: Singular values, the largest first, one column for each model; `jaxals.plots.spectrum` computes them.
+        ax: Where to draw; by default a new figure's axes.
+
+    Returns:
+        The axes.
+
+    Raises:
+        DataError: There is no column.
+        MissingDependencyError: matplotlib is not installed.
+
+    Example:
+        >>> ax = plot_spectrum(pd.DataFrame({"ALS": [3.0, 1.0, 0.5]}))
+        >>> ax.get_ylabel()
+        'singular value of the scores'
+    """
+    if frame.shape[1] == 0:
+        raise DataError("There is no column of singular values to draw.")
+    ax = _axes(ax)
+    for place, model in enumerate(frame):
+        values = frame[model].dropna()
+        colour = _COLOURS[place % len(_COLOURS)]
+        ax.plot(np.arange(1, len(values) + 1), values, color=colour, label=model, marker="o", markersize=3)
+    ax.set_yscale("log")
+    ax.set(xlabel="factor, the strongest first", ylabel="singular value of the scores")
+    ax.yaxis.set_major_formatter(_plain)
+    ax.yaxis.set_minor_formatter(_plain)
+    ax.locator_params(axis="x", integer=True)
+    ax.legend(frameon=False, fontsize=9)
+    return _tidied(ax)
+
+
+def spectrum(factors: Factors) -> np.ndarray:
+    """Compute the singular values of the matrix of all scores X Yᵀ, the largest first, without forming it.
+
+    Args:
+        factors: Both tables.
+
+    Returns:
+        As many numbers as there are factors, or users, or items, whatever is least.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> spectrum(Factors(2 * jnp.eye(3, 2), jnp.eye(4, 2))).tolist()
+        [2.0, 2.0]
+    """
+    # X = Q R for orthogonal Q, on either side: the values of X Yᵀ are those of the small R_x R_yᵀ.
+    triangle = lambda table: np.asarray(np.linalg.qr(np.asarray(table, np.float64), mode="r"))
+    user, item = triangle(factors.user), triangle(factors.item)
+    return np.linalg.svd(user @ item.T, compute_uv=False)
+
+
+def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -> "Axes":
+    """Draw items as points of a plane, the largest ones with their names.
+
+    Args:
+        frame: One row per item: x, y, name and size (such as the users it has); perhaps "group", which colours it.
+        ax: Where to draw; by default a new figure's axes.
+        n_names: How many names to write at most; one that would lie on another is left out.
+
+    Returns:
+        The axes.
+
+    Raises:
+        DataError: A column is missing.
+        MissingDependencyError: matplotlib is not installed.
+
+    Example:
+        >>> frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0], "name": ["Björk", "ABBA"], "size": [5, 9]})
+        >>> sorted(text.get_text() for text in plot_map(frame).texts)
+        ['ABBA', 'Björk']
+    """
+    _require_columns(frame, ["x", "y", "name", "size"], "The map")
+    ax = _axes(ax)
+    group = pd.factorize(frame["group"])[0] if "group" in frame else np.zeros(len(frame), int)
+    colours = [_COLOURS[place % len(_COLOURS)] for place in group]
+    area = 60 * frame["size"] / frame["size"].max()
+    ax.scatter(frame["x"], frame["y"], s=area, c=colours, alpha=0.5, linewidths=0)
+    ax.autoscale_view()  # where names end up depends on it
+    taken: list[Any] = []
+    renderer = ax.figure.canvas.get_renderer() if hasattr(ax.figure.canvas, "get_renderer") else None
+    largest = frame.nlargest(3 * n_names, "size")
+    for name, x, y in zip(largest["name"], largest["x"], largest["y"], strict=True):
+        if len(taken) == n_names:
+            break
+        text = ax.annotate(str(name), (x, y), fontsize=7, ha="center", va="bottom")
+        extent = text.get_window_extent(renderer)
+        if any(extent.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(extent)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax
+
+
 def _axes(ax: "Axes | None") -> "Axes":
     try:
         from matplotlib.figure import Figure
@@ -112,12 +305,19 @@ def _axes(ax: "Axes | None") -> "Axes":
     return Figure(figsize=(5, 3.4), layout="constrained").subplots() if ax is None else ax
 
 
+def _require_columns(frame: pd.DataFrame, needed: list[str], what: str) -> None:
+    if missing := [column for column in needed if column not in frame]:
+        plural = "have" if what.startswith("The metrics") or what.startswith("The buckets") else "has"
+        raise DataError(f"{what} {plural} no column {missing[0]!r}; needed are {', '.join(needed)}.")
+
+
 def _tidied(ax: "Axes") -> "Axes":
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.title.set_fontsize(10.5)
-    ax.set_ylim(bottom=min(0, ax.get_ylim()[0]) if ax.patches else None)
+    if ax.patches:
+        ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
     return ax
 
 

@@ -373,6 +373,6 @@ def _singular(what: str, objective: Objective) -> NumericalError:
 
 def _as_list(ids: Any) -> list:
     # A tuple may be one id, except the empty one, which stands for none.
-    if isinstance(ids, (list, np.ndarray, pd.Series, pd.Index)) or ids == ():
+    if isinstance(ids, (list, np.ndarray, pd.Series, pd.Index)) or (isinstance(ids, tuple) and not ids):
         return list(ids)
     return [ids]

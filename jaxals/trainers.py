@@ -31,12 +31,14 @@ class Training:
         step: Pure function from state, and whether the loss is wanted, to the next state and the step's info.
         n_steps: How many steps to take.
         unit: What a step is called in the history.
+        stride: How many steps a call of `step` takes; the last one takes what is left.
     """
 
     state: Any
     step: Callable[[Any, bool], tuple[Any, StepInfo]]
     n_steps: int
     unit: str
+    stride: int = 1
 
 
 @runtime_checkable

@@ -56,7 +56,7 @@ class EarlyStopping:
     Attributes:
         monitor: "loss" (less is better) or a metric such as "ndcg@10" (more is better, but for "gini@k").
         min_improvement: Relative change over the best so far that counts as better.
-        patience: How many steps in a row may pass without one.
+        patience: How many rows of the history in a row may pass without one.
 
     Raises:
         ConfigurationError: A setting lies outside its range.
@@ -77,9 +77,9 @@ class Run:
 
     Attributes:
         factors: Both tables: after the last step, or the best step under early stopping.
-        history: One row per step: "sweep" (or "step"), "seconds" spent in training steps so far (compilation
-            included, evaluations not), "loss" and the metrics asked for; also "unconverged_rows" if a step left rows
-            short of the solver's tolerance.
+        history: One row per sweep, or per so many steps as the trainer reports at once: "sweep" (or "step"), "seconds"
+            spent in training so far (compilation included, evaluations not), "loss" and the metrics asked for; also
+            "unconverged_rows" if a step left rows short of the solver's tolerance.
         objective: What was minimised.
         trainer: What minimised it.
         stopped_early: Why training ended before its last step, or None.
@@ -120,10 +120,10 @@ def fit(
         initial: Factors to continue from, instead of random ones.
         validation: Held-out interactions over the same catalog that `metrics` are measured on, or a plan that names its
             own metrics, such as `jaxals.evaluation.plan_evaluation` makes.
-        metrics: Name or names such as "ndcg@10", measured after each step; see `jaxals.evaluation`.
+        metrics: Name or names such as "ndcg@10", measured for each row of the history; see `jaxals.evaluation`.
         early_stopping: When to stop before the last step.
-        callbacks: Called with a `Progress` after each step; one that returns True ends training.
-        loss_every: Compute the loss after each so many steps, 0 for never.
+        callbacks: Called with a `Progress` for each row of the history; one that returns True ends training.
+        loss_every: Compute the loss for each so many rows of the history, 0 for never.
         mesh: Devices to share the work out over: all that JAX has (on a CPU, see `jaxals.use_all_cores`), those of a
             mesh, or None for the default device alone.
         progress: Whether to draw a progress bar.
@@ -219,7 +219,7 @@ def minimise(
                 records.append(
                     {training.unit: number, "seconds": seconds, "loss": loss, **measured, _UNCONVERGED: unconverged}
                 )
-                bar.update()
+                bar.update(number - bar.n)
                 bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **measured}.items()})
 
                 snapshot = Progress(number, seconds, loss, measured, factors)
@@ -271,17 +271,17 @@ class _Watch:
 
 
 def _steps(training: Training, loss_every: int) -> Iterator[tuple[int, float, Any, StepInfo]]:
-    """Take the steps, timing them alone."""
+    """Take the steps, timing them alone, and number them."""
     state, seconds = training.state, 0.0
     blas = ThreadpoolController().select(user_api="blas")
-    for number in range(1, training.n_steps + 1):
+    for call in range(1, -(-training.n_steps // training.stride) + 1):
         start = time.perf_counter()
         # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
         with blas.limit(limits=1):
-            state, info = training.step(state, loss_every > 0 and number % loss_every == 0)
+            state, info = training.step(state, loss_every > 0 and call % loss_every == 0)
             jax.block_until_ready((state, info))
         seconds += time.perf_counter() - start
-        yield number, seconds, state, info
+        yield min(call * training.stride, training.n_steps), seconds, state, info
 
 
 def _key(seed: Any) -> jax.Array:
@@ -358,5 +358,6 @@ def _refuse_non_finite(info: StepInfo, number: int, unit: str, objective: Object
     if rows := int(info.non_finite_rows):
         raise NumericalError(
             f"After {unit} {number}, {rows:,} rows are not finite: their systems are singular or overflow in this "
-            f"precision; raise `regularization` (it is {objective.regularization}) or lower alpha."
+            f"precision, or steps are too long; raise `regularization` (it is {objective.regularization}), or lower "
+            "alpha or the learning rate."
         )

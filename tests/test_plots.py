@@ -1,12 +1,14 @@
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from jaxals.errors import DataError, MissingDependencyError
-from jaxals.plots import plot_loss, plot_metrics
+from jaxals.objective import Factors
+from jaxals.plots import plot_curves, plot_loss, plot_map, plot_metrics, plot_popularity, plot_spectrum, spectrum
 
 HISTORY = pd.DataFrame({"step": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "loss": [900.0, float("nan"), 350.0]})
 METRICS = pd.DataFrame(
@@ -62,3 +64,67 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jaxals\[plots\]'"):
         plot_loss(HISTORY)
+
+
+def test_curves_of_a_loss_are_heights_above_the_best_and_those_of_metrics_are_not():
+    runs = {"ALS": HISTORY, "gradient": HISTORY.assign(loss=[500.0, 420.0, 400.0])}
+    ax = plot_curves(runs)
+    np.testing.assert_allclose(np.asarray(ax.lines[1].get_ydata()), [150 / 350, 70 / 350, 50 / 350])
+    np.testing.assert_allclose(np.asarray(ax.lines[0].get_ydata()), [550 / 350, 1e-5])  # the best, at the floor
+    assert ax.get_xlabel() == "seconds of training"
+    assert ax.get_legend_handles_labels()[1] == ["ALS", "gradient"]
+    metric = plot_curves({"ALS": HISTORY.assign(**{"ndcg@10": [0.1, 0.2, 0.3]})}, "ndcg@10", "step")
+    np.testing.assert_array_equal(metric.lines[0].get_xydata(), [[1, 0.1], [2, 0.2], [3, 0.3]])
+    assert (metric.get_ylabel(), metric.get_yscale()) == ("NDCG@10", "linear")
+    with pytest.raises(DataError, match="history of 'ALS' has no column 'sweep'"):
+        plot_curves({"ALS": HISTORY}, x="sweep")
+    with pytest.raises(DataError, match="no run"):
+        plot_curves({})
+
+
+def test_popularity_has_a_group_of_bars_for_each_bucket():
+    frame = pd.DataFrame(
+        {
+            "model": ["ALS", "ALS", "popularity", "popularity"],
+            "lowest": [1, 1_000, 1, 1_000],
+            "highest": [999, 5_000, 999, 5_000],
+            "mean": [0.1, 0.3, 0.0, 0.2],
+            "standard_error": 0.01,
+        }
+    )
+    ax = plot_popularity(frame)
+    tops = [bar.get_window_extent().transformed(ax.transData.inverted()).y1 for bar in ax.patches]
+    np.testing.assert_allclose(tops, [0.1, 0.3, 0.0, 0.2], atol=1e-12)
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1–999", "1,000–5,000"]
+    assert ax.get_legend_handles_labels()[1] == ["ALS", "popularity"]
+    with pytest.raises(DataError, match="buckets have no column 'mean'"):
+        plot_popularity(frame.drop(columns="mean"))
+
+
+def test_spectrum_is_that_of_the_dense_scores():
+    rng = np.random.default_rng(0)
+    factors = Factors(jnp.asarray(rng.normal(size=(9, 3))), jnp.asarray(rng.normal(size=(7, 3))))
+    values = spectrum(factors)
+    dense = np.linalg.svd(np.asarray(factors.user @ factors.item.T), compute_uv=False)
+    np.testing.assert_allclose(values, dense[:3], rtol=1e-12)
+    ax = plot_spectrum(pd.DataFrame({"ALS": values, "one": values / 2}))
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3])
+    with pytest.raises(DataError, match="no column"):
+        plot_spectrum(pd.DataFrame())
+
+
+def test_a_map_names_the_largest_items_and_writes_no_name_over_another():
+    frame = pd.DataFrame(
+        {
+            "x": [0.0, 0.0, 1.0],
+            "y": [0.0, 0.0, 1.0],
+            "name": ["small", "large", "far"],
+            "size": [1, 9, 5],
+            "group": [0, 1, 0],
+        }
+    )
+    ax = plot_map(frame)
+    assert sorted(text.get_text() for text in ax.texts) == ["far", "large"]
+    assert [text.get_text() for text in plot_map(frame, n_names=1).texts] == ["large"]
+    with pytest.raises(DataError, match="map has no column 'size'"):
+        plot_map(frame.drop(columns="size"))

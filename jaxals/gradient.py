@@ -1,0 +1,183 @@
+"""Gradient descent as a trainer: the same loss as `ALS`, followed by any optimiser of optax. Host side."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from jaxals._checks import require_at_least, require_integer
+from jaxals.als import StepInfo, initial_factors
+from jaxals.batches import UserBatch, build_batches
+from jaxals.descent import Batch, DescentState, FullBatch, Problem, descend, has_line_search
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.interactions import Interactions
+from jaxals.losses import ObservedLoss, Penalty, Terms, exact_loss
+from jaxals.memory import require_memory
+from jaxals.objective import Factors, Objective, require_shape
+from jaxals.sharding import from_one_device, to_every_device
+from jaxals.trainers import Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradient:
+    """Minimise the objective by gradient descent with an optimiser of optax.
+
+    The loss is exact over all pairs, as in `ALS`: where both converge, they agree. Optimisers start from where `ALS`
+    starts. Users and items without interactions have zero factors.
+
+    Attributes:
+        factors: Length of the vectors that are learned.
+        steps: How many steps the optimiser takes.
+        optimizer: Any of optax: `optax.adam(1e-2)`, one with a schedule, `optax.lbfgs()` with its line search.
+        batch: What a step sees: `FullBatch()`, `Alternating()`, `UserBatches(size)` or `SampledNegatives(size)`.
+        penalty: Function from `Factors` to a number that is added to the loss.
+        observed_loss: Function from values and scores of observed pairs, arrays of one shape, to what each adds to the
+            loss, instead of c (p - s)²; unobserved pairs keep w0 s².
+        report_every: Steps for each row of the history; they run in one compiled loop.
+        initial_scale: σ; initial factors are normal with standard deviation σ / √factors.
+        dtype: "float32" or "float64" (which JAX must have been told to allow).
+
+    Raises:
+        ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> smooth = lambda factors: 0.1 * (factors.item[1:] - factors.item[:-1]).var()
+        >>> trainer = Gradient(factors=4, steps=60, optimizer=optax.adam(0.05), penalty=smooth)
+        >>> run = jaxals.fit(data, Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> run.history["step"].tolist(), bool(run.history["loss"].is_monotonic_decreasing)
+        ([20, 40, 60], True)
+    """
+
+    factors: int = 64
+    steps: int = 1000
+    optimizer: optax.GradientTransformation = dataclasses.field(default_factory=lambda: optax.adam(1e-2))
+    batch: Batch = dataclasses.field(default_factory=FullBatch)
+    penalty: Penalty | None = None
+    observed_loss: ObservedLoss | None = None
+    report_every: int = 20
+    initial_scale: float = 0.1
+    dtype: Literal["float32", "float64"] = "float32"
+
+    def __post_init__(self) -> None:
+        for name, least in (("factors", 1), ("steps", 0), ("report_every", 1)):
+            require_integer(name, getattr(self, name), least)
+        require_at_least("initial_scale", self.initial_scale, 0)
+        if self.dtype not in ("float32", "float64"):
+            raise ConfigurationError(f'`dtype` must be "float32" or "float64"; got {self.dtype!r}.')
+        if not isinstance(self.optimizer, optax.GradientTransformation):
+            raise ConfigurationError(
+                f"`optimizer` must be one of optax, such as `optax.adam(1e-2)`; got {self.optimizer!r}."
+            )
+        # A class has the methods of its instances, and the protocol asks for no more.
+        if isinstance(self.batch, type) or not isinstance(self.batch, Batch):
+            raise ConfigurationError(f"`batch` must be such as `FullBatch()`; got {self.batch!r}.")
+        for name in ("penalty", "observed_loss"):
+            if not (getattr(self, name) is None or callable(getattr(self, name))):
+                raise ConfigurationError(f"`{name}` must be a function or None; got {getattr(self, name)!r}.")
+
+    def begin(
+        self,
+        interactions: Interactions,
+        objective: Objective,
+        key: jax.Array,
+        initial: Factors | None,
+        mesh: Mesh | None,
+    ) -> Training:
+        """Lay out the entries both ways and draw, or take over, the first factors.
+
+        Args:
+            interactions: What to train on.
+            objective: What to minimise.
+            key: Of the initial factors, of the batches' order and of all draws.
+            initial: Tables to continue from, [users, factors] and [items, factors], instead of random ones.
+            mesh: Devices to share the entries out over, None for one.
+
+        Raises:
+            ConfigurationError: The work does not fit in memory, the optimiser does not go with the batches, or JAX
+                refuses the dtype.
+            DataError: `initial` is for other users, items or factors.
+        """
+        if self.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            raise ConfigurationError(
+                '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
+            )
+        dtype, optimizer = jnp.dtype(self.dtype), optax.with_extra_args_support(self.optimizer)
+        self._refuse_what_cannot_work(interactions, optimizer, mesh)
+        if initial is None:
+            initial = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
+        require_shape(initial, interactions.shape)
+        if initial.user.shape[1] != self.factors:
+            raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
+        counts = interactions.counts("user"), interactions.counts("item")
+        initial = Factors(
+            *(_active(table, count, dtype) for table, count in zip((initial.user, initial.item), counts, strict=True))
+        )
+
+        lay_out = lambda size: build_batches(interactions, size, factors=self.factors, dtype=dtype, mesh=mesh)
+        batches = lay_out(self.batch.size)
+        everyone = batches if self.batch.size is None else lay_out(None)
+        terms = Terms(objective, self.observed_loss, self.penalty)
+        item_count = jnp.asarray(counts[1], jnp.int32)
+        # The initial factors were drawn from the key itself.
+        item_count, key = to_every_device((item_count, jax.random.fold_in(key, 1)), mesh)
+        problem = Problem(batches, item_count, terms, key)
+
+        def step(state: DescentState, with_loss: bool) -> tuple[DescentState, StepInfo]:
+            left = jnp.asarray(self.steps - int(state.n_done), jnp.int32)
+            n_steps = jnp.minimum(left, self.report_every)
+            start, n_steps = to_every_device((state, n_steps), mesh)
+            after = descend(start, n_steps, problem, batch=self.batch, optimizer=optimizer)
+            info = _describe(after.factors, everyone, item_count, terms, with_loss)
+            return from_one_device((after, info), mesh)
+
+        # Weak types would be strong after the first call, and the second one be compiled anew.
+        strong = lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype)
+        memory = jax.tree.map(strong, self.batch.init(initial, optimizer))
+        state = DescentState(initial, memory, jnp.zeros((), jnp.int32))
+        return Training(state, step, self.steps, "step", self.report_every)
+
+    def _refuse_what_cannot_work(
+        self, interactions: Interactions, optimizer: optax.GradientTransformationExtraArgs, mesh: Mesh | None
+    ) -> None:
+        zeros = lambda: Factors(*(jnp.zeros((n_rows, self.factors), self.dtype) for n_rows in interactions.shape))
+        tables, memory = jax.eval_shape(zeros), jax.eval_shape(lambda: optimizer.init(zeros()))
+        if has_line_search(memory) and not isinstance(self.batch, FullBatch):
+            raise ConfigurationError(
+                f"A line search, as in `optax.lbfgs`, compares losses of one and the same function: it needs "
+                f"`FullBatch()`; got {self.batch!r}."
+            )
+        size = lambda arrays: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays))
+        # The devices of a CPU share its memory, and each has tables of its own.
+        copies = mesh.size if mesh is not None and mesh.devices.flat[0].platform == "cpu" else 1
+        layouts = 2 if self.batch.size is None else 4
+        entries = layouts * len(interactions) * 2 * (4 + np.dtype(self.dtype).itemsize)
+        require_memory(
+            copies * 2 * (2 * size(tables) + size(memory)) + entries,
+            f"Training {self.factors} factors on {interactions!r}",
+            "take fewer factors or an optimiser that remembers less",
+        )
+
+
+def _active(table: jax.Array, count: np.ndarray, dtype: jnp.dtype) -> jax.Array:
+    """Set rows without entries to zero, where the loss keeps them."""
+    table = table.astype(dtype)
+    return jnp.where(jnp.asarray(count > 0)[:, None], table, jnp.zeros_like(table))
+
+
+@functools.partial(jax.jit, static_argnames="with_loss")
+def _describe(
+    factors: Factors, everyone: UserBatch, item_count: Int[Array, " items"], terms: Terms, with_loss: bool
+) -> StepInfo:
+    """Say how a step went; device side."""
+    is_bad = [jnp.sum(~jnp.all(jnp.isfinite(table), axis=1), dtype=jnp.int32) for table in jax.tree.leaves(factors)]
+    everyone = jax.tree.map(lambda stacked: stacked[0], everyone)
+    loss = exact_loss(factors, everyone, item_count, terms) if with_loss else None
+    return StepInfo(is_bad[0] + is_bad[1], jnp.zeros((), jnp.int32), loss)

@@ -1,0 +1,259 @@
+"""The weighted loss as a function of both tables that any optimiser can follow. Device side.
+
+The sum over all pairs is exact through the Gramians, as in `jaxals.objective`. The sum over the entries has a
+derivative of its own, one pass over the tiles for each side that is differentiated:
+
+    ∇x_u = Σ_{i in S_u} ℓ'(s_ui) y_i + 2 w0 YᵀY x_u + 2 λ_u x_u,   ℓ(s) = c (p - s)² - w0 s²,   ℓ'(s) = 2 (g s - b)
+
+which is twice the residual of the normal equations that alternating least squares solves (Hu, Koren and Volinsky 2008,
+eq. 4). Differentiating the gathers instead takes six times as long (`docs/gradient.md`).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from jaxals._pytree import pytree, static
+from jaxals.batches import EntryTiles, UserBatch
+from jaxals.gather import pack
+from jaxals.objective import Factors, Objective, gramian
+
+Penalty = Callable[[Factors], Any]
+ObservedLoss = Callable[[Array, Array], Array]
+
+
+@pytree
+class Terms:
+    """What the loss is made of.
+
+    Attributes:
+        objective: Weights of the cells, w0 and ridge.
+        observed_loss: Replaces c (p - s)² of observed cells, from values and scores; None keeps it. Static.
+        penalty: Added to the loss, from both tables; None adds nothing. Static.
+    """
+
+    objective: Objective
+    observed_loss: ObservedLoss | None = static(default=None)
+    penalty: Penalty | None = static(default=None)
+
+    def on_entries(
+        self, value: Float[Array, "*shape"], score: Float[Array, "*shape"], is_in_gramian: bool
+    ) -> Float[Array, ""]:
+        """Compute the sum over cells with these values and scores; padding, of value 0, counts nothing.
+
+        Args:
+            value: Values of the cells.
+            score: Their scores.
+            is_in_gramian: Whether w0 s² is to be taken off, because a sum over all pairs has it already.
+        """
+        is_entry = value != 0
+        if self.observed_loss is None:
+            full_weight, target = self.objective.cells(value)
+            cell = full_weight * (target - score) ** 2
+        else:
+            # Padding is evaluated as an entry of value 1: a loss that is not finite at 0 has a derivative of NaN.
+            cell = self.observed_loss(jnp.where(is_entry, value, jnp.ones_like(value)), score)
+        if is_in_gramian:
+            cell = cell - self.objective.unobserved_weight * score**2
+        return jnp.sum(jnp.where(is_entry, cell, jnp.zeros_like(cell)))
+
+    def everywhere(self, user: Float[Array, "rows factors"], item: Float[Array, "items factors"]) -> Float[Array, ""]:
+        """Compute w0 Σ s² over all pairs of these users and items."""
+        return self.objective.unobserved_weight * jnp.sum(gramian(user) * gramian(item))
+
+    def ridge(
+        self, table: Float[Array, "rows factors"], count: Int[Array, " rows"], n_columns: int
+    ) -> Float[Array, ""]:
+        """Compute Σ λ_r |z_r|² over the rows of one side."""
+        return jnp.sum(self.objective.ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=1))
+
+    def extra(self, factors: Factors) -> Float[Array, ""]:
+        """Compute the penalty."""
+        zero = jnp.zeros((), factors.user.dtype)
+        return zero if self.penalty is None else zero + jnp.asarray(self.penalty(factors), zero.dtype)
+
+
+def exact_loss(factors: Factors, batch: UserBatch, item_count: Int[Array, " items"], terms: Terms) -> Float[Array, ""]:
+    """Compute the whole loss in O(entries · factors + (users + items) · factors²); its gradient costs twice that.
+
+    Args:
+        factors: Both tables.
+        batch: All users, as `build_batches` lays them out without a size, its leading axis taken off.
+        item_count: Entries of each item.
+        terms: What the loss is made of.
+
+    Returns:
+        A scalar in the dtype of the tables.
+    """
+    loss = entries_loss(factors.user, factors.item, batch, terms) + terms.extra(factors)
+    loss += terms.everywhere(factors.user, factors.item) + terms.ridge(factors.user, batch.count, len(factors.item))
+    return loss + terms.ridge(factors.item, item_count, len(factors.user))
+
+
+def batch_loss(
+    rows: Float[Array, "slots factors"], item: Float[Array, "items factors"], batch: UserBatch, terms: Terms
+) -> Float[Array, ""]:
+    """Compute the terms of some users exactly: their entries, their pairs with all items, their ridge.
+
+    Their sum over all batches, and the items' ridge, are the whole loss.
+
+    Args:
+        rows: The users' rows, zero where a slot is unused.
+        item: The items' table.
+        batch: Who they are and what they did.
+        terms: What the loss is made of; the penalty is left out.
+
+    Returns:
+        A scalar in the dtype of the tables.
+    """
+    return (
+        entries_loss(rows, item, batch, terms)
+        + terms.everywhere(rows, item)
+        + terms.ridge(rows, batch.count, len(item))
+    )
+
+
+def sampled_loss(
+    rows: Float[Array, "slots factors"],
+    item: Float[Array, "items factors"],
+    batch: UserBatch,
+    terms: Terms,
+    key: Array,
+    n_drawn: int,
+    weight: float | Float[Array, ""],
+) -> Float[Array, ""]:
+    """Compute the terms of some users as `batch_loss` does, but from items drawn in the place of all pairs.
+
+    For each entry of a user, items are drawn uniformly, those with an entry too, and weight · s² is added for each. The
+    more entries a user has, the more its pairs count, where the exact loss counts all pairs alike: what is estimated is
+    another loss.
+
+    Args:
+        rows: As in `batch_loss`.
+        item: As in `batch_loss`.
+        batch: As in `batch_loss`.
+        terms: As in `batch_loss`.
+        key: Of the draw.
+        n_drawn: How many items are drawn for an entry.
+        weight: What each counts.
+
+    Returns:
+        A scalar in the dtype of the tables.
+    """
+    observed = entries_loss(rows, item, batch, terms, is_in_gramian=False)
+    drawn = _drawn_squares(rows, item, batch.by_user, key, n_drawn)
+    return observed + weight * drawn + terms.ridge(rows, batch.count, len(item))
+
+
+def entries_loss(
+    user: Float[Array, "slots factors"],
+    item: Float[Array, "items factors"],
+    batch: UserBatch,
+    terms: Terms,
+    is_in_gramian: bool = True,
+) -> Float[Array, ""]:
+    """Add up the entries' terms; only the two tables can be differentiated.
+
+    Args:
+        user: Rows of the batch's slots.
+        item: The items' table.
+        batch: Entries of some or all users.
+        terms: What the loss is made of.
+        is_in_gramian: As in `Terms.on_entries`.
+
+    Returns:
+        A scalar in the dtype of the tables.
+    """
+    return _entries_loss(user, item, _Entries(batch.by_user, batch.by_item, terms, is_in_gramian))
+
+
+@pytree
+class _Entries:
+    by_user: EntryTiles
+    by_item: EntryTiles
+    terms: Terms
+    is_in_gramian: bool = static()
+
+
+@jax.custom_vjp
+def _entries_loss(user: Array, item: Array, entries: _Entries) -> Array:
+    return _walk(entries.by_user, user, item, entries.terms, entries.is_in_gramian, with_gradient=False)[0]
+
+
+def _entries_loss_forward(user: Any, item: Any, entries: _Entries) -> tuple[Array, tuple]:
+    # A side that is held fixed, as in alternating descent, takes no pass.
+    is_primal = lambda leaf: isinstance(leaf, CustomVJPPrimal)
+    plain = jax.tree.map(lambda leaf: leaf.value if is_primal(leaf) else leaf, entries, is_leaf=is_primal)
+    walk = functools.partial(_walk, terms=plain.terms, is_in_gramian=plain.is_in_gramian)
+    loss, of_user = walk(plain.by_user, user.value, item.value, with_gradient=user.perturbed)
+    of_item = walk(plain.by_item, item.value, user.value, with_gradient=True)[1] if item.perturbed else None
+    return loss, (of_user, of_item)
+
+
+def _entries_loss_backward(gradients: tuple, cotangent: Any) -> tuple:
+    if isinstance(cotangent, SymbolicZero):
+        return None, None, None
+    return *(None if gradient is None else cotangent * gradient for gradient in gradients), None
+
+
+_entries_loss.defvjp(_entries_loss_forward, _entries_loss_backward, symbolic_zeros=True)
+
+
+def _walk(
+    tiles: EntryTiles, rows: Array, other: Array, terms: Terms, is_in_gramian: bool, with_gradient: bool
+) -> tuple[Array, Array | None]:
+    """Add up the loss, and its gradient by `rows`, in one pass over tiles with those as rows."""
+
+    def part(tiles: tuple[Array, Array, Array], rows: Array, other: Array, terms: Terms) -> tuple[Array, Array | None]:
+        table, own = pack(other), pack(rows)
+
+        def step(sums: tuple[Array, Array | None], chunk: tuple) -> tuple[tuple[Array, Array | None], None]:
+            column, value, row = chunk
+            vectors = table[column]  # [tiles, width] -> [tiles, width, factors]
+            scores = jnp.einsum("twf,tf->tw", vectors, own[row], precision="highest")
+            on_entries = lambda scores: terms.on_entries(value, scores, is_in_gramian)
+            if sums[1] is None:
+                return (sums[0] + on_entries(scores), None), None
+            loss, slope = jax.value_and_grad(on_entries)(scores)
+            of_tiles = jnp.einsum("tw,twf->tf", slope, vectors, precision="highest")
+            return (sums[0] + loss, sums[1].at[row].add(of_tiles, indices_are_sorted=True)), None
+
+        start = (jnp.zeros((), rows.dtype), jnp.zeros_like(rows) if with_gradient else None)
+        sums = jax.lax.scan(step, start, tiles)[0]
+        return sums if mesh is None else jax.lax.psum(sums, "rows")
+
+    mesh, arrays = tiles.mesh, (tiles.column, tiles.value, tiles.row)
+    if mesh is not None:
+        specs = (PartitionSpec("rows"), PartitionSpec(), PartitionSpec(), PartitionSpec())
+        part = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
+    return part(arrays, rows, other, terms)
+
+
+def _drawn_squares(rows: Array, item: Array, by_user: EntryTiles, key: Array, n_drawn: int) -> Array:
+    """Draw items for every entry, and add up their squared scores."""
+
+    def part(tiles: tuple[Array, Array, Array], rows: Array, item: Array, key: Array) -> Array:
+        table, own = pack(item), pack(rows)
+
+        @jax.checkpoint  # the vectors that were drawn would be kept for all entries
+        def squares(chunk: tuple[Array, Array, Array]) -> Array:
+            number, value, row = chunk
+            shape = (*value.shape, n_drawn)
+            drawn = jax.random.randint(jax.random.fold_in(key, number), shape, 0, len(item), jnp.int32)
+            scores = jnp.einsum("twdf,tf->twd", table[drawn], own[row], precision="highest")
+            return jnp.sum(jnp.where((value != 0)[:, :, None], scores**2, jnp.zeros_like(scores)))
+
+        return jnp.sum(jax.lax.map(squares, tiles), keepdims=True)
+
+    # Chunks are numbered over all devices: what is drawn does not depend on how many there are.
+    arrays = (jnp.arange(len(by_user.row)), by_user.value, by_user.row)
+    if by_user.mesh is not None:
+        specs = (PartitionSpec("rows"), PartitionSpec(), PartitionSpec(), PartitionSpec())
+        part = jax.shard_map(part, mesh=by_user.mesh, in_specs=specs, out_specs=PartitionSpec("rows"), check_vma=False)
+    return jnp.sum(part(arrays, rows, item, key))

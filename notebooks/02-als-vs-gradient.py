@@ -1,0 +1,144 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One loss, two ways down
+#
+# Alternating least squares solves each side exactly while the other is held fixed; a gradient moves both a little. In
+# `jaxals` both minimise the same `Objective`, exactly over all pairs, so their losses can be compared number by number.
+# The data are Last.fm's play counts again (set `JAXALS_DATA`, or they are downloaded). The measured comparison over
+# several data sets is on the page `docs/als-vs-gradient.md`.
+
+# %%
+import os
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+import pandas as pd
+
+import jaxals
+from jaxals import plots
+from jaxals.evaluation import by_popularity, evaluate, random_holdout
+
+jaxals.use_all_cores()
+small = "JAXALS_SMALL" in os.environ  # a quick run, for tests
+factors, steps = (8, 20) if small else (32, 300)
+split = random_holdout(jaxals.datasets.load("lastfm-2k"), 0.2, seed=0)
+objective = jaxals.Objective.log(alpha=10.0, regularization=10.0)
+
+
+def fit(trainer):
+    return jaxals.fit(split.train, objective, trainer, seed=0, progress=False)
+
+
+# %% [markdown]
+# ## Exact gradients
+#
+# The sum over all 33 million pairs is w0 tr(XᵀX YᵀY), so that a gradient costs no more than a pass over the 74,000
+# entries. L-BFGS has a line search and nothing to tune; Adam has a learning rate, here with a schedule.
+
+# %%
+every = max(steps // 15, 1)
+decayed = optax.cosine_decay_schedule(0.1, steps, 0.02)
+gentle = optax.cosine_decay_schedule(0.03, steps, 0.02)  # with 0.1, taking turns diverges
+runs = {
+    "ALS": fit(jaxals.ALS(factors, sweeps=4 if small else 20)),
+    "L-BFGS": fit(jaxals.Gradient(factors, steps // 2, optax.lbfgs(), report_every=every)),
+    "Adam": fit(jaxals.Gradient(factors, steps, optax.adam(decayed), report_every=every)),
+    "Adagrad": fit(jaxals.Gradient(factors, steps, optax.adagrad(0.3), report_every=every)),
+    "Adam, alternating": fit(
+        jaxals.Gradient(factors, steps, optax.adam(gentle), jaxals.Alternating(), report_every=every)
+    ),
+}
+compiled = {name: run.history["seconds"].iloc[0] for name, run in runs.items()}
+later = {name: run.history.assign(seconds=run.history["seconds"] - compiled[name])[1:] for name, run in runs.items()}
+figure, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
+plots.plot_curves(later, ax=ax).set_title("Seconds after the first row of each history, which compiles")
+pd.Series({name: run.history["loss"].iloc[-1] for name, run in runs.items()}, name="last loss").to_frame()
+
+# %% [markdown]
+# Where alternating least squares ends, the gradient is nearly zero: its normal equations set it to zero.
+
+# %%
+entries = split.train.to_coo()
+gradient = jax.grad(lambda factors: objective.loss(factors, entries))
+start = jaxals.initial_factors(jax.random.key(0), *split.train.shape, factors)
+pd.Series(
+    {
+        name: float(optax.tree.norm(gradient(at)))
+        for name, at in {"at the start": start, **{name: run.factors for name, run in runs.items()}}.items()
+    },
+    name="norm of the gradient",
+).to_frame()
+
+# %% [markdown]
+# ## Batches of users, and sampled negatives
+#
+# A batch of users with all of their pairs gives a gradient that is exact on average. Drawing a few items per entry
+# instead, as most of the literature does, does not: active users count more, and the weights have to be guessed.
+# Both take the same number of steps here; the loss is the exact one for both.
+
+# %%
+n_small = 40 if small else 60 * 8
+rate = optax.cosine_decay_schedule(0.03, n_small, 0.02)
+batches = {"all pairs of a user": jaxals.UserBatches(256), "4 sampled items an entry": jaxals.SampledNegatives(256)}
+small_runs = {
+    name: fit(jaxals.Gradient(factors, n_small, optax.adam(rate), batch, report_every=n_small // 20))
+    for name, batch in batches.items()
+}
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+histories = {name: run.history for name, run in small_runs.items()}
+plots.plot_curves(histories, "loss", "step", left).set_title("The exact loss")
+found = {
+    name: by_popularity(evaluate(run.factors, split.train, split.test, ["recall@10"]), split.train, k=10)
+    for name, run in {"ALS": runs["ALS"], **small_runs}.items()
+}
+buckets = pd.concat(found, names=["model"]).reset_index("model")
+plots.plot_popularity(buckets, right).set_title("Recall@10 by popularity")
+plt.show()
+
+# %% [markdown]
+# ## What a gradient is for: your own terms
+#
+# A penalty is a function of both tables. Here one makes the artists' vectors sparse, so that each factor is about few
+# artists; ALS has no closed form for it.
+
+# %%
+sparse = fit(
+    jaxals.Gradient(factors, steps, optax.adam(decayed), penalty=lambda factors: 12.0 * jnp.sum(jnp.abs(factors.item)))
+)
+share = lambda run: float(np.mean(np.abs(np.asarray(run.factors.item)) < 1e-2))
+spectra = pd.DataFrame({"ALS": plots.spectrum(runs["ALS"].factors), "with the penalty": plots.spectrum(sparse.factors)})
+figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+plots.plot_spectrum(spectra, ax)
+pd.Series(
+    {"ALS": share(runs["ALS"]), "Adam": share(runs["Adam"]), "with the penalty": share(sparse)},
+    name="share of item numbers below 0.01",
+).to_frame()
+
+# %% [markdown]
+# And another link: a logistic loss on what was played instead of a squared one, everything else as before.
+
+# %%
+logistic = lambda value, score: (1 + jnp.log1p(value)) * jnp.logaddexp(0.0, -4.0 * (score - 0.5))
+linked = fit(jaxals.Gradient(factors, steps, optax.adam(decayed), observed_loss=logistic))
+models = {"squared (ALS)": runs["ALS"], "logistic (Adam)": linked}
+pd.DataFrame(
+    {
+        name: evaluate(run.factors, split.train, split.test, ["ndcg@10", "recall@20"]).metrics
+        for name, run in models.items()
+    }
+).T
