@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -293,7 +293,7 @@ def contributions(
 
 
 def initial_factors(
-    key: Array, n_users: int, n_items: int, factors: int, scale: float = 0.1, dtype: jnp.dtype | type = jnp.float32
+    key: Array, n_users: int, n_items: int, factors: int, scale: float = 0.1, dtype: Any = jnp.float32
 ) -> Factors:
     """Draw both tables from a normal distribution of standard deviation scale / √factors.
 

@@ -190,7 +190,7 @@ def _parse(table: _TextTable) -> tuple[pd.DataFrame, bool]:
             if table.value is not None:
                 suspicious |= not np.isfinite(chunk[str(table.value)].to_numpy()).all()
             coded = [pd.factorize(chunk[str(position)]) for position in table.ids]
-            named = np.logical_and.reduce([codes >= 0 for codes, _ in coded])
+            named: np.ndarray = np.all([codes >= 0 for codes, _ in coded], axis=0)
             if table.missing == "error" or named.all():
                 suspicious |= not named.all()
                 named = np.s_[:]

@@ -105,7 +105,7 @@ class Gradient:
                 refuses the dtype.
             DataError: `initial` is for other users, items or factors.
         """
-        if self.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        if self.dtype == "float64" and jnp.result_type(float) != jnp.float64:
             raise ConfigurationError(
                 '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
             )

@@ -275,7 +275,7 @@ def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -
     _require_columns(frame, ["x", "y", "name", "size"], "The map")
     ax = _axes(ax)
     group = pd.factorize(frame["group"])[0] if "group" in frame else np.zeros(len(frame), int)
-    colours = [_COLOURS[place % len(_COLOURS)] for place in group]
+    colours = [_COLOURS[int(place) % len(_COLOURS)] for place in group]
     area = 60 * frame["size"] / frame["size"].max()
     ax.scatter(frame["x"], frame["y"], s=area, c=colours, alpha=0.5, linewidths=0)
     ax.autoscale_view()  # where names end up depends on it

@@ -28,7 +28,7 @@ def use_all_cores() -> int:
         ConfigurationError: JAX is at work already, with another number of CPU devices.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    already = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    already: int = getattr(jax.config, "jax_num_cpu_devices")  # noqa: B009 (unknown to the types of JAX 0.10)
     if already == cores or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return cores
     try:

@@ -210,7 +210,7 @@ def build_tiles(
 def padding(tiles: RowTiles) -> float:
     """Return how many cells the tiles hold per entry: 1 is perfect."""
     values = [group.value for group in tiles.groups] + ([tiles.long.value] if tiles.long else [])
-    entries = sum(np.count_nonzero(value) for value in values)
+    entries = sum(int(np.count_nonzero(value)) for value in values)
     return sum(value.size for value in values) / max(entries, 1)
 
 

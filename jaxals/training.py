@@ -343,12 +343,12 @@ def _check_finite(interactions: Interactions, objective: Objective, trainer: Tra
             raise DataError(f"`initial` has {bad:,} {name} rows that are not finite.")
     dtype = jnp.dtype(getattr(trainer, "dtype", jnp.float32))
     size = np.abs(interactions.value)
-    extremes = interactions.value[[size.argmin(), size.argmax()]]
+    extremes = interactions.value[[np.argmin(size), np.argmax(size)]]
     with np.errstate(over="ignore"):
         weights = objective.weights(jnp.asarray(extremes.astype(dtype)))
     is_finite = np.isfinite(np.stack(weights)).all(axis=0)
     if not is_finite.all():
-        value = extremes[is_finite.argmin()]
+        value = extremes[np.argmin(is_finite)]
         raise ConfigurationError(
             f"The weights of a value of {value:.6g} are not finite in {dtype}; lower alpha or scale the values down."
         )

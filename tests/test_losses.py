@@ -92,8 +92,10 @@ def test_gradient_of_a_penalty_and_of_another_link():
     values = LARGER.to_scipy().toarray().astype(np.float64)
     seen, value = values > 0, np.where(values > 0, values, 1.0)
     expected = (np.where(seen, np.log(value) * np.log1p(np.exp(-score)), score**2)).sum()
-    expected += 0.1 * (np.square(factors.user).sum() + np.square(factors.item).sum()) + float(penalty(factors))
-    np.testing.assert_allclose(problem(LARGER, terms).loss(factors), expected, rtol=1e-12)
+    ridge = 0.1 * (np.square(factors.user).sum() + np.square(factors.item).sum())
+    np.testing.assert_allclose(
+        problem(LARGER, terms).loss(factors), expected + ridge + float(penalty(factors)), rtol=1e-12
+    )
 
 
 def test_gradient_by_a_side_is_zero_where_its_normal_equations_are_solved():

@@ -83,7 +83,7 @@ def test_activity_is_heavy_tailed() -> None:
 
 def hit_rate(scores: np.ndarray, seen: np.ndarray, hidden: np.ndarray, n: int = 20) -> float:
     ranked = np.argsort(np.where(seen, -np.inf, scores), axis=1)[:, ::-1][:, :n]
-    return float(np.take_along_axis(hidden, ranked, axis=1).sum() / hidden.sum())
+    return int(np.sum(np.take_along_axis(hidden, ranked, axis=1))) / int(np.sum(hidden))
 
 
 @pytest.mark.parametrize(("affinity", "factors_win"), [(0.8, True), (0.0, False)])

@@ -91,7 +91,7 @@ def test_early_stopping_keeps_the_lowest_gini():
         progress=False,
     )
     gini = run.history["gini@5"]
-    assert gini.to_numpy().argmin() > 0  # else keeping the highest, or the first, would pass
+    assert np.argmin(gini) > 0  # else keeping the highest, or the first, would pass
     assert gini.max() > gini.min()
     measured = jaxals.evaluation.evaluate(run.factors, split.train, split.test, ["gini@5"])
     assert measured["gini@5"] == pytest.approx(gini.min(), rel=1e-6)

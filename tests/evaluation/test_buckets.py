@@ -56,7 +56,7 @@ def test_popularity_buckets_measure_recall_and_exposure():
         assert [row["lowest"], row["highest"]] == [popularity[items].min(), popularity[items].max()]
         np.testing.assert_allclose(row["mean"], recalls.mean())
         np.testing.assert_allclose(row["standard_error"], recalls.std(ddof=1) / len(recalls) ** 0.5)
-        np.testing.assert_allclose(row["exposure"], listed[:, items].sum() / listed.sum())
+        np.testing.assert_allclose(row["exposure"], int(np.sum(listed[:, items])) / int(np.sum(listed)))
     np.testing.assert_allclose(table["exposure"].sum(), 1)
 
 
