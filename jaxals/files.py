@@ -190,10 +190,10 @@ def _parse(table: _TextTable) -> tuple[pd.DataFrame, bool]:
             if table.value is not None:
                 suspicious |= not np.isfinite(chunk[str(table.value)].to_numpy()).all()
             coded = [pd.factorize(chunk[str(position)]) for position in table.ids]
-            named: np.ndarray = np.all([codes >= 0 for codes, _ in coded], axis=0)
-            if table.missing == "error" or named.all():
-                suspicious |= not named.all()
-                named = np.s_[:]
+            is_named = np.all([codes >= 0 for codes, _ in coded], axis=0)
+            if table.missing == "error":
+                suspicious |= not is_named.all()
+            named: Any = np.s_[:] if table.missing == "error" or is_named.all() else is_named
             values = None if table.value is None else chunk[str(table.value)].to_numpy()[named]
             parts.append(([(codes[named].astype(np.int32), ids.to_numpy()) for codes, ids in coded], values))
     columns: dict[str, Any] = {
