@@ -286,7 +286,7 @@ def test_help_describes_every_option_and_shows_an_example(command, run):
 def test_help_and_defaults_come_from_the_library(run):
     output = " ".join(run("fit", "--help").replace("│", " ").split())
     assert "Length of the vectors that are learned. [default: 64]" in output
-    assert "How many steps in a row may pass without one." in output
+    assert "How many rows of the history in a row may pass without one." in output
     assert "hkv (default 40), implicit (default 1)" in output
     assert "Take binary values and a frequency-scaled ridge" in output
     assert "How a row is solved: exact, or faster steps" in output
