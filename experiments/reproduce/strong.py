@@ -48,9 +48,11 @@ def write_table(
     labels = {"popularity": "popularity", "EASE": f"EASE, λ {ease:g}", "iALS": f"iALS, {arguments.factors} factors"}
     rows = []
     for key, evaluations in measured.items():
-        numbers, source = published[key]
-        theirs = dict(zip(METRICS, numbers, strict=True))
-        rows.append(report.Row(labels[key], report.columns(evaluations), theirs, source))
+        row = report.Row(labels[key], report.columns(evaluations))
+        if key in published:
+            numbers, row.source = published[key]
+            row.published = dict(zip(METRICS, numbers, strict=True))
+        rows.append(row)
     n_train, n_test = (len(np.unique(part.user)) for part in (split.train, split.test))
     protocol = (
         f"Liang et al. 2018, with their random numbers: {n_train:,} users to train on, {split.train.n_items:,} items; "
