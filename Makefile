@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format reproduce dev clean
+.PHONY: help demo test test-all lint format reproduce bench notebooks dev clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed
 reproduce: $(VENV)/.dev ## measure the published tables again; needs JAXALS_DATA
 	@for script in $(filter-out %/report.py %/strong.py,$(wildcard experiments/reproduce/*.py)); do \
 		echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+bench: $(VENV)/.dev ## time training and serving beside implicit and irspack, some ten minutes; keep the machine idle
+	$(PIP) install --quiet --editable '.[peers]'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/benchmark_training.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/benchmark_serving.py
 
 notebooks: $(VENV)/.dev ## execute the notebooks and keep their outputs (reads JAXALS_DATA, or downloads)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/jupytext --to ipynb --execute notebooks/*.py
