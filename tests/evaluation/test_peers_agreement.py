@@ -14,6 +14,8 @@ CUTOFFS = (3, 10)
 # The peers add up in float64, we in float32, some 70 numbers near 1; the lists are the same.
 ROUNDING = 1e-6
 
+pytestmark = pytest.mark.filterwarnings("ignore:OpenBLAS is configured")  # by implicit, where nobody limits its threads
+
 
 @pytest.fixture(scope="module")
 def case():
