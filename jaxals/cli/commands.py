@@ -12,7 +12,6 @@ from cyclopts import App, Parameter
 
 import jaxals
 from jaxals import datasets, training
-from jaxals.checkpoint import require_model_place, require_storable_ids
 from jaxals.cli.options import (
     COLUMNS,
     DEFAULT_METRICS,
@@ -40,6 +39,7 @@ from jaxals.cli.output import INTERRUPTED, complain, print_json, print_table, sa
 from jaxals.cli.tuning import tune
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
+from jaxals.models import require_model_place, require_storable_ids
 from jaxals.recommender import Measure, Recommender, Scale
 from jaxals.training import Run
 

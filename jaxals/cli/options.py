@@ -21,9 +21,9 @@ from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import Split, leave_k_out, plan_evaluation, random_holdout
 from jaxals.interactions import Duplicates, Interactions
 from jaxals.objective import Objective
+from jaxals.position import EarlyStopping
 from jaxals.solvers import Cholesky, ConjugateGradient, Solver, Subspace
 from jaxals.trainers import ALS
-from jaxals.training import EarlyStopping
 
 DEFAULT_METRICS: tuple[str, ...] = inspect.signature(plan_evaluation).parameters["metrics"].default
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, checkpoint
-from jaxals.checkpoint import load_model, require_model_place, require_storable_ids, save_model
+from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, models, storage
+from jaxals.models import load_model, require_model_place, require_storable_ids, save_model
 from jaxals.errors import CheckpointError
 
 
