@@ -76,7 +76,7 @@ def _array(array: np.ndarray) -> Any:
     if array.ndim == 0:
         return array.item() if array.dtype.kind in "biuf" else str(array)
     shape = ",".join(map(str, array.shape))
-    return f"{array.dtype}[{shape}], checksum {zlib.crc32(np.ascontiguousarray(array).view(np.uint8))}"
+    return f"{array.dtype}[{shape}], checksum {zlib.crc32(array.tobytes())}"
 
 
 def _checksum(texts: Any) -> int:

@@ -131,7 +131,7 @@ def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Object
 def _is_replaceable(path: pathlib.Path) -> bool:
     """Tell whether a folder is a whole model that `save_model` wrote, and nothing besides."""
     document = read_document(path)
-    return is_folder(path) and isinstance(document, dict) and document.get("kind") == "model"
+    return is_folder(path, and_nothing_besides=True) and isinstance(document, dict) and document.get("kind") == "model"
 
 
 def _not_writable(folder: str | os.PathLike, error: Exception) -> CheckpointError:

@@ -115,12 +115,13 @@ def read_document(path: pathlib.Path) -> Any:
         return None
 
 
-def is_folder(path: pathlib.Path) -> bool:
-    """Tell whether a folder has what `write_folder` writes, and nothing besides."""
+def is_folder(path: pathlib.Path, and_nothing_besides: bool = False) -> bool:
+    """Tell whether a folder has what `write_folder` writes."""
     try:
-        return {_DOCUMENT, _CHECKSUMS} <= {entry.name for entry in path.iterdir()} <= {_ARRAYS, _DOCUMENT, _CHECKSUMS}
+        names = {entry.name for entry in path.iterdir()}
     except OSError:
         return False
+    return {_DOCUMENT, _CHECKSUMS} <= names and (not and_nothing_besides or names <= {_ARRAYS, _DOCUMENT, _CHECKSUMS})
 
 
 def remove_leftovers(path: pathlib.Path) -> None:

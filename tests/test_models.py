@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, models, storage
-from jaxals.models import load_model, require_model_place, require_storable_ids, save_model
 from jaxals.errors import CheckpointError
+from jaxals.models import load_model, require_model_place, require_storable_ids, save_model
 
 
 def model(users=("ann", "bob"), items=(1, 2, 3)) -> tuple[Factors, Interactions]:
@@ -60,19 +60,19 @@ def foreign_file(folder):
     (folder / "notes.txt").write_text("mine")
 
 
-def no_orbax_metadata(folder):
-    (folder / "_CHECKPOINT_METADATA").unlink()
+def no_checksums(folder):
+    (folder / "checksums.json").unlink()
 
 
-def no_format(folder):
-    (folder / "document" / "metadata").write_text(json.dumps({"pages": 3}))
+def no_kind(folder):
+    (folder / "document.json").write_text(json.dumps({"pages": 3}))
 
 
 def no_document(folder):
-    (folder / "document" / "metadata").write_text("{")
+    (folder / "document.json").write_text("{")
 
 
-@pytest.mark.parametrize("change", [foreign_file, no_orbax_metadata, no_format, no_document])
+@pytest.mark.parametrize("change", [foreign_file, no_checksums, no_kind, no_document])
 def test_what_only_resembles_a_model_is_not_replaced(change, tmp_path):
     factors, data = model()
     save_model(tmp_path / "model", factors, data)
@@ -123,7 +123,7 @@ def test_a_place_that_cannot_be_written_is_named(monkeypatch, tmp_path):
 
     assert require_model_place(tmp_path / "new" / "model") == tmp_path / "new" / "model"
     assert [entry.name for entry in tmp_path.rglob("*")] == ["file", "new"]
-    monkeypatch.setattr(checkpoint.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(storage.tempfile, "TemporaryDirectory", refuse)
     with pytest.raises(CheckpointError, match=r"cannot be written to .*: Permission denied\.$"):
         require_model_place(tmp_path / "model")
     monkeypatch.setattr(pathlib.Path, "is_mount", lambda _: True)
@@ -147,8 +147,7 @@ def test_what_is_not_a_model_is_named(tmp_path):
 def test_a_damaged_model_is_named(tmp_path):
     factors, data = model()
     save_model(tmp_path / "model", factors, data)
-    for file in (tmp_path / "model" / "document").iterdir():
-        file.write_bytes(b"")
+    (tmp_path / "model" / "document.json").write_bytes(b"")
     with pytest.raises(CheckpointError, match="is damaged"):
         load_model(tmp_path / "model")
 
@@ -159,7 +158,7 @@ def test_damage_is_told_in_one_sentence(text, reason, monkeypatch, tmp_path):
         raise ValueError(text)
 
     save_model(tmp_path / "model", *model())
-    monkeypatch.setattr(checkpoint, "_decode", fail)
+    monkeypatch.setattr(models, "_decode", fail)
     with pytest.raises(CheckpointError, match=rf"is damaged: {reason}\.$"):
         load_model(tmp_path / "model")
 
@@ -171,3 +170,43 @@ def test_ids_that_cannot_be_stored_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="strings, numbers or tuples"):
         require_storable_ids(data.catalog)
     assert not list(tmp_path.iterdir())
+
+
+def forged(path: pathlib.Path, change) -> None:
+    """Write a model that says what `change` makes of its document and arrays, its checksums all in order."""
+    factors, data = model()
+    save_model(path, factors, data, Objective.hkv())
+    arrays, document = storage.read_folder(path)
+    change(arrays, document)
+    storage.write_folder(path, arrays, document)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, document: document.update(format=3), "has model format 3; this version reads 2"),
+        (lambda arrays, document: document.update(kind="poem"), "is not a jaxals model"),
+        (lambda arrays, document: document.update(users=["ann"]), "its factors and ids do not match"),
+        (lambda arrays, document: document.update(users=["ann", "ann"]), "must be unique"),
+        (lambda arrays, document: document.update(users={"start": 0, "stop": 10**30, "step": 1}), "is damaged"),
+        (lambda arrays, document: document.update(users={"start": 0, "stop": 2, "step": 0}), "is damaged"),
+        (lambda arrays, document: document.update(users=7), "its ids are no list"),
+        (lambda arrays, document: document["objective"].update(regularization="0.1"), "settings that are not numbers"),
+        (lambda arrays, document: document["objective"]["confidence"].update(kind="exec"), "is damaged: 'exec'"),
+        (lambda arrays, document: document["objective"].update(regularization=-1.0), "must be >= 0"),
+        (lambda arrays, document: arrays.update(user=arrays["user"] + np.int32(9)), "A user index is 10"),
+        (lambda arrays, document: arrays.pop("value"), "is damaged: 'value'"),
+        (lambda arrays, document: arrays.update(user_factors=arrays["user_factors"][0]), "no tables of numbers"),
+        (lambda arrays, document: arrays.update(item_factors=arrays["item_factors"] * np.nan), "is not finite"),
+    ],
+)
+def test_a_model_that_only_looks_whole_is_named(change, message, tmp_path):
+    forged(tmp_path / "model", change)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(tmp_path / "model")
+
+
+def test_another_file_beside_a_model_does_not_keep_it_from_loading(tmp_path):
+    save_model(tmp_path / "model", *model())
+    (tmp_path / "model" / ".DS_Store").write_bytes(b"")
+    assert load_model(tmp_path / "model")[1].shape == (2, 3)
