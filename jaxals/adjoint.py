@@ -8,7 +8,8 @@ so that Ẋ = A⁻¹ ∂ρ/∂θ θ̇, and backwards θ̄ = (∂ρ/∂θ)ᵀ V w
 
     Σ_r [ Σ b (v·y) - g (v·y) (x·y) ] - w0 tr(XᵀV YᵀY) - Σ_r λ_r v·x
 
-No factorisation and no iteration of a solver is differentiated, and nothing of either is kept: `docs/differentiable-als.md`.
+No factorisation and no iteration of a solver is differentiated, and nothing of either is kept.
+See `docs/differentiable-als.md`.
 """
 
 import dataclasses
@@ -26,6 +27,8 @@ from jaxals._pytree import pytree
 from jaxals.gather import pack
 from jaxals.objective import Objective, gramian
 from jaxals.tiles import RowTiles
+
+_WHOLE, _PARTS = PartitionSpec(), PartitionSpec("rows")
 
 
 @pytree
@@ -82,6 +85,8 @@ def _jvp(solve: Solve, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
     rows, system, transposed, solver = primals
     # With its derivatives, for those of higher order.
     rows = with_derivatives(solve, rows, system, transposed, solver)
+    leaves: list
+    kind: Any
     leaves, kind = jax.tree.flatten(system)
     slopes = kind.flatten_up_to(tangents[1])
     is_moving = [not isinstance(slope, SymbolicZero) for slope in slopes]
@@ -146,20 +151,20 @@ def _residual(system: System, rows: Float[Array, "rows factors"]) -> Float[Array
 def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint: Array, wanted: System) -> System:
     """Return (∂ρ/∂θ)ᵀ V in the places of the leaves that are wanted."""
     wants_entries = any(jax.tree.leaves((_values(wanted.tiles), wanted.objective.confidence)))
-    scatters = wanted.other and transposed is None
+    scatters = bool(wanted.other) and transposed is None
     everywhere = _matmul(rows.T, adjoint)  # [factors, factors]
     tiles, other, objective = system.tiles, system.other, system.objective
-    of_other, of_objective = jnp.zeros_like(other), objective
+    of_other, of_objective = None, objective
     if wants_entries or scatters:
         of_other, of_objective, of_values = _by_entries(system, rows, adjoint, scatters)
         tiles = _with_values(tiles, of_values)
-    if wanted.other and transposed is not None:
+    if transposed is not None and wanted.other:
         of_other = _by_columns(transposed, system, rows, adjoint)
-    if wanted.other:
-        of_other = of_other - objective.unobserved_weight * _matmul(other, everywhere + everywhere.T)
+    if of_other is not None:
+        of_other -= objective.unobserved_weight * _matmul(other, everywhere + everywhere.T)
     of_weight = -jnp.sum(everywhere * gramian(other)).astype(jnp.result_type(objective.unobserved_weight))
     of_objective = dataclasses.replace(of_objective, unobserved_weight=of_weight)
-    return System(tiles, of_other, -jnp.sum(adjoint * rows, axis=1), of_objective)
+    return System(tiles, other if of_other is None else of_other, -jnp.sum(adjoint * rows, axis=1), of_objective)
 
 
 def _by_entries(
@@ -200,7 +205,7 @@ def _by_entries(
         return (sums if mesh is None else jax.lax.psum(sums, "rows")), tuple(of_values)
 
     mesh = system.tiles.mesh
-    over_mesh = _over_mesh(part, mesh, n_whole=4, out_specs=(PartitionSpec(), PartitionSpec("rows")))
+    over_mesh = _over_mesh(part, mesh, n_whole=4, out_specs=(_WHOLE, _PARTS))
     sums, of_values = over_mesh(_entries(system.tiles), system.other, system.objective, rows, adjoint)
     return *sums, of_values
 
@@ -257,11 +262,11 @@ def _with_values(tiles: RowTiles, values: tuple[Array, ...]) -> RowTiles:
     return dataclasses.replace(tiles, groups=groups, long=long)
 
 
-def _over_mesh(part: Callable, mesh: Any, n_whole: int, out_specs: Any = PartitionSpec()) -> Callable:
+def _over_mesh(part: Callable, mesh: Any, n_whole: int, out_specs: Any = _WHOLE) -> Callable:
     """Run `part` on each device's share of its first argument, and on copies of the others."""
     if mesh is None:
         return part
-    specs = (PartitionSpec("rows"), *(PartitionSpec() for _ in range(n_whole)))
+    specs = (_PARTS, *(_WHOLE for _ in range(n_whole)))
     return jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=out_specs, check_vma=False)
 
 

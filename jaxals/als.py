@@ -72,7 +72,7 @@ def half_step(
     Args:
         tiles: The entries of the side that is solved for.
         other: The other side's table Y, float32 or float64.
-        objective: Confidence, w0 and ridge.
+        objective: Confidence, w0 and ridge; of `objective.of(side)` where users and items differ in their λ.
         solver: How to solve; `Cholesky()` is exact.
         start: Where an iterative solver begins; zeros by default.
         table_dtype: "float16" or "bfloat16" to round the other table for the gathers, which moves half the bytes; what
@@ -292,10 +292,10 @@ def sweep(
         Both tables after the sweep, and what there is to say about it.
     """
     user, user_info, _ = _half_step(
-        user_tiles, factors.item, objective, solver, factors.user, table_dtype, transposed=item_tiles
+        user_tiles, factors.item, objective.of("user"), solver, factors.user, table_dtype, transposed=item_tiles
     )
     item, item_info, on_entries = _half_step(
-        item_tiles, user, objective, solver, factors.item, table_dtype, with_loss, transposed=user_tiles
+        item_tiles, user, objective.of("item"), solver, factors.item, table_dtype, with_loss, transposed=user_tiles
     )
     factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
     if with_loss:
