@@ -148,12 +148,14 @@ def test_the_gradient_by_the_other_table_is_that_of_dense_algebra(preset, gather
 
 
 def test_jacobians_agree_forwards_backwards_and_jitted():
-    function = lambda p: rows_of(p, tiles_of("user"), Cholesky(), tiles_of("item"))[3]
+    tiles, transposed = tiles_of("user"), tiles_of("item")
+    function = lambda p: rows_of(p, tiles, Cholesky(), transposed)[3]
     some = parameters()
     forwards, backwards = jax.jacfwd(function)(some), jax.jit(jax.jacrev(function))(some)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), forwards, backwards)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_devices", [1, 8])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_gradients_can_be_vmapped(solver, n_devices):

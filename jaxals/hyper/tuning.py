@@ -122,8 +122,7 @@ def tune(
                 found = hypergradient(
                     loss_of_logs, logs, factors, objective=of_logs, tiles=tiles, solver=solver, method=method
                 )
-                changes, memory = optimizer.update(found.gradient, memory, logs)
-                moved = optax.apply_updates(logs, changes)
+                moved, memory = _follow(optimizer, found.gradient, memory, logs)
                 jax.block_until_ready(moved)
                 seconds += time.perf_counter() - start
                 metrics = dict(measure(found.factors)) if measure else {}
@@ -177,3 +176,10 @@ def _train(
     for _ in range(sweeps):
         factors, _ = sweep(*tiles, factors, built, solver)
     return factors
+
+
+def _follow(optimizer: optax.GradientTransformation, gradient: Any, memory: Any, logs: Any) -> tuple[Any, Any]:
+    # Optimisers count on JAX's usual promotion of types and ranks, which users may have made strict.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        changes, memory = optimizer.update(gradient, memory, logs)
+        return optax.apply_updates(logs, changes), memory
