@@ -10,7 +10,6 @@ from jaxals.errors import ConfigurationError
 from jaxals.evaluation import leave_k_out
 from jaxals.hyper import (
     FoldIn,
-    HeldOut,
     Implicit,
     Truncated,
     hold_out,
@@ -28,24 +27,18 @@ def objective(p):
     return Objective.ials(p["w0"], p["ridge"], p["exponent"])
 
 
-@functools.cache
-def held_out() -> HeldOut:
-    return hold_out(SPLIT.train, SPLIT.test)
+HELD_OUT = hold_out(SPLIT.train, SPLIT.test)
+TILES = ALS(factors=3, dtype="float64").cut(SPLIT.train, None)
 
 
 def loss(factors: Factors, _):
-    return smooth_ndcg(factors, held_out(), temperature=0.2)
-
-
-@functools.cache
-def tiles():
-    return ALS(factors=3, dtype="float64").cut(SPLIT.train, None)
+    return smooth_ndcg(factors, HELD_OUT, temperature=0.2)
 
 
 @functools.cache
 def settled() -> Factors:
     factors = initial_factors(jax.random.key(0), *SPLIT.train.shape, 3, scale=1.0, dtype=jnp.float64)
-    step = lambda factors, _: (sweep(*tiles(), factors, objective(AT), Cholesky())[0], None)
+    step = lambda factors, _: (sweep(*TILES, factors, objective(AT), Cholesky())[0], None)
     return jax.lax.scan(step, factors, length=600)[0]
 
 
@@ -57,13 +50,13 @@ def assert_close(got, expected, rtol):
 
 def test_the_implicit_gradient_is_that_of_everything_unrolled():
     implicit = hypergradient(
-        loss, AT, settled(), objective=objective, tiles=tiles(), method=Implicit(sweeps=600, tolerance=1e-9)
+        loss, AT, settled(), objective=objective, tiles=TILES, method=Implicit(sweeps=600, tolerance=1e-9)
     )
     assert implicit.residual < 1e-8
     assert implicit.last_term < 1e-8
     assert 0 < implicit.sweeps < 600
     start = initial_factors(jax.random.key(0), *SPLIT.train.shape, 3, scale=1.0, dtype=jnp.float64)
-    unrolled = hypergradient(loss, AT, start, objective=objective, tiles=tiles(), method=Truncated(600))
+    unrolled = hypergradient(loss, AT, start, objective=objective, tiles=TILES, method=Truncated(600))
     assert float(unrolled.value) == pytest.approx(float(implicit.value), rel=1e-8)
     assert_close(implicit.gradient, unrolled.gradient, rtol=1e-4)
 
@@ -72,18 +65,18 @@ def test_a_rotation_of_the_tables_changes_no_gradient():
     rotation = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (3, 3), jnp.float64))[0]
     turned = Factors(settled().user @ rotation, settled().item @ rotation)
     found = [
-        hypergradient(loss, AT, factors, objective=objective, tiles=tiles(), method=Implicit(50, 1e-6)).gradient
+        hypergradient(loss, AT, factors, objective=objective, tiles=TILES, method=Implicit(50, 1e-6)).gradient
         for factors in (settled(), turned)
     ]
     assert_close(found[1], found[0], rtol=1e-6)
 
 
 def test_fold_in_differentiates_one_solve():
-    found = hypergradient(loss, AT, settled(), objective=objective, tiles=tiles(), method=FoldIn())
+    found = hypergradient(loss, AT, settled(), objective=objective, tiles=TILES, method=FoldIn())
     item = settled().item
 
     def value(p):
-        user = half_step(tiles()[0], item, objective(p), Cholesky())[0]
+        user = half_step(TILES[0], item, objective(p), Cholesky())[0]
         return loss(Factors(user, item), p)
 
     assert float(found.value) == pytest.approx(float(value(AT)), rel=1e-12)
@@ -113,7 +106,7 @@ def test_weights_of_single_interactions_can_be_tuned():
 
 
 def test_other_methods_and_parameters_are_refused():
-    settings = {"objective": objective, "tiles": tiles()}
+    settings = {"objective": objective, "tiles": TILES}
     with pytest.raises(ConfigurationError, match="`method` must be"):
         hypergradient(loss, AT, settled(), method="implicit", **settings)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must hold floating-point numbers; got 3"):
