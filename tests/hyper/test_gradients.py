@@ -106,10 +106,10 @@ def test_weights_of_single_interactions_can_be_tuned():
 
 
 def test_other_methods_and_parameters_are_refused():
-    settings = {"objective": objective, "tiles": TILES}
+    call = functools.partial(hypergradient, objective=objective, tiles=TILES)
     with pytest.raises(ConfigurationError, match="`method` must be"):
-        hypergradient(loss, AT, settled(), method="implicit", **settings)  # type: ignore[arg-type]
+        call(loss, AT, settled(), method="implicit")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must hold floating-point numbers; got 3"):
-        hypergradient(loss, {"w0": 3}, settled(), **settings)
+        call(loss, {"w0": 3}, settled())
     with pytest.raises(ConfigurationError, match="`sweeps` must be an integer >= 1; got 0"):
         Truncated(0)
