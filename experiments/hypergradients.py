@@ -316,7 +316,11 @@ def draw_report(report: dict, file: pathlib.Path) -> None:
         for side, marker in (("user", "o"), ("item", "s")):
             ridges = one["parameters"][f"ridge_{side}"]
             ridge_ax.plot(np.arange(BUCKETS) + 1, ridges, dashed, marker=marker, color=f"C{place}", alpha=0.8)
-    time_ax.set(xscale="log", xlabel="seconds, compilation left out", ylabel=f"best validation {report['metric']}")
+    time_ax.set(
+        xscale="log",
+        xlabel="seconds (of the gradient: compilation included)",
+        ylabel=f"best validation {report['metric']}",
+    )
     time_ax.legend(frameon=False, fontsize=8, loc="lower right")
     ridge_ax.set(yscale="log", xlabel="bucket, least active first (circles: users, squares: items)", ylabel="λ found")
     ridge_ax.set_xticks(np.arange(BUCKETS) + 1)

@@ -91,11 +91,11 @@ def test_weights_of_single_interactions_can_be_tuned():
     data = SPLIT.train
     numbered = [number_entries(data, side, factors=3) for side in ("user", "item")]
     confidence = jax.tree_util.Partial(lambda value: (value, value))
-    build = lambda _: Objective(confidence, 0.5, 0.3)
+    weighted, start = Objective(confidence, 0.5, 0.3), settled()
 
     def value(weights):
         user_tiles, item_tiles = (with_values(tiles, weights) for tiles in numbered)
-        swept = sweep(user_tiles, item_tiles, settled(), build(None), Cholesky())[0]
+        swept = sweep(user_tiles, item_tiles, start, weighted, Cholesky())[0]
         return loss(swept, None)
 
     weights = jnp.linspace(0.5, 2.0, len(data))
