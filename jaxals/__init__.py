@@ -33,6 +33,7 @@ from jaxals.item_models import EASE as EASE
 from jaxals.item_models import ItemKNN as ItemKNN
 from jaxals.objective import Factors as Factors
 from jaxals.objective import Objective as Objective
+from jaxals.objective import Sides as Sides
 from jaxals.recommender import Recommender as Recommender
 from jaxals.search import MedianPruning as MedianPruning
 from jaxals.search import SearchResult as SearchResult

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int, Num
 
 from jaxals._pytree import pytree, static
 from jaxals.catalog import Side
@@ -43,7 +43,7 @@ class Tiles:
     """
 
     column: Int[Array, "chunks tiles width"]
-    value: Float[Array, "chunks tiles width"]
+    value: Num[Array, "chunks tiles width"]
     segment: Int[Array, "chunks tiles"]
     row: Int[Array, "chunks rows"]
     count: Int[Array, "chunks rows"]
@@ -63,7 +63,7 @@ class LongRows:
     """
 
     column: Int[Array, "lanes steps width"]
-    value: Float[Array, "lanes steps width"]
+    value: Num[Array, "lanes steps width"]
     row: Int[Array, "lanes steps"]
     count: Int[Array, "lanes steps"]
     is_last: Bool[Array, "lanes steps"]
