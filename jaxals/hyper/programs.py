@@ -6,7 +6,7 @@ one wide table, were slower on a CPU: `docs/sweeps.md`.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -40,24 +40,6 @@ class Trained:
 
     factors: Factors
     info: StepInfo
-
-
-class Program(Protocol):
-    """A pytree of all that the models share, which trains one of them."""
-
-    @property
-    def dtype(self) -> Any:
-        """Type of the tables."""
-        ...
-
-    @property
-    def working_bytes(self) -> int:
-        """Return about how much memory the training of one model takes, in bytes."""
-        ...
-
-    def train(self, objective: Objective, key: Array) -> Trained:
-        """Train one model from factors drawn by `key`; no axis of models yet."""
-        ...
 
 
 @pytree
@@ -181,6 +163,9 @@ class GradientProgram:
         factors = descend(state, self.n_steps, problem, batch=self.batch, optimizer=self._optimizer).factors
         everyone = jax.tree.map(lambda stacked: stacked[0], self.everyone)
         return Trained(factors, _with_loss(_no_info(), exact_loss(factors, everyone, self.item_count, terms)))
+
+
+Program = ALSProgram | GradientProgram
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
