@@ -120,7 +120,8 @@ def _make(objective: Objective | Build, trainer: Trainer, settings: Mapping[str,
         if name not in known:
             raise ConfigurationError(f"There is no setting {name!r} to sweep over; known are {', '.join(known)}.")
         owner = "objective" if name in of_objective else "confidence" if name in of_confidence else "trainer"
-        chosen[owner][name] = value
+        # NumPy's numbers have a type that would be another one to compile for in `fit`.
+        chosen[owner][name] = value.item() if isinstance(value, np.generic) else value
     if not isinstance(objective, Objective):
         made = objective(**chosen["objective"])
     else:

@@ -67,7 +67,7 @@ class Sweep:
         """The best model; see `best_number`."""
         return self.run(self.best_number)
 
-    def factors(self, number: int) -> Factors:
+    def factors(self, number: int | np.integer) -> Factors:
         """Return both tables of a model, by its number in the table.
 
         Raises:
@@ -77,15 +77,15 @@ class Sweep:
             raise ConfigurationError(f"There is no model {number!r}; the table has {len(self.table)}.")
         if number not in self.kept:
             raise ConfigurationError(f'The factors of model {number} were not kept; sweep with `keep="all"`.')
-        return jax.tree.map(jnp.asarray, self.kept[number])
+        return jax.tree.map(jnp.asarray, self.kept[int(number)])
 
-    def run(self, number: int) -> Run:
+    def run(self, number: int | np.integer) -> Run:
         """Return a model as `fit` returns one, its history a single row.
 
         Raises:
             ConfigurationError: There is no such model, or it was not kept.
         """
-        factors, model = self.factors(number), self.models[number]
+        factors, model = self.factors(number), self.models[int(number)]
         history = self.table.loc[[number], "loss":].reset_index(drop=True)
         return Run(factors, history, model.objective, model.trainer)
 

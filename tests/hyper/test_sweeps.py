@@ -1,5 +1,3 @@
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,8 @@ from jaxals.hyper import programs, sweep, sweeps
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 SPLIT = leave_k_out(DATA, 1, seed=0)
-TRAINER = ALS(factors=4, sweeps=4)
+# In float64, so that nothing but rounding of 1e-16 can differ; conjugate gradient amplifies it most.
+TRAINER = ALS(factors=4, sweeps=4, dtype="float64")
 GRID = {"alpha": [0.5, 5.0, 20.0], "regularization": [0.1, 10.0]}
 
 
@@ -28,20 +27,23 @@ def check_against_single_fits(found: sweeps.Sweep) -> None:
         single = jaxals.fit(SPLIT.train, model.objective, model.trainer, seed=model.seed, mesh=None, progress=False)
         factors = found.factors(number)
         for one, other in ((factors.user, single.factors.user), (factors.item, single.factors.item)):
-            # float32, and sums in another order, through four sweeps.
-            np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
-        np.testing.assert_allclose(found.table["loss"][number], single.history["loss"].iloc[-1], rtol=1e-4)
+            np.testing.assert_allclose(one, other, atol=1e-9 * np.abs(other).max())
+        np.testing.assert_allclose(found.table["loss"][number], single.history["loss"].iloc[-1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(), Subspace(2)], ids=lambda solver: type(solver).__name__)
+@pytest.mark.parametrize(
+    "solver", [Cholesky(), ConjugateGradient(), Subspace(2)], ids=lambda solver: type(solver).__name__
+)
 @pytest.mark.parametrize("acceleration", ["momentum", None])
 def test_models_are_those_of_single_fits(solver, acceleration):
-    check_against_single_fits(run(trainer=ALS(4, 4, solver, acceleration), seeds=[0, 3]))
+    check_against_single_fits(run(trainer=ALS(4, 4, solver, acceleration, dtype="float64"), seeds=[0, 3]))
 
 
 @pytest.mark.parametrize("batch", [jaxals.FullBatch(), jaxals.UserBatches(16)], ids=lambda batch: type(batch).__name__)
 def test_gradient_models_are_those_of_single_fits(batch):
-    check_against_single_fits(run(trainer=Gradient(4, 30, optax.adam(0.02), batch), over={"alpha": [1.0, 4.0]}))
+    check_against_single_fits(
+        run(trainer=Gradient(4, 30, optax.adam(0.02), batch, dtype="float64"), over={"alpha": [1.0, 4.0]})
+    )
 
 
 def test_models_spread_over_devices_are_those_of_single_fits(all_devices):
@@ -117,12 +119,12 @@ def test_settings_one_by_one():
 
 def test_a_model_that_diverges_spoils_no_other():
     # In float32 no row is finite where α r overflows.
-    found = run(over={"alpha": [1.0, 1e38]}, validation=SPLIT.test, metrics="ndcg@10")
+    found = run(trainer=ALS(4, 4), over={"alpha": [1.0, 1e38]}, validation=SPLIT.test, metrics="ndcg@10")
     assert found.table["non_finite_rows"].tolist()[0] == 0
     assert found.table["non_finite_rows"].tolist()[1] > 0
     assert np.isnan(found.table["ndcg@10"][1])
     assert found.best_number == 0
-    found = run(over={"alpha": [1e38]}, validation=SPLIT.test, metrics="ndcg@10")
+    found = run(trainer=ALS(4, 4), over={"alpha": [1e38]}, validation=SPLIT.test, metrics="ndcg@10")
     with pytest.raises(NumericalError, match="None of 1 models"):
         _ = found.best
 
@@ -174,20 +176,16 @@ def test_an_interruption_returns_what_is_done(monkeypatch):
     ("settings", "message"),
     [
         ({"over": {"gamma": [1.0]}}, "no setting 'gamma' to sweep over; known are alpha, regularization, factors"),
-        ({"over": {"alpha": 1.0}}, "needs a list of values for `alpha`; got 1.0"),
         ({"over": {"alpha": []}}, "nothing to train"),
         ({"seeds": []}, "nothing to train"),
-        ({"seeds": ["a"]}, "`seed` must be an integer"),
         ({"over": {"alpha": [-1.0]}}, "`alpha` must be > 0"),
         ({"over": {"factors": [0]}}, "`factors` must be an integer >= 1"),
-        ({"keep": "none"}, '`keep` must be "all" or "best"'),
-        ({"trainer": "ALS"}, "`trainer` must be an `ALS` or a `Gradient`"),
         ({"metrics": "ndcg@10"}, "`validation` is missing"),
         ({"objective": Objective.ials(), "over": {"unobserved_weight": [0.1]}}, "pass the preset itself"),
     ],
 )
 def test_what_cannot_work_is_refused(settings, message):
-    with warnings.catch_warnings(), pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         run(**settings)
 
 
@@ -199,6 +197,7 @@ def test_w0_and_its_offset_move_as_one_in_the_preset():
 
 def test_keys_as_seeds():
     key = jax.random.key(5)
-    by_key, by_number = run(over={}, seeds=[key]), run(over={}, seeds=[5])
+    trainer = ALS(4, 2)
+    by_key, by_number = (run(over={}, seeds=[seed], trainer=trainer) for seed in (key, 5))
     np.testing.assert_array_equal(by_key.factors(0).user, by_number.factors(0).user)
     assert by_key.factors(0).user.dtype == jnp.float32
