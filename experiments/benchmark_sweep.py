@@ -90,7 +90,8 @@ def main() -> None:
     before, start = programs.train_many._cache_size(), time.perf_counter()
     together = sweep()
     first = time.perf_counter() - start
-    fits()
+    print(f"first sweep, with compilation: {first:.1f} s", flush=True)
+    fits()  # compiles
     start = time.perf_counter()
     sweep(seeds=range(4))
     seconds_of_64 = time.perf_counter() - start
@@ -110,6 +111,7 @@ def main() -> None:
             start = time.perf_counter()
             pool.map(train_irspack, tasks, chunksize=1)
             seconds[f"irspack, {cores} processes"].append(time.perf_counter() - start)
+            print({name: round(times[-1], 2) for name, times in seconds.items()}, flush=True)
 
     # Scores, too: few steps of conjugate gradient amplify rounding in the tables.
     apart = leanest_fits()
@@ -124,7 +126,7 @@ def main() -> None:
     table["sweep / this"] = table["seconds"][0] / table["seconds"]
     print(table.drop(columns="runs").to_string(index=False))
     print(f"64 models: {seconds_of_64:.2f} s; compilations of the program for 16 and 64 models: {compilations}")
-    print(f"first sweep, with compilation: {first:.1f} s; largest difference of tables, relative: {max(of_tables):.1e}")
+    print(f"largest difference of tables, relative: {max(of_tables):.1e}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = {
         "data": repr(data),
