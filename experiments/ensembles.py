@@ -62,12 +62,14 @@ rows = [
     (f"one model of {arguments.factors * arguments.models} factors", values(of_large)),
 ]
 table = pd.DataFrame(
-    [{"model": name, "ndcg@10": np.mean(n), "deviation between seeds": np.std(n, ddof=1) if len(n) > 1 else None, "runs": n}
-     for name, n in rows]
-)  # fmt: skip
+    [
+        {"model": name, "ndcg@10": np.mean(n), "deviation of seeds": np.std(n, ddof=1) if n[1:] else None, "runs": n}
+        for name, n in rows
+    ]
+)
 print(table.drop(columns="runs").to_string(index=False))
 comparison = compare(of_ensemble, of_large[0])
-print(comparison)
+print(comparison.to_string(index=False))
 
 # Do the models disagree most where the list is worst?
 user = of_ensemble.user
@@ -78,7 +80,7 @@ arguments.out.mkdir(parents=True, exist_ok=True)
 record = {
     "data": repr(split.train),
     "rows": json.loads(table.to_json(orient="records")),
-    "ensemble against the large model": str(comparison),
+    "ensemble against the large model": json.loads(comparison.to_json(orient="records")),
     "rank correlation of deviation and ndcg@10": float(correlation),
 }
 file = arguments.out / f"ensembles-{arguments.data}.json"
