@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,11 @@ GRID = {"alpha": [0.5, 5.0, 20.0], "regularization": [0.1, 10.0]}
 
 def run(objective=Objective.hkv, trainer=TRAINER, **settings) -> sweeps.Sweep:
     return sweep(SPLIT.train, objective, trainer, **{"progress": False, "over": GRID, **settings})
+
+
+def n_compiled() -> int:
+    compiled: Any = programs.train_many
+    return compiled._cache_size()
 
 
 def check_against_single_fits(found: sweeps.Sweep) -> None:
@@ -53,14 +60,14 @@ def test_models_spread_over_devices_are_those_of_single_fits(all_devices):
 
 
 def test_64_models_are_one_compilation(all_devices):
-    before = programs.train_many._cache_size()
+    before = n_compiled()
     found = run(over={"alpha": np.geomspace(0.5, 20, 16)}, seeds=range(4), trainer=ALS(4, 3))
     assert len(found.table) == 64
-    assert programs.train_many._cache_size() - before <= 1
+    assert n_compiled() - before <= 1
     # Nor do other settings of the same kind, or another number of sweeps, compile anything.
-    before = programs.train_many._cache_size()
+    before = n_compiled()
     run(over={"alpha": np.geomspace(1, 2, 8)}, trainer=ALS(4, 2))
-    assert programs.train_many._cache_size() == before
+    assert n_compiled() == before
 
 
 def test_the_table_has_a_row_a_model_and_chooses_the_best():
@@ -75,7 +82,8 @@ def test_the_table_has_a_row_a_model_and_chooses_the_best():
     again = jaxals.evaluation.evaluate(found.best.factors, SPLIT.train, SPLIT.test, ["ndcg@10"])
     assert again["ndcg@10"] == pytest.approx(found.table["ndcg@10"].max(), rel=1e-6)
     assert found.best.history.columns.tolist() == ["loss", "ndcg@10", "auc", "seconds"]
-    assert found.best.objective.confidence.alpha == found.table["alpha"][best]
+    confidence: Any = found.best.objective.confidence
+    assert confidence.alpha == found.table["alpha"][best]
 
 
 def test_a_metric_that_is_better_when_lower():
@@ -132,7 +140,12 @@ def test_a_model_that_diverges_spoils_no_other():
 def test_fewer_devices_where_memory_does_not_hold_a_model_on_each(all_devices, monkeypatch):
     sizes = []
     train_many = programs.train_many
-    monkeypatch.setattr(sweeps, "train_many", lambda *args: sizes.append(len(args[2])) or train_many(*args))
+
+    def counting(*args):
+        sizes.append(len(args[2]))
+        return train_many(*args)
+
+    monkeypatch.setattr(sweeps, "train_many", counting)
     run()
     assert sizes == [6]
     program = sweeps._lay_out(SPLIT.train, TRAINER)
