@@ -11,6 +11,7 @@
 from jaxals import datasets as datasets
 from jaxals import errors as errors
 from jaxals import evaluation as evaluation
+from jaxals import hyper as hyper
 from jaxals._pytree import pytree as pytree
 from jaxals._pytree import static as static
 from jaxals.als import half_step as half_step
@@ -26,6 +27,7 @@ from jaxals.descent import Alternating as Alternating
 from jaxals.descent import FullBatch as FullBatch
 from jaxals.descent import SampledNegatives as SampledNegatives
 from jaxals.descent import UserBatches as UserBatches
+from jaxals.ensemble import Ensemble as Ensemble
 from jaxals.gradient import Gradient as Gradient
 from jaxals.interactions import COO as COO
 from jaxals.interactions import Interactions as Interactions

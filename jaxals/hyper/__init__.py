@@ -1,10 +1,12 @@
-"""Hyperparameters as what one can differentiate."""
+"""Hyperparameters: gradients by them, and sweeps of many models over them."""
 
 from jaxals.hyper.gradients import FoldIn as FoldIn
 from jaxals.hyper.gradients import Hypergradient as Hypergradient
 from jaxals.hyper.gradients import Implicit as Implicit
 from jaxals.hyper.gradients import Truncated as Truncated
 from jaxals.hyper.gradients import hypergradient as hypergradient
+from jaxals.hyper.sweeps import Sweep as Sweep
+from jaxals.hyper.sweeps import sweep as sweep
 from jaxals.hyper.tuning import TuningResult as TuningResult
 from jaxals.hyper.tuning import tune as tune
 from jaxals.hyper.validation import HeldOut as HeldOut
