@@ -74,11 +74,13 @@ def _rows_and_cause(
     if not is_solved:
         named = "" if interactions is None else _named(factors, interactions)[0]
         return named, "the steps are too long and training has diverged; lower the learning rate"
-    ridge = f"raise `regularization` (it is {objective.regularization})"
-    general = f"their systems are singular or overflow in {factors.user.dtype}; {ridge}, or lower alpha"
+    broken = f"their systems are singular or overflow in {factors.user.dtype}"
     if interactions is None:
-        return "", general
+        return "", f"{broken}; raise `regularization`, or lower alpha"
     named, side, row = _named(factors, interactions)
+    objective = objective.of(side, row)
+    ridge = f"raise `regularization` (it is {float(objective.regularization):.6g})"
+    general = f"{broken}; {ridge}, or lower alpha"
     index, columns = (
         (interactions.user, interactions.n_items) if side == "user" else (interactions.item, interactions.n_users)
     )

@@ -14,7 +14,7 @@ from jaxals import confidence as confidences
 from jaxals.catalog import Catalog
 from jaxals.errors import CheckpointError, ConfigurationError, DataError
 from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Objective
+from jaxals.objective import Factors, Objective, Sides
 from jaxals.storage import first_line, is_folder, read_document, read_folder, require_writable, write_folder
 
 _FORMAT = 2
@@ -195,13 +195,33 @@ def _encode_objective(objective: Objective) -> dict[str, Any] | None:
 def _as_json(node: Any) -> Any:
     if isinstance(node, dict):
         return {name: _as_json(value) for name, value in node.items()}
+    if isinstance(node, Sides):
+        return {"user": _as_json(node.user), "item": _as_json(node.item)}
     return node if isinstance(node, str) else np.asarray(node).tolist()
 
 
 def _decode_objective(document: dict[str, Any]) -> Objective:
     settings = dict(document["confidence"])
     kind = _CONFIDENCES[settings.pop("kind")]
-    rest = {name: value for name, value in document.items() if name != "confidence"}
-    if not all(type(value) in (int, float) for value in (*settings.values(), *rest.values())):
+    rest = {name: value for name, value in document.items() if name not in ("confidence", "regularization")}
+    if not all(_is_number(value) for value in (*settings.values(), *rest.values())):
         raise CheckpointError("its objective has settings that are not numbers")
-    return Objective(kind(**settings), **rest)
+    ridge = document["regularization"]
+    if isinstance(ridge, dict):
+        ridge = Sides(**{side: _decode_ridge(of) for side, of in ridge.items()})
+    else:
+        ridge = _decode_ridge(ridge)
+    return Objective(kind(**settings), regularization=ridge, **rest)
+
+
+def _decode_ridge(ridge: Any) -> Any:
+    """Return λ of one side or both: a number, or one number per row."""
+    if isinstance(ridge, list) and all(map(_is_number, ridge)):
+        return np.asarray(ridge, float)
+    if not _is_number(ridge):
+        raise CheckpointError("its objective has settings that are not numbers")
+    return ridge
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)

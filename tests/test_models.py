@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, models, storage
+from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, Sides, models, storage
 from jaxals.errors import CheckpointError
 from jaxals.models import load_model, require_model_place, require_storable_ids, save_model
 
@@ -42,6 +42,16 @@ def test_everything_comes_back(users, items, tmp_path):
     assert isinstance(loaded_objective.confidence, LogConfidence)
     assert loaded_objective.confidence.epsilon == 0.5
     assert loaded_objective.frequency_exponent == 0.5
+
+
+def test_regularization_of_sides_and_rows_comes_back(tmp_path):
+    factors, data = model()
+    ridge = Sides(user=0.25, item=jnp.asarray([0.1, 0.2, 0.3]))
+    save_model(tmp_path / "model", factors, data, Objective.hkv(regularization=ridge))
+    _, _, objective = load_model(tmp_path / "model")
+    assert objective is not None
+    assert objective.regularization.user == 0.25
+    np.testing.assert_array_equal(objective.regularization.item, ridge.item)
 
 
 def test_a_model_replaces_a_model_and_nothing_else(tmp_path):
