@@ -30,7 +30,7 @@ METRICS = ["ndcg@10", "hit_rate@10"]
 POPULARITY = {"hit_rate@10": 0.4535, "ndcg@10": 0.2542}
 EASE = {"hit_rate@10": 0.7192, "ndcg@10": 0.4494}
 IALS = {"hit_rate@10": 0.7305, "ndcg@10": 0.4514}
-EASE_RIDGES = (200.0, 350.0, 500.0, 700.0, 1000.0, 1400.0, 2000.0)
+EASE_RIDGES = (350.0, 500.0, 700.0, 1000.0, 1400.0)
 
 options = report.parser(__doc__, seeds=10)
 options.add_argument("--factors", type=int, default=192)

@@ -6,7 +6,7 @@ All randomness is `numpy.random.default_rng(seed)`: the same seed gives the same
 """
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxals._checks import require_fraction, require_integer
 from jaxals.errors import DataError
@@ -159,12 +159,20 @@ def sample_negatives(data: Interactions, test: Interactions, n: int = 99, seed: 
     drawn = np.empty(0, np.int64)
     missing = np.full(len(users), n)
     # No user draws more than is missing, so all that is new may stay, and every set of n items is equally likely.
+    # What is known or drawn ascends, and is searched: to sort it again in each round took 30 times as long.
     while missing.any():
         keys = np.repeat(users, missing) * np.int64(data.n_items) + rng.integers(data.n_items, size=int(missing.sum()))
-        drawn = np.union1d(drawn, np.setdiff1d(keys, known))
-        missing = n - np.bincount(np.searchsorted(users, drawn // data.n_items), minlength=len(users))
+        keys = np.unique(keys)
+        keys = keys[~_is_in(keys, known) & ~_is_in(keys, drawn)]
+        drawn = np.insert(drawn, np.searchsorted(drawn, keys), keys)
+        missing -= np.bincount(np.searchsorted(users, keys // data.n_items), minlength=len(users))
     negatives = Interactions.from_arrays(drawn // data.n_items, drawn % data.n_items, catalog=data.catalog)
     return NegativesSplit(data.select(~data.is_among(test)), test, negatives)
+
+
+def _is_in(keys: Int[np.ndarray, " keys"], ascending: Int[np.ndarray, " there"]) -> Bool[np.ndarray, " keys"]:
+    place = np.searchsorted(ascending, keys)
+    return np.append(ascending, -1)[place] == keys  # no key is negative
 
 
 def _shuffled_rank(user: Int[np.ndarray, " entries"], rng: np.random.Generator) -> Int[np.ndarray, " entries"]:
