@@ -16,7 +16,7 @@ from jaxals.catalog import Catalog, Side
 from jaxals.confidence import ImplicitConfidence
 from jaxals.errors import ConfigurationError, DataError, MissingDependencyError
 from jaxals.memory import require_memory
-from jaxals.objective import Factors, Objective, require_shape
+from jaxals.objective import Factors, Objective, Sides, require_shape
 
 _SIDES: tuple[Side, Side] = ("user", "item")
 
@@ -101,7 +101,8 @@ def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
         except (OSError, pyarrow.ArrowException, AttributeError, TypeError, ValueError, KeyError) as error:
             raise DataError(f"{path} cannot be read as factors: {error}.") from None
     catalog = Catalog(*(pd.Index(one, tupleize_cols=False) for one in ids))
-    return _checked(*tables, catalog, folder), catalog
+    user, item = tables
+    return _checked(user, item, catalog, folder), catalog
 
 
 def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objective | None = None) -> None:
@@ -110,15 +111,14 @@ def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objectiv
     Args:
         path: The file; one that is there is replaced.
         factors: Both tables.
-        objective: What they minimise; with `Objective.implicit` its α and λ are written, too.
+        objective: What they minimise; with `Objective.implicit` its α is written, too, and λ where it is one number.
     """
     user, item = np.asarray(factors.user), np.asarray(factors.item)
     settings: dict[str, Any] = {"factors": user.shape[1], "dtype": user.dtype.name}
     if objective is not None and isinstance(objective.confidence, ImplicitConfidence):
-        settings |= {
-            "alpha": float(objective.confidence.alpha),
-            "regularization": float(objective.regularization),
-        }
+        settings["alpha"] = float(objective.confidence.alpha)
+        if not isinstance(objective.regularization, Sides) and np.ndim(objective.regularization) == 0:
+            settings["regularization"] = float(objective.regularization)
     with open(path, "wb") as file:
         np.savez(file, user_factors=user, item_factors=item, **settings)
 

@@ -6,6 +6,7 @@ share is diagonal: each row's own shared part, ridge included, is then inverted 
 """
 
 import dataclasses
+import functools
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
@@ -22,6 +23,9 @@ _FEW_STEPS = 3
 _MOST_STEPS = 1000
 
 
+Precision = Literal["highest", "high", "default"]
+
+
 @pytree
 class NormalEquations:
     """The equations of one chunk: A_r x_r = Σ b y over the row's entries, A_r = diag(shared_r) + Σ g y yᵀ.
@@ -36,6 +40,7 @@ class NormalEquations:
         shared: Eigenvalues of w0 YᵀY plus λ_r, for each row.
         start: Where an iterative solver begins.
         one_tile_per_row: Whether tile i is all of row i, static.
+        precision: Of products with the vectors, static.
         target: c in the place of Σ b y, or None.
     """
 
@@ -46,6 +51,7 @@ class NormalEquations:
     shared: Float[Array, "rows factors"]
     start: Float[Array, "rows factors"]
     one_tile_per_row: bool = static()
+    precision: Precision = static(default="highest")
     target: Float[Array, "rows factors"] | None = None
 
     def sum_by_row(self, by_tile: Float[Array, "tiles ..."]) -> Float[Array, "rows ..."]:
@@ -60,11 +66,11 @@ class NormalEquations:
 
     def scores(self, rows: Float[Array, "rows factors"]) -> Float[Array, "tiles width"]:
         """Return y·x for every cell."""
-        return jnp.einsum("twf,tf->tw", self.vectors, self.by_tile(rows), precision="highest")
+        return jnp.einsum("twf,tf->tw", self.vectors, self.by_tile(rows), precision=self.precision)
 
     def combine(self, weight: Float[Array, "tiles width"]) -> Float[Array, "rows factors"]:
         """Return Σ weight · y for every row."""
-        return self.sum_by_row(jnp.einsum("tw,twf->tf", weight, self.vectors, precision="highest"))
+        return self.sum_by_row(jnp.einsum("tw,twf->tf", weight, self.vectors, precision=self.precision))
 
 
 Solution = tuple[Float[Array, "rows factors"], Bool[Array, " rows"]]
@@ -185,8 +191,8 @@ class ConjugateGradient:
             return None
         diagonal = equations.shared
         if self.preconditioner == "jacobi":
-            squares = jnp.einsum("tw,twf->tf", equations.gram_weight, equations.vectors**2, precision="highest")
-            diagonal = diagonal + equations.sum_by_row(squares)
+            squares = dataclasses.replace(equations, vectors=equations.vectors**2)
+            diagonal = diagonal + squares.combine(equations.gram_weight)
         return 1 / diagonal
 
 
@@ -242,16 +248,19 @@ class Subspace:
 
 
 def weighted_gram(
-    vectors: Float[Array, "width factors"], gram_weight: Float[Array, " width"], target_weight: Float[Array, " width"]
+    vectors: Float[Array, "width factors"],
+    gram_weight: Float[Array, " width"],
+    target_weight: Float[Array, " width"],
+    precision: Precision = "highest",
 ) -> tuple[Float[Array, "factors factors"], Float[Array, " factors"]]:
     """Return Σ g y yᵀ and Σ b y over one tile."""
-    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision="highest")
-    return gram, jnp.matmul(target_weight, vectors, precision="highest")
+    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision=precision)
+    return gram, jnp.matmul(target_weight, vectors, precision=precision)
 
 
 def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
     with jax.named_scope("gram"):
-        gram, target = jax.vmap(weighted_gram)(
+        gram, target = jax.vmap(functools.partial(weighted_gram, precision=equations.precision))(
             equations.vectors, equations.gram_weight, equations.target_weight
         )  # [tiles, factors, factors], [tiles, factors]
         gram = equations.sum_by_row(gram)
@@ -276,7 +285,7 @@ def _solve_dual(equations: NormalEquations) -> Float[Array, "rows factors"]:
         target_weight = -gram_weight * equations.scores(first)
     with jax.named_scope("gram"):
         scaled = vectors / equations.shared[:, None, :]
-        kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision="highest")
+        kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision=equations.precision)
         rounding = jnp.finfo(vectors.dtype).eps / jnp.maximum(jnp.diagonal(kernel, axis1=1, axis2=2), 1)
         is_entry = (gram_weight != 0) | (target_weight != 0)
         root = jnp.where(is_entry, jnp.sqrt(jnp.maximum(jnp.abs(gram_weight), rounding)), 0)

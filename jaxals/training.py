@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-import scipy.sparse
 from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
@@ -24,7 +23,7 @@ from jaxals.description import describe
 from jaxals.divergence import require_finite_start, require_finite_step
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
-from jaxals.interactions import Interactions
+from jaxals.interactions import Interactions, require_interactions
 from jaxals.interruption import REASONS, Interruption, StepAbandoned
 from jaxals.objective import Factors, Objective
 from jaxals.position import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
@@ -303,11 +302,7 @@ def _key(seed: Any) -> jax.Array:
 
 
 def _check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
-    kind = type(interactions).__name__
-    if scipy.sparse.issparse(interactions):
-        raise DataError(f"`interactions` is a {kind}; pass `Interactions.from_scipy(matrix)`, with users as rows.")
-    if not isinstance(interactions, Interactions):
-        raise DataError(f"`interactions` must be `Interactions`, from a frame, file or matrix; got {kind}.")
+    require_interactions("interactions", interactions)
     if not len(interactions):
         raise DataError(f"There is nothing to train on: {interactions!r}.")
     if not isinstance(objective, Objective):

@@ -1,5 +1,6 @@
 import builtins
 import pickle
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -74,11 +75,11 @@ def test_pickles_are_not_read(tmp_path):
 )
 def test_arrays_that_do_not_fit_are_refused(change, tmp_path):
     tables = factors()
-    whole = {"user_factors": np.asarray(tables.user), "item_factors": np.asarray(tables.item)}
-    ids = {"user_ids": np.asarray(["a", "b"]), "item_ids": np.arange(3)}
-    np.savez(tmp_path / "whole.npz", **whole, **ids)
+    whole: dict[str, Any] = {"user_factors": np.asarray(tables.user), "item_factors": np.asarray(tables.item)}
+    whole |= {"user_ids": np.asarray(["a", "b"]), "item_ids": np.arange(3)}
+    np.savez(tmp_path / "whole.npz", **whole)
     exports.load_npz(tmp_path / "whole.npz")
-    np.savez(tmp_path / "changed.npz", **{**whole, **ids, **change})
+    np.savez(tmp_path / "changed.npz", **{**whole, **change})
     with pytest.raises(DataError):
         exports.load_npz(tmp_path / "changed.npz")
 

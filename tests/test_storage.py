@@ -11,7 +11,7 @@ from jaxals import storage
 from jaxals.errors import CheckpointError, ConfigurationError
 from jaxals.storage import read_document, read_folder, remove_leftovers, write_folder
 
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "table": np.arange(12, dtype=np.float32).reshape(4, 3),
     "wide": np.linspace(0, 1, 7),
     "count": np.asarray(3, np.int32),

@@ -221,7 +221,7 @@ def _lay_out(interactions: Interactions, trainer: Any) -> Program:
             initial_scale=trainer.initial_scale,
             is_accelerated=trainer.acceleration is not None,
             dtype=dtype,
-            table_dtype=trainer.table_dtype,
+            arithmetic=trainer.arithmetic,
         )
     lay_out = lambda size: build_batches(interactions, size, factors=trainer.factors, dtype=dtype)
     batches = lay_out(trainer.batch.size)
