@@ -1,6 +1,6 @@
 """Factors with their raw ids in files that other programs read: NumPy, Parquet, and models of implicit. Host side.
 
-Whatever reads vectors can serve them, such as an index of nearest neighbours: `experiments/nearest_neighbours.py`.
+Whatever reads vectors can serve them, such as an index of nearest neighbours.
 """
 
 import os
