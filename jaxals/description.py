@@ -117,7 +117,10 @@ def _structure(value: Any, above: tuple[int, ...]) -> Any:
         return list(_named("", value))
     if wrapped := getattr(value, "__wrapped__", None):  # what `jax.jit` returns, among others
         return inner(wrapped)
-    return [type(value).__module__, type(value).__qualname__, getattr(value, "__qualname__", "")]
+    text = repr(value)
+    # A default one has an address, which is another one in every process.
+    told = getattr(value, "__qualname__", "") if " at 0x" in text else text
+    return [type(value).__module__, type(value).__qualname__, told]
 
 
 def _content(cell: types.CellType, inner: Any) -> Any:
