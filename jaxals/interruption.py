@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C while training: finish the step, or leave it behind where it takes too long. Host side."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -62,7 +63,8 @@ class Interruption:
         """Run a step in a thread of its own, since Python answers no signal while the main thread is inside JAX.
 
         Raises:
-            StepAbandoned: It was still running `GRACE_SECONDS` after a request to stop; it goes on, unheeded.
+            StepAbandoned: It was still running `GRACE_SECONDS` after a request to stop; it goes on, unheeded, and the
+                interpreter waits for it when it ends.
         """
         outcome: list[T] = []
         errors: list[BaseException] = []
@@ -78,6 +80,8 @@ class Interruption:
         while thread.is_alive():
             thread.join(0.1)
             if thread.is_alive() and self.reason is not None and time.monotonic() - self._since > GRACE_SECONDS:
+                # An interpreter that ends under a thread inside JAX aborts.
+                atexit.register(thread.join)
                 raise StepAbandoned
         if errors:
             raise errors[0]

@@ -372,5 +372,5 @@ def _singular(what: str, objective: Objective) -> NumericalError:
 def _as_list(ids: Any) -> list:
     # A tuple may be one id, except the empty one, which stands for none.
     if isinstance(ids, (list, np.ndarray, pd.Series, pd.Index)) or (isinstance(ids, tuple) and not ids):
-        return list(ids)
+        return list(np.atleast_1d(ids) if isinstance(ids, np.ndarray) else ids)
     return [ids]

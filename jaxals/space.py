@@ -34,7 +34,8 @@ class Choice:
     def __post_init__(self) -> None:
         if not isinstance(self.options, Iterable) or isinstance(self.options, str):
             raise ConfigurationError(f"`options` must be a list of values; got {self.options!r}.")
-        object.__setattr__(self, "options", tuple(self.options))
+        options = tuple(np.atleast_1d(self.options) if isinstance(self.options, np.ndarray) else self.options)
+        object.__setattr__(self, "options", options)
         if not self.options:
             raise ConfigurationError("`options` must hold at least one value.")
         for option in self.options:  # which a file of trials must be able to hold

@@ -121,23 +121,9 @@ def test_a_step_is_not_left_behind_unless_asked(monkeypatch):
 def test_the_command_line_finishes_the_sweep_and_goes_on_the_next_time(number, code, tmp_path):
     table = tmp_path / "table.tsv"
     DATA.to_frame().to_csv(table, sep="\t", index=False)
-    command = [
-        sys.executable,
-        "-m",
-        "jaxals",
-        "fit",
-        str(table),
-        "--factors",
-        "4",
-        "--sweeps",
-        "3000",
-        "--every",
-        "100",
-    ]
-    command += ["--output", str(tmp_path / "model"), "--checkpoint", str(tmp_path / "run"), "--resume", "--json"]
-    process = subprocess.Popen(
-        [*command, "--sweeps", "3000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "jaxals", "fit", str(table), "--factors", "4", "--every", "100", "--json"]
+    command += ["--output", str(tmp_path / "model"), "--checkpoint", str(tmp_path / "run"), "--resume", "--sweeps"]
+    process = subprocess.Popen([*command, "3000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "run").glob("step-*")):
         time.sleep(0.01)
     process.send_signal(number)
@@ -148,7 +134,5 @@ def test_the_command_line_finishes_the_sweep_and_goes_on_the_next_time(number, c
     jaxals.Recommender.load(tmp_path / "model")
     done = max(steps(tmp_path / "run"))
     assert 100 <= done < 3000
-    again = subprocess.run(
-        [*command, "--sweeps", str(done + 1)], capture_output=True, text=True, timeout=100, check=True
-    )
+    again = subprocess.run([*command, str(done + 1)], capture_output=True, text=True, timeout=100, check=True)
     assert f'"sweeps": {done + 1}' in again.stdout

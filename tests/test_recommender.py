@@ -42,6 +42,7 @@ def test_recommends_the_best_unseen_items(model):
 def test_one_user_is_a_list_of_one(model):
     pd.testing.assert_frame_equal(model.recommend("u3", n=4), model.recommend(["u3"], n=4))
     pd.testing.assert_frame_equal(model.recommend(np.array(["u3"]), n=4), model.recommend(pd.Series(["u3"]), n=4))
+    pd.testing.assert_frame_equal(model.recommend(np.array("u3"), n=4), model.recommend("u3", n=4))
 
 
 def test_seen_items_candidates_and_exclusions(model):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from jaxals.cli.commands import app
-from jaxals.cli.output import INTERRUPTED, complain
+from jaxals.cli.output import EXIT_CODES, INTERRUPTED, complain
 from jaxals.errors import JaxalsError
 from jaxals.sharding import use_all_cores
 
@@ -27,10 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Its name and arguments, by default those of the process.
 
     Returns:
-        The exit code: 0, 2 for a user's mistake, 130 when interrupted, 1 where nobody reads what is printed any more.
+        The exit code: 0, 2 for a user's mistake, 130 when interrupted, 143 when terminated, 1 where nobody reads what
+        is printed any more.
     """
     code = _run(argv)
-    if argv is None and code == INTERRUPTED:
+    if argv is None and code in EXIT_CODES.values():
         # Devices may still be at work on what was interrupted: to take JAX down now ends in a segmentation fault about
         # every other time (JAX 0.10, in the first trial of `tune`).
         sys.stdout.flush()
