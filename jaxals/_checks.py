@@ -1,5 +1,6 @@
 """Checks of settings that several modules share; concrete values only, before anything is traced. Host side."""
 
+import types
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,20 @@ def require_at_least(name: str, value: Any, least: float) -> None:
     Example:
         >>> require_at_least("alpha", 1.0, 0)
     """
-    if _is_number(value) and not value >= least:
-        raise ConfigurationError(f"`{name}` must be >= {least}; got {value}.")
+    if _is_something_else(value) or (_is_number(value) and not value >= least):
+        raise ConfigurationError(f"`{name}` must be >= {least}; got {value!r}.")
 
 
 def require_positive(name: str, value: Any) -> None:
     """Refuse a concrete number that is not above 0; JAX arrays and tracers pass."""
-    if _is_number(value) and not value > 0:
-        raise ConfigurationError(f"`{name}` must be > 0; got {value}.")
+    if _is_something_else(value) or (_is_number(value) and not value > 0):
+        raise ConfigurationError(f"`{name}` must be > 0; got {value!r}.")
 
 
 def require_finite(name: str, value: Any) -> None:
     """Refuse a concrete number that is infinite or NaN; JAX arrays and tracers pass."""
-    if _is_number(value) and not np.isfinite(value):
-        raise ConfigurationError(f"`{name}` must be finite; got {value}.")
+    if _is_something_else(value) or (_is_number(value) and not np.isfinite(value)):
+        raise ConfigurationError(f"`{name}` must be finite; got {value!r}.")
 
 
 def require_integer(name: str, value: Any, least: int) -> None:
@@ -49,3 +50,9 @@ def require_side(side: Any) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.ndim == 0)
+
+
+def _is_something_else(value: Any) -> bool:
+    # By what is no number for sure: what stands for one may be a tracer, or a pytree of one's own.
+    builtins = (str, bytes, complex, type(None), list, tuple, dict, set, frozenset, range, type, types.FunctionType)
+    return isinstance(value, builtins) or (isinstance(value, np.ndarray) and value.dtype.kind not in "biuf")

@@ -270,15 +270,22 @@ def require_interactions(name: str, value: Any) -> None:
         raise DataError(f"`{name}` must be `Interactions`, from a frame, file or matrix; got {kind}.")
 
 
+def _array(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
+        raise DataError(f"`{name}` must be a 1-D array: {error}.") from None
+
+
 def _index_array(index: Any, name: str) -> np.ndarray:
-    index = np.asarray(index)
+    index = _array(index, name)
     if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or index.size == 0):
         raise DataError(f"`{name}` must be a 1-D array of integers; got shape {index.shape} of {index.dtype}.")
     return index.astype(np.int64, copy=False)
 
 
 def _value_array(value: Any) -> np.ndarray:
-    value = np.asarray(value)
+    value = _array(value, "value")
     if value.ndim != 1:
         raise DataError(f"`value` must be a 1-D array; got shape {value.shape}.")
     if not np.issubdtype(value.dtype, np.floating):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jaxals import checkpoint
+from jaxals import models
 from jaxals._checks import require_at_least, require_side
 from jaxals.als import contributions, half_step
 from jaxals.catalog import Catalog, Side
@@ -348,7 +348,7 @@ class Recommender:
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the model, ids and interactions included, to a folder; see `Recommender.load`."""
-        checkpoint.save_model(folder, self.factors, self.interactions, self.objective)
+        models.save_model(folder, self.factors, self.interactions, self.objective)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
@@ -357,7 +357,7 @@ class Recommender:
         Raises:
             CheckpointError: The folder is missing, is not a model, or is damaged.
         """
-        return cls(*checkpoint.load_model(folder))
+        return cls(*models.load_model(folder))
 
     def _objective(self) -> Objective:
         if self.objective is None:

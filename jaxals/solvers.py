@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._checks import require_at_least, require_integer
 from jaxals._pytree import pytree, static
 from jaxals.errors import ConfigurationError
 from jaxals.factorization import solve_symmetric
@@ -131,10 +132,9 @@ class ConjugateGradient:
     preconditioner: Literal["gramian", "jacobi"] | None = static(default="gramian")
 
     def __post_init__(self) -> None:
-        if (self.steps is not None and self.steps < 1) or not self.tolerance >= 0:
-            raise ConfigurationError(
-                f"`steps` must be >= 1 and `tolerance` >= 0; got {self.steps} and {self.tolerance}."
-            )
+        if self.steps is not None:
+            require_integer("steps", self.steps, 1)
+        require_at_least("tolerance", self.tolerance, 0)
         if self.preconditioner not in ("gramian", "jacobi", None):
             raise ConfigurationError(
                 f'`preconditioner` must be "gramian", "jacobi" or None; got {self.preconditioner!r}.'
@@ -215,8 +215,7 @@ class Subspace:
     block: int = static(default=64)
 
     def __post_init__(self) -> None:
-        if self.block < 1:
-            raise ConfigurationError(f"`block` must be >= 1; got {self.block}.")
+        require_integer("block", self.block, 1)
 
     def gram_size(self, factors: int) -> int:
         """Return the size of a block."""
