@@ -156,8 +156,10 @@ def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint
     tiles, other, objective = system.tiles, system.other, system.objective
     of_other, of_objective = None, objective
     if wants_entries or scatters:
-        of_other, of_objective, of_values = _by_entries(system, rows, adjoint, scatters)
-        tiles = _with_values(tiles, of_values)
+        wants_values = any(jax.tree.leaves(_values(wanted.tiles)))
+        of_other, of_objective, of_values = _by_entries(system, rows, adjoint, scatters, wants_values)
+        if wants_values:
+            tiles = _with_values(tiles, of_values)
     if transposed is not None and wanted.other:
         of_other = _by_columns(transposed, system, rows, adjoint)
     if of_other is not None:
@@ -168,16 +170,16 @@ def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint
 
 
 def _by_entries(
-    system: System, rows: Array, adjoint: Array, scatters: bool
-) -> tuple[Array | None, Objective, tuple[Array, ...]]:
+    system: System, rows: Array, adjoint: Array, scatters: bool, wants_values: bool
+) -> tuple[Array | None, Objective, tuple[Array | None, ...]]:
     """Return the gradients by the other table, if it is to be scattered, by the confidence, and by the values."""
 
     def part(
         entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array, adjoint: Array
-    ) -> tuple[Any, tuple[Array, ...]]:
+    ) -> tuple[Any, tuple[Array | None, ...]]:
         table, own, own_adjoint = pack(other), _with_zero_row(rows), _with_zero_row(adjoint)
 
-        def step(sums: tuple, chunk: _Entries) -> tuple[tuple, Array]:
+        def step(sums: tuple, chunk: _Entries) -> tuple[tuple, Array | None]:
             vectors = table[chunk.column]  # [tiles, width] -> [tiles, width, factors]
             row, row_adjoint = own[chunk.row], own_adjoint[chunk.row]  # [tiles, factors]
             score = _einsum("twf,tf->tw", vectors, row)
@@ -195,7 +197,7 @@ def _by_entries(
                 across = gram_weight * adjoint_score
                 by_entry = along[:, :, None] * row_adjoint[:, None, :] - across[:, :, None] * row[:, None, :]
                 of_other = of_other.at[chunk.column].add(by_entry)
-            return (of_other, jax.tree.map(_add, sums[1], of_objective)), of_value
+            return (of_other, jax.tree.map(_add, sums[1], of_objective)), of_value if wants_values else None
 
         sums = (jnp.zeros_like(other) if scatters else None, jax.tree.map(_zero, objective))
         of_values = []

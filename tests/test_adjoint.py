@@ -23,9 +23,9 @@ from jaxals import (
     half_step,
     initial_factors,
     make_mesh,
+    row_classes,
     sweep,
 )
-from jaxals import tiles as tiles_module
 from jaxals.errors import ConfigurationError, DataError
 from tests import oracles
 
@@ -45,9 +45,9 @@ SOLVERS = {
 def tiles_of(side: Any, n_devices: int = 1, longest: int = 16_384, data: Interactions = DATA) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         if longest < 16_384:  # longer rows are accumulated
-            patch.setattr(tiles_module, "_MIDDLE_ROW_ENTRIES", longest)
-            patch.setattr(tiles_module, "_WIDE_ROW_ENTRIES", longest)
-            patch.setattr(tiles_module, "_WIDTHS", (2,))
+            patch.setattr(row_classes, "_MIDDLE_ROW_ENTRIES", longest)
+            patch.setattr(row_classes, "_WIDE_ROW_ENTRIES", longest)
+            patch.setattr(row_classes, "_WIDTHS", (2,))
         mesh = make_mesh(jax.devices()[:n_devices])
         return build_tiles(data, side, factors=FACTORS, dtype=jnp.float64, mesh=mesh)
 
