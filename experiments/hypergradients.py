@@ -12,8 +12,8 @@ Contenders, each of them with the same tiles, solver, number of factors and swee
 - `jaxals.hyper.tune` of all of them, from the middle of the ranges, by the gradient of a smooth validation loss;
 - with `--network`, also of a confidence that is a small monotone network, r -> (g, b).
 
-TPE is not among them. Each setting that was found is trained afresh, from several seeds, and measured on validation and test. Prints tables,
-and writes JSON and a picture.
+TPE is not among them. Each setting that was found is trained afresh, from several seeds, and measured on validation and
+test. Prints tables, and writes JSON and a picture.
 
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/hypergradients.py --data lastfm-2k
 """

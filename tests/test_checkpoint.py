@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, checkpoint
+from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, Sides, checkpoint
 from jaxals.checkpoint import load_model, require_model_place, require_storable_ids, save_model
 from jaxals.errors import CheckpointError
 
@@ -42,6 +42,15 @@ def test_everything_comes_back(users, items, tmp_path):
     assert isinstance(loaded_objective.confidence, LogConfidence)
     assert loaded_objective.confidence.epsilon == 0.5
     assert loaded_objective.frequency_exponent == 0.5
+
+
+def test_ridges_of_each_side_and_row_come_back(tmp_path):
+    factors, data = model()
+    save_model(tmp_path / "model", factors, data, Objective.hkv(2.0, Sides(jnp.asarray([0.1, 0.7]), 3.0)))
+    loaded = load_model(tmp_path / "model")[2]
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.of("user").regularization, [0.1, 0.7])
+    assert loaded.of("item").regularization == 3.0
 
 
 def test_a_model_replaces_a_model_and_nothing_else(tmp_path):
