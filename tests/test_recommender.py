@@ -152,7 +152,7 @@ def test_each_side_is_solved_and_explained_with_its_own_ridge(model):
     np.testing.assert_allclose(np.delete(strong.factors.user, 3, 0), np.delete(plain.factors.user, 3, 0), rtol=1e-8)
     assert np.linalg.norm(strong.factors.user[3]) < 0.8 * np.linalg.norm(plain.factors.user[3])
     expected = np.asarray(strong.factors.user)[3] @ np.asarray(strong.factors.item)[4]
-    assert strong.explain("u3", "i4", n=100)["contribution"].sum() == pytest.approx(expected, rel=1e-6)
+    assert strong.explain("u3", "i4")["contribution"].sum() == pytest.approx(expected, rel=1e-6)
 
 
 def test_folding_in_a_known_user_replaces_their_history(model):
