@@ -152,7 +152,7 @@ def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint
     """Return (∂ρ/∂θ)ᵀ V in the places of the leaves that are wanted."""
     wants_values = any(jax.tree.leaves(_values(wanted.tiles)))
     wants_confidence = any(jax.tree.leaves(wanted.objective.confidence))
-    gathers, scatters = wanted.other and transposed is not None, wanted.other and transposed is None
+    gathers, scatters = bool(wanted.other) and transposed is not None, bool(wanted.other) and transposed is None
     everywhere = _matmul(rows.T, adjoint)  # [factors, factors]
     tiles, other, objective = system.tiles, system.other, system.objective
     of_other, of_objective = None, objective
@@ -160,7 +160,7 @@ def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint
         of_other, of_objective, of_values = _by_entries(system, rows, adjoint, scatters, wants_values)
         if wants_values:
             tiles = _with_values(tiles, of_values)
-    if gathers:  # and the confidence's in the same pass
+    if transposed is not None and wanted.other:  # and the confidence's in the same pass
         of_other, of_objective = _by_columns(transposed, system, rows, adjoint)
     if of_other is not None:
         of_other -= objective.unobserved_weight * _matmul(other, everywhere + everywhere.T)
