@@ -261,7 +261,7 @@ def _values(tiles: RowTiles) -> list:
     return [group.value for group in tiles.groups] + ([tiles.long.value] if tiles.long is not None else [])
 
 
-def _with_values(tiles: RowTiles, values: tuple[Array, ...]) -> RowTiles:
+def _with_values(tiles: RowTiles, values: tuple[Any, ...]) -> RowTiles:
     """Put values that are laid out as those of `_entries` in the place of those of the tiles."""
     n_groups = len(tiles.groups)
     groups = tuple(dataclasses.replace(g, value=v) for g, v in zip(tiles.groups, values[:n_groups], strict=True))
