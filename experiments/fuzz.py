@@ -297,7 +297,7 @@ def folders(rng: np.random.Generator, _: pathlib.Path) -> None:
             elif how == 2:
                 path.unlink()
             elif how == 3:
-                shutil.copy(paths[rng.integers(len(paths))], path)
+                path.write_bytes(paths[rng.integers(len(paths))].read_bytes())
             elif how == 4:
                 target = [path, model / "document.json", model / "checksums.json"][some(rng, 2)]
                 with contextlib.suppress(ValueError, OSError):

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._checks import require_one_of
 from jaxals._pytree import pytree
 from jaxals.adjoint import System, with_derivatives
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.errors import DataError
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table, pack
 from jaxals.objective import Factors, Objective, gramian
@@ -39,10 +40,8 @@ class Arithmetic:
     precision: Precision = "highest"
 
     def __post_init__(self) -> None:
-        if self.table_dtype not in ("float16", "bfloat16", None):
-            raise ConfigurationError(f'`table_dtype` must be "float16", "bfloat16" or None; got {self.table_dtype!r}.')
-        if self.precision not in ("highest", "high", "default"):
-            raise ConfigurationError(f'`precision` must be "highest", "high" or "default"; got {self.precision!r}.')
+        require_one_of("table_dtype", self.table_dtype, "float16", "bfloat16", None)
+        require_one_of("precision", self.precision, "highest", "high", "default")
 
 
 EXACT = Arithmetic()

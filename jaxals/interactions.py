@@ -174,7 +174,7 @@ class Interactions:
             >>> Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
             array([3., 5.], dtype=float32)
         """
-        if duplicates not in ("sum", "max", "last", "error"):
+        if not isinstance(duplicates, str) or duplicates not in ("sum", "max", "last", "error"):
             raise DataError(f'`duplicates` must be "sum", "max", "last" or "error"; got {duplicates!r}.')
         user, item = _index_array(user, "user"), _index_array(item, "item")
         value = np.ones(len(user), np.float32) if value is None else _value_array(value)

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxals._checks import require_at_least, require_integer
+from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree, static
-from jaxals.errors import ConfigurationError
 from jaxals.factorization import solve_symmetric
 
 # Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
@@ -135,10 +134,7 @@ class ConjugateGradient:
         if self.steps is not None:
             require_integer("steps", self.steps, 1)
         require_at_least("tolerance", self.tolerance, 0)
-        if self.preconditioner not in ("gramian", "jacobi", None):
-            raise ConfigurationError(
-                f'`preconditioner` must be "gramian", "jacobi" or None; got {self.preconditioner!r}.'
-            )
+        require_one_of("preconditioner", self.preconditioner, "gramian", "jacobi", None)
 
     def gram_size(self, factors: int) -> int:
         """Return 0."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxals._checks import require_at_least, require_integer
+from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree
 from jaxals.acceleration import Momentum, look_ahead, no_momentum, remember
 from jaxals.als import Arithmetic, StepInfo, TableType, initial_factors, sweep
@@ -92,11 +92,9 @@ class ALS:
         for name, least in (("factors", 1), ("sweeps", 0), ("chunk_bytes", 1)):
             require_integer(name, getattr(self, name), least)
         require_at_least("initial_scale", self.initial_scale, 0)
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigurationError(f'`dtype` must be "float32" or "float64"; got {self.dtype!r}.')
+        require_one_of("dtype", self.dtype, "float32", "float64")
         _ = self.arithmetic  # refuses what is unknown
-        if self.acceleration not in ("momentum", None):
-            raise ConfigurationError(f'`acceleration` must be "momentum" or None; got {self.acceleration!r}.')
+        require_one_of("acceleration", self.acceleration, "momentum", None)
         # A class has the methods of its instances, and the protocol asks for no more.
         if isinstance(self.solver, type) or not isinstance(self.solver, Solver):
             raise ConfigurationError(f"`solver` must be a solver such as `Cholesky()`; got {self.solver!r}.")

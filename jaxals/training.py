@@ -137,7 +137,7 @@ def fit(
         (True, (30, 4))
     """
     trainer = ALS() if trainer is None else trainer
-    if resume not in (False, True, "anyway") or (resume and checkpoint is None):
+    if not (isinstance(resume, bool) or resume == "anyway") or (resume and checkpoint is None):
         raise ConfigurationError(f'`resume` may be True or "anyway" beside a `checkpoint`; got {resume!r}.')
     _check_kinds(interactions, objective, trainer)
     plan = _plan(interactions, validation, metrics)

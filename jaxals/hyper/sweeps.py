@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
+from jaxals._checks import require_one_of
 from jaxals.batches import build_batches
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan
@@ -254,8 +255,7 @@ def _spread(program: Program, n_models: int, mesh: Mesh | None) -> Mesh | None:
 
 
 def _check_keep(keep: Any, interactions: Interactions, models: Sequence[Candidate], metrics: Sequence[str]) -> None:
-    if keep not in ("all", "best"):
-        raise ConfigurationError(f'`keep` must be "all" or "best"; got {keep!r}.')
+    require_one_of("keep", keep, "all", "best")
     if keep == "best":
         _require_comparable(models, metrics)
         return
