@@ -11,6 +11,7 @@
 from jaxals import datasets as datasets
 from jaxals import errors as errors
 from jaxals import evaluation as evaluation
+from jaxals import hyper as hyper
 from jaxals._pytree import pytree as pytree
 from jaxals._pytree import static as static
 from jaxals.als import half_step as half_step
@@ -26,6 +27,7 @@ from jaxals.descent import Alternating as Alternating
 from jaxals.descent import FullBatch as FullBatch
 from jaxals.descent import SampledNegatives as SampledNegatives
 from jaxals.descent import UserBatches as UserBatches
+from jaxals.ensemble import Ensemble as Ensemble
 from jaxals.gradient import Gradient as Gradient
 from jaxals.interactions import COO as COO
 from jaxals.interactions import Interactions as Interactions
@@ -33,6 +35,7 @@ from jaxals.item_models import EASE as EASE
 from jaxals.item_models import ItemKNN as ItemKNN
 from jaxals.objective import Factors as Factors
 from jaxals.objective import Objective as Objective
+from jaxals.objective import Sides as Sides
 from jaxals.recommender import Recommender as Recommender
 from jaxals.search import MedianPruning as MedianPruning
 from jaxals.search import SearchResult as SearchResult

@@ -10,11 +10,12 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._pytree import pytree
+from jaxals.adjoint import System, with_derivatives
 from jaxals.errors import DataError
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table, pack
 from jaxals.objective import Factors, Objective, gramian
-from jaxals.solvers import NormalEquations, Solver, weighted_gram
+from jaxals.solvers import Cholesky, ConjugateGradient, NormalEquations, Solver, weighted_gram
 from jaxals.tiles import LongRows, RowTiles, Tiles
 
 TableType = Literal["float16", "bfloat16"]
@@ -57,20 +58,27 @@ def half_step(
     solver: Solver,
     start: Float[Array, "rows factors"] | None = None,
     table_dtype: TableType | None = None,
+    transposed: RowTiles | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo]:
     """Solve every row's regularised least squares with the other side held fixed.
 
     Each row r gets x_r = (w0 YᵀY + Σ g_rc y_c y_cᵀ + λ_r I)⁻¹ Σ b_rc y_c (Hu, Koren and Volinsky 2008, eq. 4, with the
     weights of `objective`). Rows without entries come out zero.
 
+    The rows can be differentiated, forwards and backwards, by the other table, by every leaf of the objective and by
+    the tiles' values. Whatever the solver, the derivatives are those of the exact solution, by one more solve
+    (`docs/differentiable-als.md`); the info has none.
+
     Args:
         tiles: The entries of the side that is solved for.
         other: The other side's table Y, float32 or float64.
-        objective: Confidence, w0 and ridge.
+        objective: Confidence, w0 and ridge; of `objective.of(side)` where users and items differ in their λ.
         solver: How to solve; `Cholesky()` is exact.
         start: Where an iterative solver begins; zeros by default.
         table_dtype: "float16" or "bfloat16" to round the other table for the gathers, which moves half the bytes; what
             is summed and solved keeps the type of `other`.
+        transposed: The same entries with columns as rows, which backward passes can gather the gradient by `other`
+            from: many times as fast on a CPU as without.
 
     Returns:
         The rows, and what there is to say about them.
@@ -78,7 +86,7 @@ def half_step(
     Raises:
         DataError: `other` does not have one row per column of the tiles.
     """
-    rows, info, _ = _half_step(tiles, other, objective, solver, start, table_dtype)
+    rows, info, _ = _half_step(tiles, other, objective, solver, start, table_dtype, transposed=transposed)
     return rows, info
 
 
@@ -91,6 +99,7 @@ def _half_step(
     start: Float[Array, "rows factors"] | None,
     table_dtype: TableType | None = None,
     with_loss: bool = False,
+    transposed: RowTiles | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
     """Also return the entries' part of the loss, which costs little while their vectors are at hand."""
     if other.shape[0] != tiles.n_columns:
@@ -98,24 +107,56 @@ def _half_step(
         raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")
     if start is None:
         start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
-    solve = functools.partial(_solve_part, n_columns=tiles.n_columns, table_dtype=table_dtype, with_loss=with_loss)
+    ridge = objective.ridge(tiles.count, tiles.n_columns, other.dtype)
+    # What the equations depend on, and no more: a hyperparameter of the ridge acts through it.
+    bare = dataclasses.replace(objective, regularization=0.0, frequency_exponent=0.0, frequency_offset=0.0)
+    system = System(tiles, other, ridge, bare)
+    fixed, start = jax.lax.stop_gradient((system, start))
+    rows, info, loss = _solve(fixed, solver, start, table_dtype=table_dtype, with_loss=with_loss)
+    adjoint = functools.partial(_solve_adjoint, table_dtype=table_dtype)
+    return with_derivatives(adjoint, rows, system, transposed, solver), info, loss
+
+
+def _solve_adjoint(
+    system: System, solver: Solver, target: Float[Array, "rows factors"], table_dtype: TableType | None
+) -> Float[Array, "rows factors"]:
+    """Return A⁻¹ C, exactly or by conjugate gradient to nearly the precision of its type, from zero."""
+    if not isinstance(solver, Cholesky):
+        solver = ConjugateGradient(tolerance=float(jnp.finfo(target.dtype).eps) ** 0.75)
+    return _solve(system, solver, jnp.zeros_like(target), target, table_dtype=table_dtype)[0]
+
+
+def _solve(
+    system: System,
+    solver: Solver,
+    start: Float[Array, "rows factors"],
+    target: Float[Array, "rows factors"] | None = None,
+    *,
+    table_dtype: TableType | None,
+    with_loss: bool = False,
+) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
+    """Solve a system for its own right-hand sides Σ b y, or for others."""
+    tiles = system.tiles
+    solve = functools.partial(_solve_part, table_dtype=table_dtype, with_loss=with_loss)
     if tiles.mesh is not None:
         parts, whole = PartitionSpec("rows"), PartitionSpec()
-        specs = ((parts, parts, whole), whole, whole, whole, whole)
+        specs = ((parts, parts, whole), *[whole] * 6)
         solve = functools.partial(solve, axis="rows")
         # What comes out is gathered from all devices, which the checker of replication cannot see.
         solve = jax.shard_map(solve, mesh=tiles.mesh, in_specs=specs, out_specs=whole, check_vma=False)
-    return solve((tiles.groups, tiles.long, tiles.position), other, objective, solver, start)
+    entries = (tiles.groups, tiles.long, tiles.position)
+    return solve(entries, system.other, system.ridge, system.objective, solver, start, target)
 
 
 def _solve_part(
     tiles: tuple[tuple[Tiles, ...], LongRows | None, Int[Array, " rows"]],
     other: Float[Array, "columns factors"],
+    ridge: Float[Array, " rows"],
     objective: Objective,
     solver: Solver,
     start: Float[Array, "rows factors"],
+    target: Float[Array, "rows factors"] | None,
     *,
-    n_columns: int,
     table_dtype: TableType | None,
     with_loss: bool,
     axis: str | None = None,
@@ -127,12 +168,12 @@ def _solve_part(
         return jnp.zeros_like(start), StepInfo(nothing, nothing), jnp.zeros((), other.dtype)
     with jax.named_scope("gramian"):
         # In this basis the matrix that all rows share is diagonal, whatever each row's ridge; see `docs/solvers.md`.
-        eigenvalues, basis = jnp.linalg.eigh(objective.unobserved_weight * gramian(other))
+        eigenvalues, basis = _eigh(objective.unobserved_weight * gramian(other))
         eigenvalues = jnp.maximum(eigenvalues, 0)
         table = pack(_rotate(other, basis), table_dtype)
 
     def solve_chunk(chunk: Tiles) -> _Part:
-        ridge = objective.ridge(chunk.count, n_columns, other.dtype)
+        own_ridge = ridge[jnp.minimum(chunk.row, len(ridge) - 1)]
         gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
         with jax.named_scope("gather"):
             equations = NormalEquations(
@@ -140,10 +181,11 @@ def _solve_part(
                 gram_weight=gram_weight,
                 target_weight=target_weight,
                 segment=chunk.segment,
-                shared=eigenvalues[None, :] + ridge[:, None],
+                shared=eigenvalues[None, :] + own_ridge[:, None],
                 # Rotated here, not the whole table at once: that stays in cache.
                 start=_rotate(_rows_or_zero(start, chunk.row), basis),
                 one_tile_per_row=chunk.one_tile_per_row,
+                target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis),
             )
         rows, is_unconverged = solver.solve(equations)
         loss = jnp.zeros((), rows.dtype)
@@ -152,7 +194,8 @@ def _solve_part(
         return _Part(_rotate(rows, basis.T), is_unconverged & (chunk.count > 0), loss)
 
     def solve_lane(lane: LongRows) -> _Part:
-        part = _solve_long_rows(lane, table, objective, eigenvalues, n_columns)
+        turned = None if target is None else _rotate(target, basis)
+        part = _solve_long_rows(lane, table, objective, eigenvalues, ridge, turned)
         return dataclasses.replace(part, rows=_rotate(part.rows, basis.T))
 
     parts = [jax.lax.map(solve_chunk, group) for group in groups]
@@ -168,6 +211,13 @@ def _solve_part(
     rows = _rows_or_zero(rows, position)
     non_finite = jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
     return rows, StepInfo(non_finite, unconverged), loss
+
+
+@jax.custom_batching.sequential_vmap
+def _eigh(matrix: Float[Array, "factors factors"]) -> tuple[Float[Array, " factors"], Float[Array, "factors factors"]]:
+    """Decompose one matrix after another where there are many: batches of them can hang (`docs/solvers.md`)."""
+    eigenvalues, basis = jnp.linalg.eigh(matrix)
+    return eigenvalues, basis
 
 
 def _rotate(
@@ -188,7 +238,8 @@ def _solve_long_rows(
     table: Table,
     objective: Objective,
     eigenvalues: Float[Array, " factors"],
-    n_columns: int,
+    ridge: Float[Array, " rows"],
+    target_rows: Float[Array, "rows factors"] | None,
 ) -> _Part:
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
     # matrix units, while an iterative solver would gather its entries once per iteration.
@@ -198,10 +249,11 @@ def _solve_long_rows(
         observed = objective.loss_on_entries(value, jnp.zeros_like(value))
         entries = (*weighted_gram(table[step.column], gram_weight, target_weight), observed)
         gram, target, observed = sums = jax.tree.map(jnp.add, carry, entries)
-        ridge = objective.ridge(step.count, n_columns, table.dtype)
+        own = jnp.minimum(step.row, len(ridge) - 1)
 
         def solve() -> tuple[Float[Array, " factors"], Float[Array, ""]]:
-            row = solve_symmetric((gram + jnp.diag(eigenvalues + ridge))[None], target[None])[0]
+            matrix = gram + jnp.diag(eigenvalues + ridge[own])
+            row = solve_symmetric(matrix[None], (target if target_rows is None else target_rows[own])[None])[0]
             # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know, to within the rounding of Σ c p².
             return row, observed + jnp.dot(jnp.matmul(gram, row, precision="highest") - 2 * target, row)
 
@@ -239,8 +291,12 @@ def sweep(
     Returns:
         Both tables after the sweep, and what there is to say about it.
     """
-    user, user_info, _ = _half_step(user_tiles, factors.item, objective, solver, factors.user, table_dtype)
-    item, item_info, on_entries = _half_step(item_tiles, user, objective, solver, factors.item, table_dtype, with_loss)
+    user, user_info, _ = _half_step(
+        user_tiles, factors.item, objective.of("user"), solver, factors.user, table_dtype, transposed=item_tiles
+    )
+    item, item_info, on_entries = _half_step(
+        item_tiles, user, objective.of("item"), solver, factors.item, table_dtype, with_loss, transposed=user_tiles
+    )
     factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
     if with_loss:
         loss = _whole_loss(on_entries, objective, factors, user_tiles.count, item_tiles.count)

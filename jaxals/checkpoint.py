@@ -20,7 +20,7 @@ from jaxals import confidence as confidences
 from jaxals.catalog import Catalog
 from jaxals.errors import CheckpointError
 from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Objective
+from jaxals.objective import Factors, Objective, Sides
 
 _FORMAT = 1
 # What Orbax writes into the folder of a model.
@@ -221,10 +221,15 @@ def _encode_objective(objective: Objective) -> dict[str, Any] | None:
 def _as_json(node: Any) -> Any:
     if isinstance(node, dict):
         return {name: _as_json(value) for name, value in node.items()}
+    if isinstance(node, Sides):
+        return {"user": _as_json(node.user), "item": _as_json(node.item)}
     return node if isinstance(node, str) else np.asarray(node).tolist()
 
 
 def _decode_objective(document: dict[str, Any]) -> Objective:
     settings = dict(document["confidence"])
     confidence = _CONFIDENCES[settings.pop("kind")](**settings)
-    return Objective(**{**document, "confidence": confidence})
+    ridge = document["regularization"]
+    if isinstance(ridge, dict):
+        ridge = Sides(**{side: np.asarray(of) if isinstance(of, list) else of for side, of in ridge.items()})
+    return Objective(**{**document, "confidence": confidence, "regularization": ridge})

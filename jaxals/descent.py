@@ -269,7 +269,7 @@ def batch_gradient(factors: Factors, problem: Problem, number: Int[Array, ""] | 
     batch, terms, n_batches = problem.batch(number), problem.terms, problem.n_batches
 
     def loss(rows: Array, item: Array) -> Array:
-        of_items = terms.ridge(item, problem.item_count, len(factors.user))
+        of_items = terms.ridge("item", item, problem.item_count, len(factors.user))
         return n_batches * estimate(rows, item, batch, terms) + of_items
 
     rows, item = jax.grad(loss, argnums=(0, 1))(_read(factors.user, batch.user), factors.item)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._pytree import pytree, static
 from jaxals.batches import EntryTiles, UserBatch
+from jaxals.catalog import Side
 from jaxals.gather import pack
 from jaxals.objective import Factors, Objective, gramian
 
@@ -68,10 +69,16 @@ class Terms:
         return self.objective.unobserved_weight * jnp.sum(gramian(user) * gramian(item))
 
     def ridge(
-        self, table: Float[Array, "rows factors"], count: Int[Array, " rows"], n_columns: int
+        self,
+        side: Side,
+        table: Float[Array, "rows factors"],
+        count: Int[Array, " rows"],
+        n_columns: int,
+        rows: Int[Array, " rows"] | None = None,
     ) -> Float[Array, ""]:
-        """Compute Σ λ_r |z_r|² over the rows of one side."""
-        return jnp.sum(self.objective.ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=1))
+        """Compute Σ λ_r |z_r|² over the rows of one side, or over those whose indices are given."""
+        ridge = self.objective.of(side, rows).ridge(count, n_columns, table.dtype)
+        return jnp.sum(ridge * jnp.sum(table**2, axis=1))
 
     def extra(self, factors: Factors) -> Float[Array, ""]:
         """Compute the penalty."""
@@ -92,8 +99,10 @@ def exact_loss(factors: Factors, batch: UserBatch, item_count: Int[Array, " item
         A scalar in the dtype of the tables.
     """
     loss = entries_loss(factors.user, factors.item, batch, terms) + terms.extra(factors)
-    loss += terms.everywhere(factors.user, factors.item) + terms.ridge(factors.user, batch.count, len(factors.item))
-    return loss + terms.ridge(factors.item, item_count, len(factors.user))
+    loss += terms.everywhere(factors.user, factors.item) + terms.ridge(
+        "user", factors.user, batch.count, len(factors.item)
+    )
+    return loss + terms.ridge("item", factors.item, item_count, len(factors.user))
 
 
 def batch_loss(
@@ -115,7 +124,7 @@ def batch_loss(
     return (
         entries_loss(rows, item, batch, terms)
         + terms.everywhere(rows, item)
-        + terms.ridge(rows, batch.count, len(item))
+        + terms.ridge("user", rows, batch.count, len(item), batch.user)
     )
 
 
@@ -148,7 +157,7 @@ def sampled_loss(
     """
     observed = entries_loss(rows, item, batch, terms, is_in_gramian=False)
     drawn = _drawn_squares(rows, item, batch.by_user, key, n_drawn)
-    return observed + weight * drawn + terms.ridge(rows, batch.count, len(item))
+    return observed + weight * drawn + terms.ridge("user", rows, batch.count, len(item), batch.user)
 
 
 def entries_loss(

@@ -6,6 +6,7 @@ where c = g + w0 is the full weight of an observed cell and p = b / c its target
 Hu, Koren and Volinsky 2008 (eq. 3), with the unobserved ones collected in the Gramians.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._checks import require_at_least, require_finite
 from jaxals._pytree import pytree
+from jaxals.catalog import Side
 from jaxals.confidence import (
     BinaryConfidence,
     Confidence,
@@ -23,7 +25,7 @@ from jaxals.confidence import (
     LogConfidence,
     Scalar,
 )
-from jaxals.errors import DataError
+from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import COO, Interactions
 
 # 64K entries a step keep the two gathered blocks of a loss pass at 32 MB for 64 factors in float32.
@@ -48,6 +50,35 @@ class Factors:
 
 
 @pytree
+class Sides:
+    """A setting with one value for users and another for items, or with one for each user and each item.
+
+    Attributes:
+        user: A number, or one number per user.
+        item: A number, or one number per item.
+
+    Raises:
+        ConfigurationError: A concrete number is below 0 or not finite.
+
+    Example:
+        >>> objective = Objective.hkv(regularization=Sides(user=0.1, item=jnp.array([0.2, 0.3])))
+        >>> objective.of("user").regularization, objective.of("item", rows=1).regularization.item()
+        (0.1, 0.3)
+    """
+
+    user: Any
+    item: Any
+
+    def __post_init__(self) -> None:
+        for name in ("user", "item"):
+            require_at_least(name, getattr(self, name), 0)
+            require_finite(name, getattr(self, name))
+
+
+Regularization = Scalar | Sides
+
+
+@pytree
 class Objective:
     """What to minimise: a confidence, the weight of unobserved pairs, and the ridge.
 
@@ -57,7 +88,7 @@ class Objective:
     Attributes:
         confidence: Callable pytree from values to Gram weights g and target weights b.
         unobserved_weight: w0 >= 0, the weight of every pair, observed or not, before g is added.
-        regularization: λ >= 0.
+        regularization: λ >= 0, or `Sides` of λ for users and λ for items, each a number or one number per row.
         frequency_exponent: ν.
         frequency_offset: κ >= 0.
 
@@ -71,7 +102,7 @@ class Objective:
 
     confidence: Confidence
     unobserved_weight: Scalar = 1.0
-    regularization: Scalar = 0.1
+    regularization: Any = 0.1
     frequency_exponent: Scalar = 0.0
     frequency_offset: Scalar = 0.0
 
@@ -82,7 +113,7 @@ class Objective:
             require_finite(name, getattr(self, name))
 
     @classmethod
-    def hkv(cls, alpha: Scalar = 40.0, regularization: Scalar = 0.1) -> "Objective":
+    def hkv(cls, alpha: Scalar = 40.0, regularization: Regularization = 0.1) -> "Objective":
         """Take confidence 1 + α r on observed pairs and 1 elsewhere (Hu, Koren and Volinsky 2008).
 
         Args:
@@ -95,7 +126,7 @@ class Objective:
         return cls(LinearConfidence(alpha), 1.0, regularization)
 
     @classmethod
-    def implicit(cls, alpha: Scalar = 1.0, regularization: Scalar = 0.01) -> "Objective":
+    def implicit(cls, alpha: Scalar = 1.0, regularization: Regularization = 0.01) -> "Objective":
         """Take confidence α r on observed pairs and 1 elsewhere, as the implicit library does.
 
         Args:
@@ -108,7 +139,7 @@ class Objective:
         return cls(ImplicitConfidence(alpha), 1.0, regularization)
 
     @classmethod
-    def log(cls, alpha: Scalar = 40.0, epsilon: Scalar = 1.0, regularization: Scalar = 0.1) -> "Objective":
+    def log(cls, alpha: Scalar = 40.0, epsilon: Scalar = 1.0, regularization: Regularization = 0.1) -> "Objective":
         """Damp heavy-tailed counts: confidence 1 + α ln(1 + r/ε) (Hu, Koren and Volinsky 2008, eq. 6).
 
         Args:
@@ -123,7 +154,7 @@ class Objective:
 
     @classmethod
     def ials(
-        cls, unobserved_weight: Scalar = 0.1, regularization: Scalar = 0.003, frequency_exponent: Scalar = 1.0
+        cls, unobserved_weight: Scalar = 0.1, regularization: Regularization = 0.003, frequency_exponent: Scalar = 1.0
     ) -> "Objective":
         """Take binary values and a frequency-scaled ridge (Rendle, Krichene, Zhang and Koren 2021, iALS revisited).
 
@@ -139,7 +170,7 @@ class Objective:
         return cls(BinaryConfidence(), unobserved_weight, regularization, frequency_exponent, unobserved_weight)
 
     @classmethod
-    def spark(cls, alpha: Scalar = 1.0, regularization: Scalar = 0.1) -> "Objective":
+    def spark(cls, alpha: Scalar = 1.0, regularization: Regularization = 0.1) -> "Objective":
         """Take confidence 1 + α|r| and a ridge scaled by each row's count of entries, as Spark MLlib does.
 
         Where all values are above zero, the two agree. Spark counts those alone, so that a dislike weighs in its loss
@@ -153,6 +184,20 @@ class Objective:
             ConfigurationError: A concrete number lies outside its range.
         """
         return cls(LinearConfidence(alpha), 1.0, regularization, 1.0, 0.0)
+
+    def of(self, side: Side, rows: Any = None) -> "Objective":
+        """Return the objective of one side, whose λ is a number or one number per row.
+
+        Args:
+            side: "user" or "item".
+            rows: Index or indices of the rows that it is to be about, all of them by default.
+        """
+        ridge = self.regularization
+        if isinstance(ridge, Sides):
+            ridge = getattr(ridge, side)
+        if rows is not None and jnp.ndim(ridge):
+            ridge = jnp.asarray(ridge)[rows]
+        return dataclasses.replace(self, regularization=ridge)
 
     def weights(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Return (g, b) of the confidence; padding, which has value 0, weighs nothing."""
@@ -171,6 +216,8 @@ class Objective:
     def ridge(self, count: Int[Array, "*rows"], n_columns: int, dtype: Any) -> Float[Array, "*rows"]:
         """Compute λ_r = λ (n_r + κ · columns)^ν (Rendle, Krichene, Zhang and Koren 2021, eq. 6).
 
+        Where users and items have λ of their own, `of` says which are meant.
+
         Args:
             count: Entries n_r of each row, of any shape.
             n_columns: Number of columns: items where rows are users, and the other way round.
@@ -178,24 +225,32 @@ class Objective:
 
         Returns:
             One number per row.
+
+        Raises:
+            ConfigurationError: λ is different for users and items.
+            DataError: λ is given for other rows than these.
         """
+        if isinstance(self.regularization, Sides):
+            raise ConfigurationError('`regularization` has two sides; take `objective.of("user")` or `.of("item")`.')
+        if (shape := jnp.shape(self.regularization)) not in ((), jnp.shape(count)):
+            raise DataError(f"`regularization` is for {shape} rows, but there are {jnp.shape(count)}.")
         frequency = count.astype(dtype) + self.frequency_offset * n_columns
         # 0^ν has no finite derivative in ν, so the power is taken of what is above 0 alone.
         is_empty = frequency == 0
         power = jnp.where(is_empty, jnp.ones_like(frequency), frequency) ** self.frequency_exponent
         empty_power = jnp.asarray(self.frequency_exponent == 0, frequency.dtype)
-        return self.regularization * jnp.where(is_empty, empty_power, power)
+        return jnp.asarray(self.regularization, dtype) * jnp.where(is_empty, empty_power, power)
 
     def ridge_loss(
         self, factors: Factors, user_count: Int[Array, " users"], item_count: Int[Array, " items"]
     ) -> Float[Array, ""]:
         """Compute Σ_u λ_u |x_u|² + Σ_i λ_i |y_i|² from the entries that each user and item has."""
 
-        def side(table: Array, count: Array, n_columns: int) -> Float[Array, ""]:
-            return jnp.sum(self.ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=1))
+        def of(side: Side, table: Array, count: Array, n_columns: int) -> Float[Array, ""]:
+            return jnp.sum(self.of(side).ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=1))
 
-        by_user = side(factors.user, user_count, len(item_count))
-        return by_user + side(factors.item, item_count, len(user_count))
+        by_user = of("user", factors.user, user_count, len(item_count))
+        return by_user + of("item", factors.item, item_count, len(user_count))
 
     def loss_on_entries(self, value: Float[Array, "*shape"], score: Float[Array, "*shape"]) -> Float[Array, ""]:
         """Compute Σ c (p - s)² - w0 s² over cells with these values and scores; padding, of value 0, counts nothing."""

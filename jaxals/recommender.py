@@ -313,7 +313,7 @@ class Recommender:
             jnp.asarray(np.pad(self.interactions.item[entries], padding)),
             jnp.asarray(np.pad(self.interactions.value[entries], padding), self.factors.item.dtype),
             jnp.asarray(item, jnp.int32),
-            objective,
+            objective.of("user", user),
         )
         parts = np.asarray(parts)[: len(entries)]
         if not np.isfinite(parts).all():
@@ -339,7 +339,7 @@ class Recommender:
         objective = self._objective()
         other = jnp.asarray(self.factors.item if side == "user" else self.factors.user)
         tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
-        rows, info = half_step(tiles, other, objective, Cholesky())
+        rows, info = half_step(tiles, other, objective.of(side), Cholesky())
         if bad := int(info.non_finite_rows):
             raise _singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
         return rows

@@ -3,10 +3,12 @@
 Tiles are shared out over a mesh of one axis, tables are copied to every device of it.
 """
 
+import functools
 import os
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -51,8 +53,21 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
 
 
 def to_every_device(arrays: T, mesh: Mesh | None) -> T:
-    """Copy the arrays of a pytree to every device of a mesh."""
-    return arrays if mesh is None else jax.device_put(arrays, NamedSharding(mesh, PartitionSpec()))
+    """Give the arrays of a pytree to every device of a mesh: copies, but on a CPU, whose devices share one memory."""
+    if mesh is None:
+        return arrays
+    return jax.tree.map(functools.partial(_replicate, sharding=NamedSharding(mesh, PartitionSpec())), arrays)
+
+
+def _replicate(array: jax.Array, sharding: NamedSharding) -> jax.Array:
+    devices = sharding.mesh.devices.flat
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    if devices[0].platform != "cpu" or is_key or not array.is_fully_addressable or len(array.sharding.device_set) > 1:
+        return jax.device_put(array, sharding)
+    # JAX takes over a NumPy view of its own memory without copying it; between two devices it always copies.
+    view = np.asarray(array)
+    copies = [jax.device_put(view, device) for device in devices]
+    return jax.make_array_from_single_device_arrays(array.shape, sharding, copies)
 
 
 def from_one_device(arrays: T, mesh: Mesh | None) -> T:

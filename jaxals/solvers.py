@@ -26,6 +26,8 @@ _MOST_STEPS = 1000
 class NormalEquations:
     """The equations of one chunk: A_r x_r = Σ b y over the row's entries, A_r = diag(shared_r) + Σ g y yᵀ.
 
+    Or A_r x_r = c_r for any c_r, as derivatives ask for: then b is not read.
+
     Attributes:
         vectors: The other table's rows y, gathered for every cell of every tile.
         gram_weight: g, zero in padding.
@@ -34,6 +36,7 @@ class NormalEquations:
         shared: Eigenvalues of w0 YᵀY plus λ_r, for each row.
         start: Where an iterative solver begins.
         one_tile_per_row: Whether tile i is all of row i, static.
+        target: c in the place of Σ b y, or None.
     """
 
     vectors: Float[Array, "tiles width factors"]
@@ -43,6 +46,7 @@ class NormalEquations:
     shared: Float[Array, "rows factors"]
     start: Float[Array, "rows factors"]
     one_tile_per_row: bool = static()
+    target: Float[Array, "rows factors"] | None = None
 
     def sum_by_row(self, by_tile: Float[Array, "tiles ..."]) -> Float[Array, "rows ..."]:
         """Add up what the tiles of each row hold."""
@@ -139,14 +143,17 @@ class ConjugateGradient:
         steps = self.steps or (_MOST_STEPS if self.tolerance else _FEW_STEPS)
         scale = self._inverse_preconditioner(equations)
         precondition = lambda residual: residual if scale is None else scale * residual
-        target = equations.combine(equations.target_weight)
+        target = equations.combine(equations.target_weight) if equations.target is None else equations.target
         bound = self.tolerance**2 * _dot(target, precondition(target))
 
         # b - A x in one pass over the entries: Σ (b - g y·x) y - shared x.
         # A row of dislikes alone has nothing to be relative to; its solution is zero.
         rows = jnp.where((bound > 0)[:, None], equations.start, 0) if self.tolerance else equations.start
-        left = equations.target_weight - equations.gram_weight * equations.scores(rows)
-        residual = equations.combine(left) - equations.shared * rows
+        left = -equations.gram_weight * equations.scores(rows)
+        if equations.target is None:
+            residual = equations.combine(left + equations.target_weight) - equations.shared * rows
+        else:
+            residual = equations.combine(left) + equations.target - equations.shared * rows
         direction = precondition(residual)
         size = _dot(residual, direction)
 
@@ -247,7 +254,8 @@ def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
         gram, target = jax.vmap(weighted_gram)(
             equations.vectors, equations.gram_weight, equations.target_weight
         )  # [tiles, factors, factors], [tiles, factors]
-        gram, target = equations.sum_by_row(gram), equations.sum_by_row(target)
+        gram = equations.sum_by_row(gram)
+        target = equations.sum_by_row(target) if equations.target is None else equations.target
     with jax.named_scope("solve"):
         return solve_symmetric(gram + _diagonal(equations.shared), target)
 
@@ -259,20 +267,26 @@ def _solve_dual(equations: NormalEquations) -> Float[Array, "rows factors"]:
     The convention of the implicit library has Gram weights below zero, and of zero where the target weight is not:
     |G| is kept above what rounding makes of K, which changes nothing else. With g >= -w0 no part of S + Yᵀ G Y with
     fewer entries is indefinite, so that the pivots, ratios of such parts' determinants, have the signs of G.
+
+    For a right-hand side c, x = S⁻¹ c + what the above gives for b = -G Y S⁻¹ c.
     """
-    vectors, gram_weight = equations.vectors, equations.gram_weight
+    vectors, gram_weight, target_weight = equations.vectors, equations.gram_weight, equations.target_weight
+    first = None if equations.target is None else equations.target / equations.shared
+    if first is not None:
+        target_weight = -gram_weight * equations.scores(first)
     with jax.named_scope("gram"):
         scaled = vectors / equations.shared[:, None, :]
         kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision="highest")
         rounding = jnp.finfo(vectors.dtype).eps / jnp.maximum(jnp.diagonal(kernel, axis1=1, axis2=2), 1)
-        is_entry = (gram_weight != 0) | (equations.target_weight != 0)
+        is_entry = (gram_weight != 0) | (target_weight != 0)
         root = jnp.where(is_entry, jnp.sqrt(jnp.maximum(jnp.abs(gram_weight), rounding)), 0)
         sign = jnp.where(gram_weight < 0, -1, 1).astype(vectors.dtype)
         matrix = root[:, :, None] * kernel * root[:, None, :] + _diagonal(sign)
     with jax.named_scope("solve"):
-        target = sign * equations.target_weight / jnp.where(is_entry, root, 1)
+        target = sign * target_weight / jnp.where(is_entry, root, 1)
         left = solve_symmetric(matrix, target, sign)
-    return jnp.einsum("tw,twf->tf", root * left, scaled, precision="highest")
+    rows = jnp.einsum("tw,twf->tf", root * left, scaled, precision="highest")
+    return rows if first is None else first + rows
 
 
 def _diagonal(values: Float[Array, "batch size"]) -> Float[Array, "batch size size"]:

@@ -12,37 +12,21 @@ Over a mesh, chunks are shared out evenly. Measurements behind the choices: `doc
 """
 
 import dataclasses
-import heapq
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int, Num
 
 from jaxals._pytree import pytree, static
 from jaxals.catalog import Side
 from jaxals.errors import ConfigurationError
 from jaxals.interactions import Interactions
+from jaxals.row_classes import choose_classes
 
-# Gathered rows of one chunk, in bytes: what stays in cache between the passes over them.
-_CHUNK_CACHE_BYTES = 2**21
-# But this many entries at least: systems are solved faster in larger batches (`docs/performance.md`).
-_LEAST_CHUNK_ENTRIES = 2048
-_WIDTHS = (4, 8, 16, 32, 48, 64, 96, 128)
-# A tile costs about as much as this many extra entries: its partial sums are written and added up. Those of a Gram
-# matrix weigh more, and narrow tiles multiply slowly.
-_TILE_OVERHEAD = 3
-_GRAM_OVERHEAD = 32
-_WIDE_WIDTH = 256
-_MIDDLE_ROW_ENTRIES = 512
-_WIDE_ROW_ENTRIES = 16_384
-# A class of short rows with a smaller share of all rows than this is not worth compiling.
-_LEAST_SHARE = 0.05
 _LONG_STEP_ENTRIES = 4096
-# Fewer rows a chunk than this are balanced one by one.
-_FEW_ROWS = 32
 
 
 @pytree
@@ -59,7 +43,7 @@ class Tiles:
     """
 
     column: Int[Array, "chunks tiles width"]
-    value: Float[Array, "chunks tiles width"]
+    value: Num[Array, "chunks tiles width"]
     segment: Int[Array, "chunks tiles"]
     row: Int[Array, "chunks rows"]
     count: Int[Array, "chunks rows"]
@@ -79,7 +63,7 @@ class LongRows:
     """
 
     column: Int[Array, "lanes steps width"]
-    value: Float[Array, "lanes steps width"]
+    value: Num[Array, "lanes steps width"]
     row: Int[Array, "lanes steps"]
     count: Int[Array, "lanes steps"]
     is_last: Bool[Array, "lanes steps"]
@@ -144,15 +128,6 @@ class _Place:
         return jax.device_put(array, NamedSharding(self.mesh, axes) if self.mesh else None)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Class:
-    """Rows of up to `longest` entries (and more than the class before), and how they are cut."""
-
-    longest: int
-    width: int
-    tiles_per_chunk: int
-
-
 def build_tiles(
     interactions: Interactions,
     side: Side = "user",
@@ -191,15 +166,13 @@ def build_tiles(
     counts = rows.counts
     gram_size = factors if gram_size is None else gram_size
     item_bytes = np.dtype(dtype).itemsize
-    most_tiles = max(chunk_bytes // (gram_size**2 * item_bytes), 1) if gram_size else counts.sum() + 1
+    most_tiles = max(chunk_bytes // (gram_size**2 * item_bytes), 1) if gram_size else len(interactions) + 1
 
     groups, done = [], 0
-    for kind in _classes(counts, factors * item_bytes, gram_size):
+    for kind in choose_classes(counts, factors, gram_size, item_bytes, most_tiles):
         chosen = np.flatnonzero((counts > done) & (counts <= kind.longest))
-        if len(chosen):
-            tiles_per_chunk = int(np.clip(kind.tiles_per_chunk, 1, most_tiles))
-            groups.append(_deal(rows, chosen, kind.width, tiles_per_chunk, n_rows, place))
-        done = max(done, kind.longest)
+        groups.append(_deal(rows, chosen, kind.width, kind.tiles_per_chunk, n_rows, place))
+        done = kind.longest
     chosen = np.flatnonzero(counts > done)
     long = _cut(rows, chosen, n_rows, place) if len(chosen) else None
     position = place.replicated(_positions(groups, long, n_rows, place.n_devices))
@@ -222,45 +195,12 @@ def _rows_of(interactions: Interactions, side: Side) -> _Rows:
     return _Rows(transposed.indptr.astype(np.int64), transposed.indices, transposed.data)
 
 
-def _classes(counts: np.ndarray, vector_bytes: int, gram_size: int) -> list[_Class]:
-    """Choose how rows of each length are cut."""
-    entries = max(_CHUNK_CACHE_BYTES // vector_bytes, _LEAST_CHUNK_ENTRIES)
-    lengths, n_rows = np.unique(counts[counts > 0], return_counts=True)
-    if gram_size:
-        # The dual form of the exact solver works on systems as large as a short row is wide: keep it tight.
-        candidates = [width for width in _WIDTHS if width <= gram_size] or [min(_WIDTHS)]
-        ends = [0, *np.searchsorted(lengths, candidates, side="right")]
-        shares = np.diff([n_rows[:end].sum() for end in ends]) / max(len(counts), 1)
-        shorts = [width for width, share in zip(candidates, shares, strict=True) if share >= _LEAST_SHARE]
-        is_longer = lengths > max(shorts, default=0)
-        cost = lambda width: _cost(lengths[is_longer], n_rows[is_longer], width, _GRAM_OVERHEAD)
-        width = min(_WIDTHS, key=cost)
-    else:
-
-        def split_cost(short: int, width: int) -> float:
-            is_short = lengths <= short
-            rest = _cost(lengths[~is_short], n_rows[~is_short], width, _TILE_OVERHEAD)
-            return rest + _cost(lengths[is_short], n_rows[is_short], short, _TILE_OVERHEAD)
-
-        pairs = [(short, width) for width in _WIDTHS for short in _WIDTHS if short <= width]
-        short, width = min(pairs, key=lambda pair: split_cost(*pair))
-        shorts = [short]
-    classes = [_Class(short, short, entries // short) for short in shorts]
-    classes.append(_Class(_MIDDLE_ROW_ENTRIES, width, entries // width))
-    classes.append(_Class(_WIDE_ROW_ENTRIES, _WIDE_WIDTH, _WIDE_ROW_ENTRIES // _WIDE_WIDTH))
-    return classes
-
-
-def _cost(lengths: np.ndarray, n_rows: np.ndarray, width: int, overhead: int) -> float:
-    return float(np.sum(n_rows * -(-lengths // width)) * (width + overhead))
-
-
 def _deal(rows: _Rows, chosen: np.ndarray, width: int, tiles_per_chunk: int, n_rows: int, place: _Place) -> Tiles:
     counts = rows.counts[chosen]
     n_tiles = -(-counts // width)
     one_tile_per_row = bool((n_tiles == 1).all())
     n_chunks = -(-int(n_tiles.sum()) // (tiles_per_chunk * place.n_devices)) * place.n_devices
-    chunk = _deal_cards(n_tiles, n_chunks) if len(chosen) > _FEW_ROWS * n_chunks else _fill_lightest(n_tiles, n_chunks)
+    chunk = _share_out(n_tiles, n_chunks)
     order = np.lexsort((-n_tiles, chunk))  # rows in the order of chunks, longest first in each
     chunk = chunk[order]
 
@@ -295,7 +235,7 @@ def _cut(rows: _Rows, chosen: np.ndarray, n_rows: int, place: _Place) -> LongRow
     width, n_lanes = _LONG_STEP_ENTRIES, place.n_devices
     counts = rows.counts[chosen]
     n_steps = -(-counts // width)
-    lane = _fill_lightest(n_steps, n_lanes)
+    lane = _share_out(n_steps, n_lanes)
     order = np.argsort(lane, kind="stable")
     chosen, counts, n_steps, lane = chosen[order], counts[order], n_steps[order], lane[order]
     first = _running_sum_within(lane, n_steps)
@@ -314,21 +254,19 @@ def _cut(rows: _Rows, chosen: np.ndarray, n_rows: int, place: _Place) -> LongRow
     return LongRows(*map(place.sharded, arrays))
 
 
-def _deal_cards(load: np.ndarray, n_bins: int) -> np.ndarray:
-    """Deal many rows like cards, heaviest first and back and forth: bins get alike loads and alike numbers of rows."""
-    turn, seat = np.divmod(np.arange(len(load)), n_bins)
-    bin_of = np.empty(len(load), np.int64)
-    bin_of[np.argsort(-load, kind="stable")] = np.where(turn % 2 == 0, seat, n_bins - 1 - seat)
-    return bin_of
-
-
-def _fill_lightest(load: np.ndarray, n_bins: int) -> np.ndarray:
-    """Give each row, heaviest first, to the bin with the lightest load: for few heavy rows a bin."""
-    bin_of = np.empty(len(load), np.int64)
-    bins = [(0, number) for number in range(n_bins)]
-    for row in np.argsort(-load, kind="stable"):
-        total, bin_of[row] = bins[0]
-        heapq.heapreplace(bins, (total + int(load[row]), int(bin_of[row])))
+def _share_out(load: np.ndarray, n_bins: int) -> np.ndarray:
+    """Give rows, heaviest first, to the bins with the lightest loads, in rounds of one row a bin."""
+    order, bin_of = np.argsort(-load, kind="stable"), np.empty(len(load), np.int64)
+    total, done = np.zeros(n_bins, np.int64), 0
+    while done < len(load):
+        # A bin that is ahead by more than a row waits, as it would if rows were dealt one by one.
+        is_open = total <= total.min() + load[order[done]]
+        bins = np.flatnonzero(is_open)
+        bins = bins[np.argsort(total[bins], kind="stable")][: len(load) - done]
+        rows = order[done : done + len(bins)]
+        bin_of[rows] = bins
+        total[bins] += load[rows]
+        done += len(bins)
     return bin_of
 
 

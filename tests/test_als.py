@@ -14,9 +14,9 @@ from jaxals import (
     half_step,
     initial_factors,
     make_mesh,
+    row_classes,
     sweep,
 )
-from jaxals import tiles as tiles_module
 from jaxals.errors import DataError
 from tests import oracles
 
@@ -76,8 +76,8 @@ def test_loss_never_rises():
 def test_the_loss_on_the_way_is_the_loss(preset, longest, n_devices, monkeypatch):
     # Rows longer than 3 entries are accumulated, or go in tiles.
     for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):
-        monkeypatch.setattr(tiles_module, name, longest)
-    monkeypatch.setattr(tiles_module, "_WIDTHS", (2,))
+        monkeypatch.setattr(row_classes, name, longest)
+    monkeypatch.setattr(row_classes, "_WIDTHS", (2,))
     r, data, _ = problem()
     objective, parameters = oracles.PRESETS[preset]
     mesh = make_mesh(jax.devices()[:n_devices])
@@ -123,7 +123,8 @@ def test_same_inputs_give_the_same_bits_jitted_or_not():
     np.testing.assert_array_equal(first, again)
     with jax.disable_jit():
         eager, _ = half_step(tiles, other32, Objective.hkv(), Cholesky())
-    np.testing.assert_allclose(first, eager, rtol=1e-4, atol=1e-5)
+    # Sums in another order, in systems whose condition numbers reach 1e3.
+    np.testing.assert_allclose(first, eager, rtol=1e-4, atol=1e-4)
 
 
 def test_hyperparameters_can_be_vmapped():

@@ -39,6 +39,14 @@ def test_the_examples_on_gradients_run_as_pasted():
     assert not np.allclose(names["run"].factors.user, plain.user)
 
 
+def test_the_example_on_differentiable_als_runs_as_pasted(capsys):
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "differentiable-als.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, object] = {}
+    for example in code:
+        exec(example, names)
+    assert "loss" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

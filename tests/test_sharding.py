@@ -46,3 +46,19 @@ else:
 
 def test_all_cores_become_devices_if_asked_for_in_time():
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, env={"JAX_PLATFORMS": "cpu"})
+
+
+def test_devices_of_a_cpu_share_what_is_given_to_all():
+    mesh, table = make_mesh(), jnp.arange(4096.0).reshape(64, 64)
+    everywhere = to_every_device(table, mesh)
+    pointers = {shard.data.unsafe_buffer_pointer() for shard in everywhere.addressable_shards}
+    assert pointers == {table.unsafe_buffer_pointer()}
+    expected = np.array(table)
+    del table
+    np.testing.assert_array_equal(jax.jit(lambda x: x + 0)(everywhere), expected)
+
+
+def test_random_keys_go_to_every_device():
+    everywhere = to_every_device(jax.random.key(3), make_mesh())
+    assert len(everywhere.devices()) == 8
+    assert (jax.random.key_data(everywhere) == jax.random.key_data(jax.random.key(3))).all()

@@ -6,7 +6,7 @@ import scipy.sparse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jaxals import Cholesky, ConjugateGradient, Interactions, build_tiles, datasets, half_step, make_mesh
+from jaxals import Cholesky, ConjugateGradient, Interactions, build_tiles, datasets, half_step, make_mesh, row_classes
 from jaxals import tiles as tiles_module
 from jaxals.errors import ConfigurationError
 from jaxals.tiles import RowTiles, padding
@@ -45,24 +45,27 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
 
 @given(
     r=matrices(),
-    widths=st.sampled_from([(1,), (3,), (4, 8), (8, 16), tiles_module._WIDTHS]),
+    widths=st.sampled_from([(1,), (3,), (4, 8), (8, 16), row_classes._WIDTHS]),
     cache_bytes=st.sampled_from([1, 24 * 16, 2**21]),
     wide=st.sampled_from([(4, 8), (8, 40), (512, 16_384)]),
+    compile_cost=st.sampled_from([0, 1e6]),
     layout=st.sampled_from([("user", 1, 9), ("item", 1, 0), ("user", 2, 0), ("item", 8, 4)]),
 )
 @settings(max_examples=25, deadline=None)
-@example(r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide=(4, 8), layout=("user", 8, 0))
-def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, cache_bytes, wide, layout):
+@example(r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide=(4, 8), compile_cost=0, layout=("user", 8, 0))
+def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, cache_bytes, wide, compile_cost, layout):
     side, n_devices, gram_size = layout
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
     rows = r if side == "user" else r.T
     other = np.random.default_rng(0).normal(size=(rows.shape[1], 3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles_module, "_WIDTHS", widths)
-        patch.setattr(tiles_module, "_CHUNK_CACHE_BYTES", cache_bytes)
-        patch.setattr(tiles_module, "_LEAST_CHUNK_ENTRIES", 1)
-        patch.setattr(tiles_module, "_WIDE_WIDTH", wide[0])
-        patch.setattr(tiles_module, "_WIDE_ROW_ENTRIES", wide[1])
+        patch.setattr(row_classes, "_WIDTHS", widths)
+        patch.setattr(row_classes, "_CHUNK_CACHE_BYTES", cache_bytes)
+        patch.setattr(row_classes, "_LEAST_CHUNK_ENTRIES", 1)
+        patch.setattr(row_classes, "_WIDE_WIDTH", wide[0])
+        patch.setattr(row_classes, "_WIDE_ROW_ENTRIES", wide[1])
+        patch.setattr(row_classes, "_MIDDLE_ROW_ENTRIES", min(wide[1] // 2, 512))
+        patch.setattr(row_classes, "_COMPILE", compile_cost)
         patch.setattr(tiles_module, "_LONG_STEP_ENTRIES", 7)
         mesh = make_mesh(jax.devices()[:n_devices])
         tiles = build_tiles(data, side, factors=9, dtype=jnp.float64, gram_size=gram_size, mesh=mesh)
@@ -85,8 +88,10 @@ def rows_of_every_kind() -> np.ndarray:
     return r
 
 
-def test_rows_of_every_kind_agree_with_the_oracle():
+def test_rows_of_every_kind_agree_with_the_oracle(monkeypatch):
     r = rows_of_every_kind()
+    for name in ("_COMPILE", "_COMPILE_UNKNOWN"):  # so that every class that saves any time is there
+        monkeypatch.setattr(row_classes, name, 0)
     tiles = build_tiles(Interactions.from_scipy(scipy.sparse.csr_matrix(r)), factors=9, dtype=jnp.float64)
     assert [group.one_tile_per_row for group in tiles.groups] == [True, True, False, False]
     assert tiles.long is not None

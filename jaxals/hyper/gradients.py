@@ -1,0 +1,226 @@
+"""Gradients of a validation loss by hyperparameters. Device side.
+
+Let T(Y, θ) be one sweep as a map of the item table, users solved on the way. At its fixed point Y = T(Y, θ) a
+validation loss L(Y, θ), users solved again, has the gradient
+
+    dL/dθ = ∂L/∂θ + wᵀ ∂T/∂θ,    w = ∂L/∂Y + (∂T/∂Y)ᵀ w
+
+and w is the sum of ((∂T/∂Y)ᵀ)ᵏ ∂L/∂Y over k: adjoint sweeps. With Y, every rotation of it is a fixed point, so that
+∂T/∂Y has the eigenvalue 1; but a loss that depends on scores alone has no slope along the rotations, nor has any of
+the terms, and the sum converges as fast as the sweeps do (`docs/differentiable-als.md`).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
+
+from jaxals._checks import require_at_least, require_integer
+from jaxals._pytree import pytree
+from jaxals.als import half_step, sweep
+from jaxals.errors import ConfigurationError
+from jaxals.objective import Factors, Objective
+from jaxals.solvers import Cholesky, Solver
+from jaxals.tiles import RowTiles
+
+ValidationLoss = Callable[[Factors, Any], Array]
+BuildObjective = Callable[[Any], Objective]
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldIn:
+    """Differentiate users that are solved from items which stay as they are: a strongly convex problem, one solve."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncated:
+    """Differentiate through the last sweeps, computing each of them again on the way back.
+
+    Attributes:
+        sweeps: How many sweeps from the given factors on.
+
+    Raises:
+        ConfigurationError: `sweeps` is below 1.
+    """
+
+    sweeps: int = 5
+
+    def __post_init__(self) -> None:
+        require_integer("sweeps", self.sweeps, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Implicit:
+    """Differentiate the fixed point that the given factors are close to, by adjoint sweeps.
+
+    Attributes:
+        sweeps: Most adjoint sweeps to take.
+        tolerance: Stop when what a sweep adds is so small beside the sum.
+
+    Raises:
+        ConfigurationError: A setting lies outside its range.
+    """
+
+    sweeps: int = 100
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        require_integer("sweeps", self.sweeps, 0)
+        require_at_least("tolerance", self.tolerance, 0)
+
+
+Method = FoldIn | Truncated | Implicit
+
+
+@pytree
+class Hypergradient:
+    """A validation loss, its gradient, and how it was found.
+
+    Attributes:
+        value: The validation loss.
+        gradient: Like the parameters.
+        factors: The model whose loss it is.
+        sweeps: Adjoint sweeps that were taken.
+        last_term: What the last of them added to w, beside w; 0 where the sum is exact.
+        residual: |T(Y) - Y| / |Y| of the given items, 0 where nothing is assumed to be a fixed point. The scores, not
+            the tables, are at rest there, but for sweeps the tables are, too.
+    """
+
+    value: Float[Array, ""]
+    gradient: Any
+    factors: Factors
+    sweeps: Int[Array, ""]
+    last_term: Float[Array, ""]
+    residual: Float[Array, ""]
+
+
+def hypergradient(
+    validation_loss: ValidationLoss,
+    parameters: Any,
+    factors: Factors,
+    *,
+    objective: BuildObjective,
+    tiles: tuple[RowTiles, RowTiles],
+    solver: Solver | None = None,
+    method: Method | None = None,
+) -> Hypergradient:
+    """Differentiate a validation loss by whatever the training objective is made of.
+
+    Args:
+        validation_loss: Function of the model and the parameters, such as those of `jaxals.hyper.validation` in a
+            `jax.tree_util.Partial` or lambda. It must depend on scores alone.
+        parameters: Any pytree of floating-point arrays.
+        factors: Where training has come to. `FoldIn` takes the items alone, `Truncated` goes on from here, and
+            `Implicit` takes it for a fixed point.
+        objective: Function from parameters to the objective of training.
+        tiles: Training data with users and with items as rows; for `FoldIn`, the users' are those to be folded in.
+        solver: How rows are solved, by default exactly.
+        method: `Implicit()` by default.
+
+    Returns:
+        The loss and its gradient.
+
+    Raises:
+        ConfigurationError: `method` is none of the three, or the parameters hold something else than arrays of
+            floating-point numbers.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, softmax_cross_entropy
+        >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> tiles = jaxals.ALS(factors=4).cut(split.train, None)
+        >>> objective = lambda p: jaxals.Objective.ials(p["w0"], p["ridge"])
+        >>> at = {"w0": jnp.array(0.3, jnp.float32), "ridge": jnp.array(0.05, jnp.float32)}
+        >>> run = jaxals.fit(split.train, objective(at), jaxals.ALS(factors=4, sweeps=40), mesh=None, progress=False)
+        >>> held_out = hold_out(split.train, split.test)
+        >>> loss = lambda factors, p: softmax_cross_entropy(factors, held_out, temperature=0.2)
+        >>> found = hypergradient(loss, at, run.factors, objective=objective, tiles=tiles)
+        >>> sorted(found.gradient), bool(found.residual < 1e-2)
+        (['ridge', 'w0'], True)
+    """
+    method = Implicit() if method is None else method
+    if not isinstance(method, Method):
+        raise ConfigurationError(f"`method` must be `FoldIn()`, `Truncated()` or `Implicit()`; got {method!r}.")
+    require_parameters(parameters)
+    solver = Cholesky() if solver is None else solver
+    return _hypergradient(Partial(validation_loss), Partial(objective), parameters, factors, tiles, solver, method)
+
+
+def require_parameters(parameters: Any) -> None:
+    """Refuse a pytree with a leaf that is no floating-point number or array."""
+    for leaf in jax.tree.leaves(parameters):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ConfigurationError(f"`parameters` must hold floating-point numbers; got {leaf!r}.")
+    if not jax.tree.leaves(parameters):
+        raise ConfigurationError("`parameters` holds nothing to differentiate by.")
+
+
+@functools.partial(jax.jit, static_argnames=("method",))
+def _hypergradient(
+    validation_loss: Partial,
+    objective: Partial,
+    parameters: Any,
+    factors: Factors,
+    tiles: tuple[RowTiles, RowTiles],
+    solver: Solver,
+    method: Method,
+) -> Hypergradient:
+    settle = functools.partial(_sweep, objective, tiles, solver)
+    nothing, none = jnp.zeros((), factors.item.dtype), jnp.zeros((), jnp.int32)
+
+    if isinstance(method, Truncated):
+
+        def after_sweeps(parameters: Any) -> tuple[Array, Factors]:
+            step = jax.checkpoint(lambda factors, _: (settle(parameters, factors), None))
+            last = jax.lax.scan(step, factors, length=method.sweeps)[0]
+            return validation_loss(last, parameters), last
+
+        (value, last), gradient = jax.value_and_grad(after_sweeps, has_aux=True)(parameters)
+        return Hypergradient(value, gradient, last, none, nothing, nothing)
+
+    def solve_users(parameters: Any, item: Array) -> Factors:
+        of_users = objective(parameters).of("user")
+        transposed = None if isinstance(method, FoldIn) else tiles[1]
+        user, _ = half_step(tiles[0], item, of_users, solver, factors.user, transposed=transposed)
+        return Factors(user, item)
+
+    def loss(parameters: Any, item: Array) -> tuple[Array, Factors]:
+        solved = solve_users(parameters, item)
+        return validation_loss(solved, parameters), solved
+
+    if isinstance(method, FoldIn):
+        (value, solved), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, factors.item)
+        return Hypergradient(value, gradient, solved, none, nothing, nothing)
+
+    both = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    (value, solved), (gradient, slope) = both(parameters, factors.item)
+    item_step = lambda parameters, item: settle(parameters, Factors(solved.user, item)).item
+    swept, pull_back = jax.vjp(lambda item: item_step(parameters, item), factors.item)
+
+    def is_unfinished(state: tuple) -> Array:
+        number, total, term = state
+        return (number < method.sweeps) & (jnp.linalg.norm(term) > method.tolerance * jnp.linalg.norm(total))
+
+    def adjoint_sweep(state: tuple) -> tuple:
+        number, total, term = state
+        term = pull_back(term)[0]
+        return number + 1, total + term, term
+
+    number, total, term = jax.lax.while_loop(is_unfinished, adjoint_sweep, (none, slope, slope))
+    through = jax.vjp(lambda parameters: item_step(parameters, factors.item), parameters)[1](total)[0]
+    gradient = jax.tree.map(jnp.add, gradient, through)
+    size = jnp.linalg.norm(factors.item)
+    last_term = jnp.linalg.norm(term) / jnp.maximum(jnp.linalg.norm(total), jnp.finfo(size.dtype).tiny)
+    return Hypergradient(value, gradient, solved, number, last_term, jnp.linalg.norm(swept - factors.item) / size)
+
+
+def _sweep(
+    objective: Partial, tiles: tuple[RowTiles, RowTiles], solver: Solver, parameters: Any, factors: Factors
+) -> Factors:
+    return sweep(*tiles, factors, objective(parameters), solver)[0]

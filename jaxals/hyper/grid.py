@@ -1,0 +1,148 @@
+"""Grids of settings: the models that a sweep trains. Host side."""
+
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxals.errors import ConfigurationError
+from jaxals.objective import Objective
+from jaxals.trainers import Trainer
+
+Build = Callable[..., Objective]
+Over = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model to be trained.
+
+    Attributes:
+        settings: What tells it from the others, but for the seed.
+        seed: Of its initial factors.
+        objective: What it minimises.
+        trainer: What minimises it.
+    """
+
+    settings: Mapping[str, Any]
+    seed: Any
+    objective: Objective
+    trainer: Trainer
+
+
+def expand(objective: Objective | Build, trainer: Trainer, over: Over, seeds: Iterable[Any]) -> list[Candidate]:
+    """List the models of a grid, or of settings one by one: each of them with every seed.
+
+    Args:
+        objective: What all have in common, or a function from settings, by name, such as `Objective.ials`.
+        trainer: What all have in common.
+        over: Values of each setting, whose combinations are all meant; or a list of settings.
+        seeds: Of the initial factors.
+
+    Raises:
+        ConfigurationError: There is no such setting, nothing to train, or settings that are refused by what they are
+            for.
+
+    Example:
+        >>> from jaxals.trainers import ALS
+        >>> models = expand(Objective.hkv, ALS(), {"alpha": [1.0, 2.0], "factors": [8, 16]}, seeds=range(2))
+        >>> len(models), models[-1].settings, models[-1].seed, models[-1].trainer.factors
+        (8, {'alpha': 2.0, 'factors': 16}, 1, 16)
+    """
+    listed, seeds = _listed(over), list(seeds)
+    if not listed or not seeds:
+        raise ConfigurationError("There is nothing to train: `over` and `seeds` must hold at least one value each.")
+    models = []
+    for settings in listed:
+        made = _make(objective, trainer, settings)
+        models += [Candidate(settings, seed, *made) for seed in seeds]
+    return models
+
+
+def by_program(models: Sequence[Candidate]) -> list[list[int]]:
+    """Group models by what shapes their compiled program: the trainer and the kinds of confidence; by number."""
+    groups: list[tuple[Any, list[int]]] = []
+    for number, model in enumerate(models):
+        kind = (model.trainer, jax.tree.structure(model.objective))
+        group = next((numbers for other, numbers in groups if other == kind), None)
+        if group is None:
+            groups.append((kind, group := []))
+        group.append(number)
+    return [numbers for _, numbers in groups]
+
+
+def stack(objectives: Sequence[Objective], dtype: Any) -> Objective:
+    """Stack the leaves of objectives of one kind, plain numbers as `dtype`.
+
+    Raises:
+        ConfigurationError: Leaves of one place differ in shape.
+
+    Example:
+        >>> stack([Objective.hkv(alpha=1.0), Objective.hkv(alpha=2.0)], "float32").confidence.alpha
+        Array([1., 2.], dtype=float32)
+    """
+
+    def stacked(*leaves: Any) -> jax.Array:
+        if len({np.shape(leaf) for leaf in leaves}) > 1:
+            raise ConfigurationError(
+                f"Settings of all models must be of one shape; got {sorted({np.shape(leaf) for leaf in leaves})}."
+            )
+        if all(isinstance(leaf, (int, float, np.number)) for leaf in leaves):
+            return jnp.asarray(leaves, dtype)
+        return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
+
+    return jax.tree.map(stacked, *objectives)
+
+
+def _listed(over: Over) -> list[dict[str, Any]]:
+    if not isinstance(over, Mapping):
+        return [dict(settings) for settings in over]
+    for name, values in over.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ConfigurationError(f"`over` needs a list of values for `{name}`; got {values!r}.")
+    return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+
+
+def _make(objective: Objective | Build, trainer: Trainer, settings: Mapping[str, Any]) -> tuple[Objective, Trainer]:
+    of_trainer = _fields(trainer)
+    if isinstance(objective, Objective):
+        of_objective, of_confidence = _fields(objective), _fields(objective.confidence)
+    else:
+        of_objective, of_confidence = list(inspect.signature(objective).parameters), []
+    known = list(dict.fromkeys([*of_objective, *of_confidence, *of_trainer]))
+    chosen: dict[str, dict[str, Any]] = {"objective": {}, "confidence": {}, "trainer": {}}
+    for name, value in settings.items():
+        if name not in known:
+            raise ConfigurationError(f"There is no setting {name!r} to sweep over; known are {', '.join(known)}.")
+        owner = "objective" if name in of_objective else "confidence" if name in of_confidence else "trainer"
+        # NumPy's numbers have a type that would be another one to compile for in `fit`.
+        chosen[owner][name] = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(objective, Objective):
+        made = objective(**chosen["objective"])
+    else:
+        _refuse_untied(objective, chosen["objective"])
+        made = dataclasses.replace(objective, **chosen["objective"])
+        if chosen["confidence"]:
+            confidence: Any = made.confidence
+            made = dataclasses.replace(made, confidence=dataclasses.replace(confidence, **chosen["confidence"]))
+    return made, dataclasses.replace(trainer, **chosen["trainer"]) if chosen["trainer"] else trainer  # type: ignore[type-var]
+
+
+def _fields(thing: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else []
+
+
+def _refuse_untied(objective: Objective, chosen: Mapping[str, Any]) -> None:
+    """Refuse to move w0 away from an offset κ that a preset made equal to it."""
+    offset = objective.frequency_offset
+    tied = isinstance(offset, float) and offset > 0 and offset == objective.unobserved_weight
+    if tied and ("unobserved_weight" in chosen) != ("frequency_offset" in chosen):
+        raise ConfigurationError(
+            "`unobserved_weight` and `frequency_offset` are equal in this objective; to sweep both as one, pass the "
+            "preset itself, such as `Objective.ials`, and to sweep them apart, name both."
+        )

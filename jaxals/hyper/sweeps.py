@@ -1,0 +1,289 @@
+"""Sweeps: the models of a grid trained by one compiled program, and a table of how they came out. Host side."""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from threadpoolctl import ThreadpoolController
+from tqdm.auto import tqdm
+
+from jaxals.batches import build_batches
+from jaxals.errors import ConfigurationError, NumericalError
+from jaxals.evaluation import EvaluationPlan, exposure, run_plan
+from jaxals.gradient import Gradient
+from jaxals.hyper.grid import Build, Candidate, Over, by_program, expand, stack
+from jaxals.hyper.programs import ALSProgram, GradientProgram, Program, train_many
+from jaxals.interactions import Interactions
+from jaxals.memory import available_memory, require_memory
+from jaxals.objective import Factors, Objective
+from jaxals.trainers import ALS
+from jaxals.training import Run, _check_kinds, _key, _plan, choose_devices
+
+_COUNTS = ("non_finite_rows", "unconverged_rows")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sweep:
+    """What `sweep` returns.
+
+    Attributes:
+        table: One row per model, its number as index: its settings, "seed", "loss", the metrics, "seconds" (its share
+            of the time that the models trained at once took; compilation is in that of the first ones), and
+            "non_finite_rows" and "unconverged_rows" where there are any.
+        metrics: Names of the metrics; the first one chooses the best model.
+        models: All that were to be trained, by number.
+        kept: Factors by number of the model, as NumPy arrays.
+    """
+
+    table: pd.DataFrame
+    metrics: Sequence[str]
+    models: Sequence[Candidate]
+    kept: dict[int, Factors]
+
+    @property
+    def best_number(self) -> int:
+        """The number of the best model: by the first metric, or by the loss where models differ in nothing but seeds.
+
+        Raises:
+            ConfigurationError: There are no metrics, and losses do not compare.
+            NumericalError: No model came out finite.
+        """
+        _require_comparable(self.models, self.metrics)
+        rows: dict[Any, Any] = self.table.to_dict("index")
+        best = _best_of(rows, self.metrics)
+        if best is None:
+            raise NumericalError(f"None of {len(self.table)} models came out finite; see `table`.")
+        return best
+
+    @property
+    def best(self) -> Run:
+        """The best model; see `best_number`."""
+        return self.run(self.best_number)
+
+    def factors(self, number: int | np.integer) -> Factors:
+        """Return both tables of a model, by its number in the table.
+
+        Raises:
+            ConfigurationError: There is no such model, or it was not kept.
+        """
+        if number not in self.table.index:
+            raise ConfigurationError(f"There is no model {number!r}; the table has {len(self.table)}.")
+        if number not in self.kept:
+            raise ConfigurationError(f'The factors of model {number} were not kept; sweep with `keep="all"`.')
+        return jax.tree.map(jnp.asarray, self.kept[int(number)])
+
+    def run(self, number: int | np.integer) -> Run:
+        """Return a model as `fit` returns one, its history a single row.
+
+        Raises:
+            ConfigurationError: There is no such model, or it was not kept.
+        """
+        factors, model = self.factors(number), self.models[int(number)]
+        history = self.table.loc[[number], "loss":].reset_index(drop=True)
+        return Run(factors, history, model.objective, model.trainer)
+
+
+def sweep(
+    interactions: Interactions,
+    objective: Objective | Build,
+    trainer: ALS | Gradient | None = None,
+    *,
+    over: Over = ({},),
+    seeds: Iterable[int | jax.Array] = (0,),
+    validation: Interactions | EvaluationPlan | None = None,
+    metrics: str | Sequence[str] = (),
+    keep: Literal["all", "best"] = "all",
+    mesh: Mesh | Literal["all"] | None = "all",
+    progress: bool = True,
+) -> Sweep:
+    """Train many models of the same interactions in one compiled program.
+
+    Every device trains models of its own, one after another, so that what is held in memory does not grow with their
+    number, but for the factors that are kept. Ctrl-C ends the sweep after the models that are being trained, and
+    returns those that are done.
+
+    Args:
+        interactions: What to train on.
+        objective: What to minimise, where `over` replaces fields of it and of its confidence; or a function of settings
+            in `over`, such as `Objective.ials`, which takes what else it needs from its defaults.
+        trainer: How; `ALS()` by default. Only its last step is reported.
+        over: A list of values for each setting, whose combinations are all trained; or a list of settings, as those
+            that `SearchSpace.draw` returns. Attributes of the trainer are settings, too: each number of factors is a
+            compiled program of its own.
+        seeds: Of the initial factors; every setting is trained with each.
+        validation: Held-out interactions that `metrics` are measured on, or a plan, as in `fit`.
+        metrics: Such as "ndcg@10"; the first one chooses the best model.
+        keep: Whether to keep the factors of all models, or of the best alone.
+        mesh: Devices, as in `fit`; fewer where memory does not hold a model in training on each.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        A table with one row per model, and their factors. A model with rows that are not finite has no metrics.
+
+    Raises:
+        ConfigurationError: Settings that do not exist, contradict each other or cannot work, or do not fit in memory.
+        DataError: `interactions` or `validation` are something else.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, k=1, seed=0)
+        >>> grid = {"alpha": [0.5, 2.0, 8.0], "regularization": [0.1, 1.0]}
+        >>> found = sweep(split.train, Objective.hkv, ALS(factors=4, sweeps=3), over=grid, seeds=range(2),
+        ...               validation=split.test, metrics="ndcg@10", progress=False)
+        >>> len(found.table), list(found.table.columns)
+        (12, ['alpha', 'regularization', 'seed', 'loss', 'ndcg@10', 'seconds'])
+        >>> found.best.factors.item.shape
+        (40, 4)
+    """
+    trainer = ALS() if trainer is None else trainer
+    if not isinstance(trainer, (ALS, Gradient)):
+        raise ConfigurationError(f"`trainer` must be an `ALS` or a `Gradient`; got {trainer!r}.")
+    models = expand(objective, trainer, over, seeds)
+    for model in models:
+        _check_kinds(interactions, model.objective, model.trainer)
+    plan = _plan(interactions, validation, metrics)
+    names = [metric.name for metric in plan.metrics] if plan else []
+    _check_keep(keep, interactions, models, names)
+    devices = choose_devices(mesh)
+
+    rows: dict[int, dict[str, Any]] = {}
+    kept: dict[int, Factors] = {}
+    with tqdm(total=len(models), unit="model", desc="Sweeping", disable=not progress) as bar:
+        try:
+            for numbers in by_program(models):
+                for number, factors, row in _train(interactions, models, numbers, devices):
+                    is_finite = not row["non_finite_rows"] and np.isfinite(row["loss"])
+                    measured = run_plan(jax.tree.map(jnp.asarray, factors), plan).metrics if plan and is_finite else {}
+                    rows[number] = row | measured
+                    kept[number] = factors
+                    if keep == "best":
+                        best = _best_of(rows, names)
+                        kept = {number: factors for number, factors in kept.items() if number == best}
+                    bar.update()
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            warnings.warn(f"Interrupted; returning {len(rows)} of {len(models)} models.", stacklevel=2)
+    return Sweep(_table(models, rows, names), tuple(names), tuple(models), kept)
+
+
+def _train(
+    interactions: Interactions, models: Sequence[Candidate], numbers: Sequence[int], mesh: Mesh | None
+) -> Iterator[tuple[int, Factors, dict[str, Any]]]:
+    """Train the models of one program; yield the number, the factors and the row of each, as they are done."""
+    program = _lay_out(interactions, models[numbers[0]].trainer)
+    mesh = _spread(program, len(numbers), mesh)
+    place = lambda axes: NamedSharding(mesh, axes) if mesh else None
+    program = jax.device_put(program, place(PartitionSpec()))
+    size = mesh.size if mesh else 1
+    blas = ThreadpoolController().select(user_api="blas")
+    for first in range(0, len(numbers), size):
+        chosen = numbers[first : first + size]
+        # The last devices may be left over: all calls have one shape.
+        filled = [models[number] for number in chosen] + [models[chosen[-1]]] * (size - len(chosen))
+        objectives = stack([model.objective for model in filled], program.dtype)
+        keys = jnp.stack([_key(model.seed) for model in filled])
+        own = jax.device_put((objectives, keys), place(PartitionSpec("models")))
+        start = time.perf_counter()
+        # As in `fit`: the threads of BLAS would spin on beside JAX's own.
+        with blas.limit(limits=1):
+            trained = jax.block_until_ready(train_many(program, *own, mesh))
+        seconds = (time.perf_counter() - start) / len(chosen)
+        trained = jax.tree.map(np.asarray, trained)
+        for turn, number in enumerate(chosen):
+            factors, info = jax.tree.map(lambda array, turn=turn: array[turn], (trained.factors, trained.info))
+            counts = {name: int(getattr(info, name)) for name in _COUNTS}
+            yield number, factors, {"loss": float(info.loss), "seconds": seconds, **counts}
+
+
+def _lay_out(interactions: Interactions, trainer: Any) -> Program:
+    """Lay out, for one device, what all models of a trainer share."""
+    if trainer.dtype == "float64" and jnp.result_type(float) != jnp.float64:
+        raise ConfigurationError(
+            '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
+        )
+    dtype = jnp.dtype(trainer.dtype)
+    if isinstance(trainer, ALS):
+        return ALSProgram(
+            *trainer.cut(interactions, None),
+            entries=interactions.to_coo(dtype),
+            solver=trainer.solver,
+            n_sweeps=jnp.asarray(trainer.sweeps, jnp.int32),
+            factors=trainer.factors,
+            initial_scale=trainer.initial_scale,
+            is_accelerated=trainer.acceleration is not None,
+            dtype=dtype,
+            table_dtype=trainer.table_dtype,
+        )
+    lay_out = lambda size: build_batches(interactions, size, factors=trainer.factors, dtype=dtype)
+    batches = lay_out(trainer.batch.size)
+    user_count, item_count = (jnp.asarray(interactions.counts(side), jnp.int32) for side in ("user", "item"))
+    return GradientProgram(
+        batches=batches,
+        everyone=batches if trainer.batch.size is None else lay_out(None),
+        user_count=user_count,
+        item_count=item_count,
+        n_steps=jnp.asarray(trainer.steps, jnp.int32),
+        factors=trainer.factors,
+        initial_scale=trainer.initial_scale,
+        batch=trainer.batch,
+        optimizer=trainer.optimizer,
+        observed_loss=trainer.observed_loss,
+        penalty=trainer.penalty,
+        dtype=dtype,
+    )
+
+
+def _spread(program: Program, n_models: int, mesh: Mesh | None) -> Mesh | None:
+    """Choose the devices: no more than models, nor, of those that share the memory of a CPU, than it holds models."""
+    need = sum(leaf.nbytes for leaf in jax.tree.leaves(program)) + program.working_bytes
+    require_memory(need, "Training one model on one device", "train with `fit`, which cuts a model up over all devices")
+    devices = list(mesh.devices.flat) if mesh else []
+    if devices and devices[0].platform == "cpu":
+        devices = devices[: available_memory() // need]
+    devices = devices[:n_models]
+    return Mesh(np.asarray(devices), ("models",)) if len(devices) > 1 else None
+
+
+def _check_keep(keep: Any, interactions: Interactions, models: Sequence[Candidate], metrics: Sequence[str]) -> None:
+    if keep not in ("all", "best"):
+        raise ConfigurationError(f'`keep` must be "all" or "best"; got {keep!r}.')
+    if keep == "best":
+        _require_comparable(models, metrics)
+        return
+    size = sum(model.trainer.factors * jnp.dtype(model.trainer.dtype).itemsize for model in models)  # type: ignore[attr-defined]
+    if jax.default_backend() == "cpu":  # else they are not kept where the models train
+        remedy = 'pass `keep="best"`'
+        require_memory(size * sum(interactions.shape), f"Keeping the factors of {len(models)} models", remedy)
+
+
+def _require_comparable(models: Sequence[Candidate], metrics: Sequence[str]) -> None:
+    if not metrics and any(model.settings != models[0].settings for model in models):
+        raise ConfigurationError(
+            "Losses of different settings do not compare; to find the best model, pass `validation` and `metrics`."
+        )
+
+
+def _best_of(rows: Mapping[int, Mapping[str, Any]], metrics: Sequence[str]) -> int | None:
+    """Return the number of the best row, the first of several; None if nothing in them can be compared."""
+    watched = metrics[0] if metrics else "loss"
+    sign = -1 if watched == "loss" or exposure.is_lower_better(watched) else 1
+    scores = {number: sign * row.get(watched, np.nan) for number, row in rows.items()}
+    scores = {number: score for number, score in scores.items() if np.isfinite(score)}
+    return max(sorted(scores), key=lambda number: scores[number]) if scores else None
+
+
+def _table(models: Sequence[Candidate], rows: Mapping[int, Mapping[str, Any]], metrics: Sequence[str]) -> pd.DataFrame:
+    done = sorted(rows)
+    records = [{**models[number].settings, "seed": models[number].seed, **rows[number]} for number in done]
+    settings = list(dict.fromkeys(name for number in done for name in models[number].settings))
+    table = pd.DataFrame(records, index=done, columns=[*settings, "seed", "loss", *metrics, "seconds", *_COUNTS])
+    return table.drop(columns=[name for name in _COUNTS if not table[name].any()])

@@ -1,0 +1,185 @@
+"""Hyperparameters tuned by gradient while a model trains. Host side."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pandas as pd
+from jax.tree_util import Partial
+from tqdm.auto import tqdm
+
+from jaxals._checks import require_integer
+from jaxals.als import sweep
+from jaxals.errors import ConfigurationError
+from jaxals.hyper.gradients import BuildObjective, Method, ValidationLoss, hypergradient, require_parameters
+from jaxals.objective import Factors
+from jaxals.solvers import Cholesky, Solver
+from jaxals.tiles import RowTiles
+
+Measure = Callable[[Factors], Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TuningResult:
+    """What `tune` found.
+
+    Attributes:
+        parameters: Those of the best step.
+        factors: The model of that step, warm from the steps before it; train afresh for a model to be compared.
+        step: Its number.
+        history: One row per step: "step", "seconds" since the start (compilation included, measuring not), "loss", the
+            metrics, "adjoint_sweeps", "last_term" and "residual" (see `Hypergradient`).
+    """
+
+    parameters: Any
+    factors: Factors
+    step: int
+    history: pd.DataFrame
+
+
+def tune(
+    validation_loss: ValidationLoss,
+    parameters: Any,
+    factors: Factors,
+    *,
+    objective: BuildObjective,
+    tiles: tuple[RowTiles, RowTiles],
+    solver: Solver | None = None,
+    method: Method | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    steps: int = 50,
+    sweeps: int = 2,
+    measure: Measure | None = None,
+    progress: bool = True,
+) -> TuningResult:
+    """Follow the gradient of a validation loss by hyperparameters, and the model with them.
+
+    Every step takes some sweeps from where the model is, the hypergradient there, and one step of the optimiser on the
+    logarithms of the parameters, which all are above zero. Ctrl-C ends it, and returns what there is.
+
+    Args:
+        validation_loss: As in `hypergradient`, and so below.
+        parameters: Where to begin, a pytree of numbers above zero.
+        factors: Where training begins.
+        objective: From parameters to the objective of training.
+        tiles: Training data, with users and with items as rows.
+        solver: How rows are solved.
+        method: How to differentiate.
+        optimizer: `optax.adam(0.1)` by default: steps of about 10 %.
+        steps: How many.
+        sweeps: Sweeps of training before each gradient.
+        measure: From the model to metrics, such as `lambda factors: run_plan(factors, plan).metrics`; its first metric
+            chooses the best step (the highest), the validation loss (the lowest) where there is none.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The parameters and the model of the best step, and how it went.
+
+    Raises:
+        ConfigurationError: A setting lies outside its range, or a parameter is not above zero.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, smooth_ndcg
+        >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out = hold_out(split.train, split.test)
+        >>> found = tune(
+        ...     lambda factors, p: smooth_ndcg(factors, held_out, temperature=0.1),
+        ...     {"w0": 0.3, "ridge": 0.001},
+        ...     jaxals.initial_factors(jax.random.key(0), *data.shape, 4),
+        ...     objective=lambda p: jaxals.Objective.ials(p["w0"], p["ridge"]),
+        ...     tiles=jaxals.ALS(factors=4).cut(split.train, None),
+        ...     steps=8,
+        ...     progress=False,
+        ... )
+        >>> bool(found.history["loss"].min() < found.history["loss"].iloc[0])
+        True
+    """
+    require_integer("steps", steps, 1)
+    require_integer("sweeps", sweeps, 1)
+    require_parameters(parameters)
+    dtype = factors.item.dtype
+    if not all(bool(jnp.all(jnp.asarray(leaf) > 0)) for leaf in jax.tree.leaves(parameters)):
+        raise ConfigurationError("`parameters` must all be above zero: their logarithms are tuned.")
+    logs = jax.tree.map(lambda leaf: jnp.log(jnp.asarray(leaf, dtype)), parameters)
+    optimizer = optax.adam(0.1) if optimizer is None else optimizer
+    solver = Cholesky() if solver is None else solver
+    of_logs, loss_of_logs = Partial(_OfLogs(objective)), Partial(_LossOfLogs(validation_loss))
+    memory = optimizer.init(logs)
+    records: list[dict[str, Any]] = []
+    best: tuple[float, int, Any, Factors] | None = None
+    seconds = 0.0
+    with tqdm(total=steps, unit="step", desc="Tuning", disable=not progress) as bar:
+        try:
+            for number in range(1, steps + 1):
+                start = time.perf_counter()
+                factors = _train(of_logs, logs, factors, tiles, solver, sweeps)
+                found = hypergradient(
+                    loss_of_logs, logs, factors, objective=of_logs, tiles=tiles, solver=solver, method=method
+                )
+                moved, memory = _follow(optimizer, found.gradient, memory, logs)
+                jax.block_until_ready(moved)
+                seconds += time.perf_counter() - start
+                metrics = dict(measure(found.factors)) if measure else {}
+                score = next(iter(metrics.values())) if metrics else -float(found.value)
+                if best is None or score > best[0]:
+                    best = score, number, jax.tree.map(jnp.exp, logs), found.factors
+                records.append(
+                    {
+                        "step": number,
+                        "seconds": seconds,
+                        "loss": float(found.value),
+                        **metrics,
+                        "adjoint_sweeps": int(found.sweeps),
+                        "last_term": float(found.last_term),
+                        "residual": float(found.residual),
+                    }
+                )
+                bar.update()
+                bar.set_postfix({"loss": f"{float(found.value):.5g}"})
+                logs, factors = moved, found.factors
+        except KeyboardInterrupt:
+            if best is None:
+                raise
+    if best is None:
+        raise ConfigurationError("The validation loss was never a number; start from other parameters.")
+    return TuningResult(best[2], best[3], best[1], pd.DataFrame(records))
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfLogs:
+    """An objective as a function of the logarithms of its parameters."""
+
+    objective: BuildObjective
+
+    def __call__(self, logs: Any) -> Any:
+        return self.objective(jax.tree.map(jnp.exp, logs))
+
+
+@dataclasses.dataclass(frozen=True)
+class _LossOfLogs:
+    validation_loss: ValidationLoss
+
+    def __call__(self, factors: Factors, logs: Any) -> Any:
+        return self.validation_loss(factors, jax.tree.map(jnp.exp, logs))
+
+
+def _train(
+    objective: Partial, logs: Any, factors: Factors, tiles: tuple[RowTiles, RowTiles], solver: Solver, sweeps: int
+) -> Factors:
+    built = objective(logs)
+    for _ in range(sweeps):
+        factors, _ = sweep(*tiles, factors, built, solver)
+    return factors
+
+
+def _follow(optimizer: optax.GradientTransformation, gradient: Any, memory: Any, logs: Any) -> tuple[Any, Any]:
+    # Optimisers count on JAX's usual promotion of types and ranks, which users may have made strict.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        changes, memory = optimizer.update(gradient, memory, logs)
+        return optax.apply_updates(logs, changes), memory

@@ -1,0 +1,181 @@
+"""Validation losses that can be differentiated: how well a model explains what it has not seen.
+
+Device side, but for `hold_out`. All of them depend on scores alone, so that a rotation of both tables changes nothing.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxals._pytree import pytree
+from jaxals.evaluation import plan_evaluation
+from jaxals.evaluation.plans import Batch
+from jaxals.interactions import Interactions
+from jaxals.objective import Factors, Scalar
+from jaxals.topk import exclude_pairs
+
+# Scores of one batch of users, in bytes: several arrays of that size live at once.
+_BATCH_BYTES = 2**24
+
+
+@pytree
+class HeldOut:
+    """What a model should find, in batches of users.
+
+    Attributes:
+        batches: Users, the items to find and the cells that are not ranked, stacked.
+        is_user: Which places of the batches are users, and not there to fill up the last batch.
+    """
+
+    batches: Batch
+    is_user: Float[Array, "batches batch"]
+
+
+def hold_out(train: Interactions, test: Interactions, batch_size: int | None = None) -> HeldOut:
+    """Lay out the items that each user should find, among all that are not in `train`.
+
+    Args:
+        train: What the model is trained on.
+        test: What was held out; entries with a value above zero are to be found.
+        batch_size: Users whose scores are computed at once, by default as many as 16 MB of float32 hold.
+
+    Example:
+        >>> train = Interactions.from_arrays([0, 0, 1], [0, 1, 1], shape=(2, 3))
+        >>> test = Interactions.from_arrays([1], [2], shape=(2, 3))
+        >>> float(softmax_cross_entropy(Factors(jnp.ones((2, 1)), jnp.ones((3, 1))), hold_out(train, test)))
+        0.6931
+    """
+    size = batch_size or max(_BATCH_BYTES // (4 * train.n_items), 1)
+    plan = plan_evaluation(train, test, batch_size=size)
+    batches = jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *plan.batches())
+    is_user = np.arange(batches.users.size).reshape(batches.users.shape) < len(plan.user)
+    return HeldOut(batches, jnp.asarray(is_user, jnp.float32))
+
+
+def softmax_cross_entropy(
+    factors: Factors, held_out: HeldOut, temperature: Scalar = 1.0, user_weight: Float[Array, " users"] | None = None
+) -> Float[Array, ""]:
+    """Compute the mean of -log softmax(s / τ) over the items to find, among all items that are not in training.
+
+    Args:
+        factors: The model.
+        held_out: What it should find.
+        temperature: τ; scores of ALS lie between 0 and 1, so that τ far below 1 is needed to tell items apart. It can
+            be tuned with the other parameters.
+        user_weight: What each user counts, 1 by default.
+
+    Returns:
+        The mean over users of the mean over their items.
+    """
+
+    def of_user(scores: Array, relevant: Array) -> Array:
+        logits = scores / jnp.asarray(temperature, scores.dtype)
+        own = logits.at[relevant].get(mode="fill", fill_value=0)
+        is_relevant = relevant < len(scores)
+        loss = jnp.where(is_relevant, jax.nn.logsumexp(logits) - own, jnp.zeros_like(own))
+        return jnp.sum(loss) / _count(is_relevant, scores.dtype)
+
+    return _mean_over_users(of_user, factors, held_out, user_weight)
+
+
+def smooth_ndcg(
+    factors: Factors,
+    held_out: HeldOut,
+    temperature: Scalar = 0.05,
+    k: int | None = None,
+    user_weight: Float[Array, " users"] | None = None,
+) -> Float[Array, ""]:
+    """Compute 1 - NDCG with smooth ranks, 1 + Σ_j sigmoid((s_j - s_i) / τ) over all other items j that are ranked.
+
+    ApproxNDCG of Qin, Liu and Li 2010 (A general approximation framework for direct optimization of information
+    retrieval measures, eq. 9 and 16).
+
+    Args:
+        factors: The model.
+        held_out: What it should find.
+        temperature: τ; the smaller, the closer to NDCG, and the fewer items matter to the gradient.
+        k: Let gains vanish beyond this rank, by a sigmoid as wide as 1, as NDCG@k does by a step.
+        user_weight: What each user counts, 1 by default.
+
+    Returns:
+        The mean over users, between 0 and 1.
+    """
+
+    def of_user(scores: Array, relevant: Array) -> Array:
+        n_items, dtype = len(scores), scores.dtype
+        is_relevant = relevant < n_items
+        tau = jnp.asarray(temperature, dtype)
+
+        def gain(item: Int[Array, ""]) -> Float[Array, ""]:
+            own = scores[jnp.minimum(item, n_items - 1)]
+            # The item itself adds 1/2.
+            rank = 0.5 + jnp.sum(jax.nn.sigmoid((scores - own) / tau))
+            kept = 1.0 if k is None else jax.nn.sigmoid(k + 0.5 - rank)
+            return kept / jnp.log2(rank + 1)
+
+        gains = jnp.where(is_relevant, jax.lax.map(gain, relevant), jnp.zeros((), dtype))
+        ranks = jnp.arange(1, len(relevant) + 1, dtype=dtype)
+        n_counted = jnp.sum(is_relevant, dtype=jnp.int32)
+        n_counted = n_counted if k is None else jnp.minimum(n_counted, k)
+        ideal = jnp.sum(jnp.where(ranks <= n_counted.astype(dtype), 1 / jnp.log2(ranks + 1), jnp.zeros_like(ranks)))
+        return 1 - jnp.sum(gains) / jnp.maximum(ideal, jnp.ones_like(ideal))
+
+    return _mean_over_users(of_user, factors, held_out, user_weight)
+
+
+def squared_error(
+    factors: Factors,
+    held_out: HeldOut,
+    unobserved_weight: Scalar = 0.0,
+    user_weight: Float[Array, " users"] | None = None,
+) -> Float[Array, ""]:
+    """Compute Σ (1 - s)² over the items to find and w Σ s² over all others that are ranked, per item to find.
+
+    Args:
+        factors: The model.
+        held_out: What it should find.
+        unobserved_weight: w. With 0, scores can only be too small.
+        user_weight: What each user counts, 1 by default.
+
+    Returns:
+        The mean over users of each user's sum over its number of items to find.
+    """
+
+    def of_user(scores: Array, relevant: Array) -> Array:
+        own = scores.at[relevant].get(mode="fill", fill_value=0)
+        is_relevant = relevant < len(scores)
+        ranked = jnp.where(jnp.isfinite(scores), scores, jnp.zeros_like(scores))
+        weight = jnp.asarray(unobserved_weight, scores.dtype)
+        cells = jnp.where(is_relevant, (1 - own) ** 2 - weight * own**2, jnp.zeros_like(own))
+        return (jnp.sum(cells) + weight * jnp.sum(ranked**2)) / _count(is_relevant, scores.dtype)
+
+    return _mean_over_users(of_user, factors, held_out, user_weight)
+
+
+def _mean_over_users(
+    of_user: Callable[[Array, Array], Array],
+    factors: Factors,
+    held_out: HeldOut,
+    user_weight: Float[Array, " users"] | None,
+) -> Float[Array, ""]:
+    """Average a loss of a user's scores, -inf where not ranked, and items to find, batch by batch."""
+
+    @jax.checkpoint  # the scores of all users would be kept
+    def of_batch(args: tuple[Batch, Array]) -> tuple[Array, Array]:
+        batch, is_user = args
+        scores = exclude_pairs(factors.scores(batch.users), *batch.excluded)
+        weight = is_user.astype(scores.dtype)
+        if user_weight is not None:
+            weight = weight * user_weight[batch.users]
+        losses = jax.vmap(of_user)(scores, batch.relevant)
+        return jnp.sum(weight * losses), jnp.sum(weight)
+
+    total, weight = jax.lax.map(of_batch, (held_out.batches, held_out.is_user))
+    return jnp.sum(total) / jnp.sum(weight)
+
+
+def _count(is_relevant: Array, dtype: jnp.dtype) -> Float[Array, ""]:
+    return jnp.maximum(jnp.sum(is_relevant.astype(dtype)), jnp.ones((), dtype))

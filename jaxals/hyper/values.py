@@ -1,0 +1,47 @@
+"""Values of interactions, put into tiles as arrays that can be differentiated. Host and device, one function each."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from jaxals.catalog import Side
+from jaxals.interactions import Interactions
+from jaxals.tiles import RowTiles, build_tiles
+
+
+def number_entries(
+    interactions: Interactions,
+    side: Side = "user",
+    *,
+    factors: int,
+    gram_size: int | None = None,
+    mesh: Mesh | None = None,
+) -> RowTiles:
+    """Lay out the interactions as `build_tiles` does, each entry's number from 1 on in the place of its value.
+
+    Example:
+        >>> data = Interactions.from_arrays([0, 0, 1], [0, 1, 1])
+        >>> numbered = number_entries(data, "user", factors=4)
+        >>> tiles = with_values(numbered, jnp.array([3.0, 1.0, 2.0]))
+        >>> sorted(tiles.groups[0].value.reshape(-1).tolist())[-3:]
+        [1.0, 2.0, 3.0]
+    """
+    numbers = dataclasses.replace(interactions, value=np.arange(1, len(interactions) + 1, dtype=np.float64))
+    return build_tiles(numbers, side, factors=factors, dtype=jnp.int32, gram_size=gram_size, mesh=mesh)
+
+
+def with_values(numbered: RowTiles, values: Float[Array, " entries"]) -> RowTiles:
+    """Put a value for each interaction, in their order, into tiles from `number_entries`.
+
+    Entries of value 0 count as padding.
+    """
+    padded = jnp.concatenate([jnp.zeros_like(values[:1]), values])
+    fill = lambda part: dataclasses.replace(part, value=padded[part.value])
+    long: Any = numbered.long
+    return dataclasses.replace(
+        numbered, groups=tuple(map(fill, numbered.groups)), long=None if long is None else fill(long)
+    )

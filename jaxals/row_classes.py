@@ -1,0 +1,113 @@
+"""Which rows are cut alike: classes by length, weighed by what they save and what compiling them takes. Host side.
+
+Every class of rows is a loop of its own in the compiled program. More classes pad less and let the exact solver use
+smaller systems, but each takes about a second to compile: for a small data set that is longer than all of training.
+So the time of a fit is estimated, compilation included, and the cheapest set of classes is taken. Measurements behind
+the estimates: `docs/layout.md`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int
+
+_WIDTHS = (4, 8, 16, 32, 48, 64, 96, 128)
+_WIDE_WIDTH = 256
+_MIDDLE_ROW_ENTRIES = 512
+_WIDE_ROW_ENTRIES = 16_384
+# Gathered rows of one chunk, in bytes: what stays in cache between the passes over them.
+_CHUNK_CACHE_BYTES = 2**21
+# But this many entries at least: systems are solved faster in larger batches (`docs/performance.md`).
+_LEAST_CHUNK_ENTRIES = 2048
+# How much longer the passes over a chunk take that leaves the cache.
+_SPILL = 1.3
+# Sweeps of a fit that the time saved by a class is counted for.
+_SWEEPS = 10
+# Microseconds of one core that it takes to compile a class, and what each unknown of its systems adds.
+_COMPILE, _COMPILE_UNKNOWN = 1e6, 2e4
+
+
+@dataclasses.dataclass(frozen=True)
+class RowClass:
+    """Rows of up to `longest` entries (and more than the class before), and how they are cut.
+
+    Attributes:
+        longest: Most entries of a row.
+        width: Entries of a tile.
+        tiles_per_chunk: About how many tiles are solved at a time.
+    """
+
+    longest: int
+    width: int
+    tiles_per_chunk: int
+
+
+def choose_classes(
+    counts: Int[np.ndarray, " rows"], factors: int, gram_size: int, item_bytes: int, most_tiles: int
+) -> list[RowClass]:
+    """Choose how rows of each length are cut.
+
+    Args:
+        counts: Entries of each row.
+        factors: Number of factors.
+        gram_size: Size of the Gram matrices that the solver forms, 0 for none.
+        item_bytes: Bytes of one number.
+        most_tiles: Most tiles of a chunk, unless one row alone has more.
+
+    Returns:
+        Classes in the order of their lengths; longer rows than the last one's are cut into steps.
+    """
+    lengths, n_rows = np.unique(counts[counts > 0], return_counts=True)
+    entries = max(_CHUNK_CACHE_BYTES // (factors * item_bytes), _LEAST_CHUNK_ENTRIES)
+    ends = sorted({0, *_WIDTHS, _MIDDLE_ROW_ENTRIES, _WIDE_ROW_ENTRIES})
+    # The cheapest way to cover all rows of up to `end` entries, and its cost.
+    best: dict[int, tuple[float, list[RowClass]]] = {0: (0.0, [])}
+    for end in ends[1:]:
+        options = []
+        for start in ends[: ends.index(end)]:
+            cost, before = best[start]
+            is_in = (lengths > start) & (lengths <= end)
+            if not is_in.any():
+                options.append((cost, before))
+                continue
+            longest = int(lengths[is_in].max())
+            for kind in _kinds(end, longest, entries, gram_size, most_tiles):
+                more = _cost(kind, lengths[is_in], n_rows[is_in], factors, gram_size)
+                if kind.width * kind.tiles_per_chunk > 2 * entries:
+                    more *= _SPILL
+                options.append((cost + more, [*before, kind]))
+        # Where nothing may end, as at a width that the solver has no use for, there is no way.
+        best[end] = min(options, key=lambda option: option[0], default=(np.inf, []))
+    return best[_WIDE_ROW_ENTRIES][1]
+
+
+def _kinds(end: int, longest: int, entries: int, gram_size: int, most_tiles: int) -> Iterator[RowClass]:
+    """List the ways to cut rows of up to `end` entries, the longest of which has `longest`."""
+    if end < _MIDDLE_ROW_ENTRIES:
+        # One tile a row; the exact solver has a form of its own for those with fewer entries than factors.
+        if not gram_size or end <= max(gram_size, min(_WIDTHS)):
+            yield RowClass(end, end, min(entries // end, most_tiles))
+        return
+    for width in (*_WIDTHS, _WIDE_WIDTH):
+        most_of_a_row = -(-longest // width)
+        # A row lies whole in a chunk, whose partial sums are all held at a time.
+        if width == _WIDE_WIDTH or most_of_a_row <= most_tiles:
+            yield RowClass(end, width, max(min(entries // width, most_tiles), most_of_a_row))
+
+
+def _cost(
+    kind: RowClass, lengths: Int[np.ndarray, " kinds"], n_rows: Int[np.ndarray, " kinds"], factors: int, gram_size: int
+) -> float:
+    """Estimate what a class costs a fit, in microseconds of one core."""
+    n_tiles = float(np.sum(n_rows * -(-lengths // kind.width)))
+    if not gram_size:
+        # A tile costs about as much as 3 extra entries, for its partial sums are written and added up.
+        return _SWEEPS * 0.0015 * factors * n_tiles * (kind.width + 3) + _COMPILE
+    n_blocks = -(-factors // gram_size)
+    if kind.longest == kind.width < gram_size:
+        solved, by_tile = kind.width, kind.width**2 * 1.25e-5 * gram_size + 0.0018 * kind.width * gram_size
+    else:
+        solved, by_tile = gram_size, gram_size**2 * (3.2e-5 * kind.width + 5e-4)
+    a_sweep = n_blocks * (n_tiles * by_tile + float(n_rows.sum()) * 0.0025 * solved**2)
+    return _SWEEPS * a_sweep + _COMPILE + _COMPILE_UNKNOWN * solved

@@ -1,0 +1,113 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxals import ALS, Cholesky, Factors, Objective, datasets, half_step, initial_factors, sweep
+from jaxals.errors import ConfigurationError
+from jaxals.evaluation import leave_k_out
+from jaxals.hyper import (
+    FoldIn,
+    Implicit,
+    Truncated,
+    hold_out,
+    hypergradient,
+    number_entries,
+    smooth_ndcg,
+    with_values,
+)
+
+SPLIT = leave_k_out(datasets.synthetic(n_users=40, n_items=25, n_interactions=300, seed=0), 1, seed=0)
+AT = {"w0": jnp.asarray(0.5), "ridge": jnp.asarray(0.3), "exponent": jnp.asarray(0.4)}
+
+
+def objective(p):
+    return Objective.ials(p["w0"], p["ridge"], p["exponent"])
+
+
+HELD_OUT = hold_out(SPLIT.train, SPLIT.test)
+TILES = ALS(factors=3, dtype="float64").cut(SPLIT.train, None)
+
+
+def loss(factors: Factors, _):
+    return smooth_ndcg(factors, HELD_OUT, temperature=0.2)
+
+
+@functools.cache
+def settled() -> Factors:
+    factors = initial_factors(jax.random.key(0), *SPLIT.train.shape, 3, scale=1.0, dtype=jnp.float64)
+    step = lambda factors, _: (sweep(*TILES, factors, objective(AT), Cholesky())[0], None)
+    return jax.lax.scan(step, factors, length=600)[0]
+
+
+def assert_close(got, expected, rtol):
+    size = np.linalg.norm(list(expected.values()))
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=rtol, atol=rtol * size, err_msg=name)
+
+
+def test_the_implicit_gradient_is_that_of_everything_unrolled():
+    implicit = hypergradient(
+        loss, AT, settled(), objective=objective, tiles=TILES, method=Implicit(sweeps=600, tolerance=1e-9)
+    )
+    assert implicit.residual < 1e-8
+    assert implicit.last_term < 1e-8
+    assert 0 < implicit.sweeps < 600
+    start = initial_factors(jax.random.key(0), *SPLIT.train.shape, 3, scale=1.0, dtype=jnp.float64)
+    unrolled = hypergradient(loss, AT, start, objective=objective, tiles=TILES, method=Truncated(600))
+    assert float(unrolled.value) == pytest.approx(float(implicit.value), rel=1e-8)
+    assert_close(implicit.gradient, unrolled.gradient, rtol=1e-4)
+
+
+def test_a_rotation_of_the_tables_changes_no_gradient():
+    rotation = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (3, 3), jnp.float64))[0]
+    turned = Factors(settled().user @ rotation, settled().item @ rotation)
+    found = [
+        hypergradient(loss, AT, factors, objective=objective, tiles=TILES, method=Implicit(50, 1e-6)).gradient
+        for factors in (settled(), turned)
+    ]
+    assert_close(found[1], found[0], rtol=1e-6)
+
+
+def test_fold_in_differentiates_one_solve():
+    found = hypergradient(loss, AT, settled(), objective=objective, tiles=TILES, method=FoldIn())
+    item = settled().item
+
+    def value(p):
+        user = half_step(TILES[0], item, objective(p), Cholesky())[0]
+        return loss(Factors(user, item), p)
+
+    assert float(found.value) == pytest.approx(float(value(AT)), rel=1e-12)
+    jitted, slopes = jax.jit(value), {}
+    for name in AT:
+        moved = lambda steps, name=name: jitted({**AT, name: AT[name] + 1e-4 * steps})
+        slopes[name] = (8 * (moved(1) - moved(-1)) - (moved(2) - moved(-2))) / 12e-4
+    assert_close(found.gradient, slopes, rtol=1e-6)
+
+
+def test_weights_of_single_interactions_can_be_tuned():
+    data = SPLIT.train
+    numbered = [number_entries(data, side, factors=3) for side in ("user", "item")]
+    confidence = jax.tree_util.Partial(lambda value: (value, value))
+    weighted, start = Objective(confidence, 0.5, 0.3), settled()
+
+    def value(weights):
+        user_tiles, item_tiles = (with_values(tiles, weights) for tiles in numbered)
+        swept = sweep(user_tiles, item_tiles, start, weighted, Cholesky())[0]
+        return loss(swept, None)
+
+    weights = jnp.linspace(0.5, 2.0, len(data))
+    gradient, way = jax.jit(jax.grad(value))(weights), jnp.cos(jnp.arange(len(data), dtype=jnp.float64))
+    moved = jax.jit(lambda steps: value(weights + 1e-4 * steps * way))
+    expected = (8 * (moved(1.0) - moved(-1.0)) - (moved(2.0) - moved(-2.0))) / 12e-4
+    assert float(jnp.vdot(gradient, way)) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_settings_that_cannot_work_are_refused():
+    call = functools.partial(hypergradient, objective=objective, tiles=TILES)
+    with pytest.raises(ConfigurationError, match="must hold floating-point numbers; got 3"):
+        call(loss, {"w0": 3}, settled())
+    with pytest.raises(ConfigurationError, match="`sweeps` must be an integer >= 1; got 0"):
+        Truncated(0)

@@ -1,0 +1,46 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxals import Factors, datasets
+from jaxals.evaluation import evaluate, leave_k_out
+from jaxals.hyper import hold_out, smooth_ndcg, softmax_cross_entropy, squared_error
+
+SPLIT = leave_k_out(datasets.synthetic(n_users=30, n_items=20, n_interactions=250, seed=0), 2, seed=0)
+RNG = np.random.default_rng(0)
+FACTORS = Factors(*(jnp.asarray(RNG.normal(size=(n, 4))) for n in SPLIT.train.shape))
+
+
+def users():
+    """Give each user's scores of ranked items, and which of those are to be found."""
+    train, test = (part.to_scipy().toarray() != 0 for part in (SPLIT.train, SPLIT.test))
+    scores = np.asarray(FACTORS.user) @ np.asarray(FACTORS.item).T
+    return [(scores[u][~train[u]], test[u][~train[u]]) for u in range(len(scores)) if test[u].any()]
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_losses_are_those_of_the_dense_formulas(batch_size):
+    held_out = hold_out(SPLIT.train, SPLIT.test, batch_size)
+    expected = np.mean([np.mean(np.log(np.exp(s / 0.5).sum()) - s[r] / 0.5) for s, r in users()])
+    assert float(softmax_cross_entropy(FACTORS, held_out, 0.5)) == pytest.approx(expected, rel=1e-6)
+    cells = [((1 - s[r]) ** 2).sum() + 0.1 * (s[~r] ** 2).sum() for s, r in users()]
+    expected = np.mean([cell / r.sum() for cell, (_, r) in zip(cells, users(), strict=True)])
+    assert float(squared_error(FACTORS, held_out, 0.1)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_smooth_ndcg_becomes_ndcg():
+    held_out = hold_out(SPLIT.train, SPLIT.test, 8)
+    exact = evaluate(FACTORS, SPLIT.train, SPLIT.test, ["ndcg@20"]).metrics["ndcg@20"]
+    errors = [abs(1 - float(smooth_ndcg(FACTORS, held_out, temperature)) - exact) for temperature in (1.0, 0.1, 1e-4)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-3
+    at_3 = evaluate(FACTORS, SPLIT.train, SPLIT.test, ["ndcg@3"]).metrics["ndcg@3"]
+    assert 1 - float(smooth_ndcg(FACTORS, held_out, 1e-4, k=3)) == pytest.approx(at_3, abs=0.1)
+
+
+def test_users_can_weigh_differently():
+    held_out = hold_out(SPLIT.train, SPLIT.test)
+    weight = jnp.zeros(SPLIT.train.n_users).at[3].set(2.0)
+    scores, relevant = users()[3]
+    expected = np.mean(np.log(np.exp(scores).sum()) - scores[relevant])
+    assert float(softmax_cross_entropy(FACTORS, held_out, 1.0, weight)) == pytest.approx(expected, rel=1e-6)

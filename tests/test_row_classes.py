@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from jaxals import row_classes
+from jaxals.row_classes import choose_classes
+
+SETTINGS = {"factors": 64, "item_bytes": 4, "most_tiles": 1024}
+
+
+def power_law(n_rows: int) -> np.ndarray:
+    return np.clip(np.random.default_rng(0).lognormal(3.5, 1.0, n_rows), 1, 3000).astype(np.int64)
+
+
+@pytest.mark.parametrize("gram_size", [0, 64])
+def test_classes_ascend_and_hold_all_rows_but_the_longest(gram_size):
+    classes = choose_classes(power_law(100_000), gram_size=gram_size, **SETTINGS)
+    longest = [kind.longest for kind in classes]
+    assert longest == sorted(set(longest))
+    assert longest[-1] >= 3000
+
+
+@pytest.mark.parametrize("gram_size", [0, 64])
+def test_small_data_get_one_class_and_large_data_more(gram_size):
+    few = choose_classes(power_law(1000), gram_size=gram_size, **SETTINGS)
+    many = choose_classes(power_law(3_000_000), gram_size=gram_size, **SETTINGS)
+    assert len(few) == 1
+    assert len(many) > 1
+
+
+def test_classes_that_cost_nothing_to_compile_are_many(monkeypatch):
+    counts = power_law(1000)
+    dear = choose_classes(counts, gram_size=64, **SETTINGS)
+    monkeypatch.setattr(row_classes, "_COMPILE", 0)
+    monkeypatch.setattr(row_classes, "_COMPILE_UNKNOWN", 0)
+    assert len(choose_classes(counts, gram_size=64, **SETTINGS)) > len(dear)
+
+
+def test_rows_of_one_entry_and_no_rows():
+    assert [kind.longest >= 1 for kind in choose_classes(np.ones(5, np.int64), gram_size=64, **SETTINGS)] == [True]
+    assert choose_classes(np.zeros(5, np.int64), gram_size=64, **SETTINGS) == []
+
+
+@pytest.mark.parametrize("most_tiles", [1, 30])
+def test_partial_sums_stay_below_their_bound_unless_one_row_has_more(most_tiles):
+    for kind in choose_classes(power_law(100_000), 64, 64, 4, most_tiles):
+        assert kind.tiles_per_chunk <= max(most_tiles, -(-3000 // 256))
