@@ -35,6 +35,12 @@ def require_integer(name: str, value: Any, least: int) -> None:
         raise ConfigurationError(f"`{name}` must be an integer >= {least}; got {value!r}.")
 
 
+def require_fraction(name: str, value: Any) -> None:
+    """Refuse anything but a number above 0 and below 1."""
+    if not _is_number(value) or not 0 < value < 1:
+        raise ConfigurationError(f"`{name}` must be above 0 and below 1; got {value!r}.")
+
+
 def require_side(side: Any) -> None:
     """Refuse anything but "user" and "item"."""
     if side not in ("user", "item"):

@@ -257,6 +257,19 @@ class Interactions:
         return pd.DataFrame({"user": users, "item": items, "value": self.value})
 
 
+def require_interactions(name: str, value: Any) -> None:
+    """Refuse anything but `Interactions`, and say how to make them of a sparse matrix.
+
+    Raises:
+        DataError: It is something else.
+    """
+    kind = type(value).__name__
+    if scipy.sparse.issparse(value):
+        raise DataError(f"`{name}` is a {kind}; pass `Interactions.from_scipy(matrix)`, with users as rows.")
+    if not isinstance(value, Interactions):
+        raise DataError(f"`{name}` must be `Interactions`, from a frame, file or matrix; got {kind}.")
+
+
 def _index_array(index: Any, name: str) -> np.ndarray:
     index = np.asarray(index)
     if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or index.size == 0):

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from jaxals._checks import require_integer
 from jaxals.errors import ConfigurationError, JaxalsError
 from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negatives
-from jaxals.interactions import Interactions
+from jaxals.interactions import Interactions, require_interactions
 from jaxals.objective import Objective
 from jaxals.samplers import Sampler, propose, require_sampler
 from jaxals.space import SearchSpace
@@ -119,6 +119,7 @@ def tune(
     Raises:
         CheckpointError: `path` holds something else, or trials of another search.
         ConfigurationError: An argument lies outside its range, or no trial could be trained.
+        DataError: `interactions` are something else, or no user has two of them.
         MissingDependencyError: `sampler="tpe"` without Optuna.
 
     Example:
@@ -129,6 +130,9 @@ def tune(
         >>> sorted(found.best), len(found.trials)
         (['regularization', 'unobserved_weight'], 3)
     """
+    require_interactions("interactions", interactions)
+    if not isinstance(space, SearchSpace):
+        raise ConfigurationError(f"`space` must be a `SearchSpace`, such as `SearchSpace.preset()`; got {space!r}.")
     require_integer("trials", trials, 1)
     require_integer("seed", seed, 0)
     require_sampler(sampler)
@@ -311,12 +315,11 @@ def _require_choosable(metric: str) -> None:
         raise ConfigurationError(f"The first of `metrics` chooses, and must get better by growing; got {metric!r}.")
 
 
-def _splits(
-    interactions: Interactions, splits: int | Sequence[Split | NegativesSplit], seed: int
-) -> Sequence[Split | NegativesSplit]:
+def _splits(interactions: Interactions, splits: Any, seed: int) -> Sequence[Split | NegativesSplit]:
     if isinstance(splits, int):
         require_integer("splits", splits, 1)
         return [leave_k_out(interactions, 1, seed + number) for number in range(splits)]
-    if not splits or not all(isinstance(split, (Split, NegativesSplit)) for split in splits):
+    of_kinds = isinstance(splits, Sequence) and all(isinstance(split, (Split, NegativesSplit)) for split in splits)
+    if not splits or not of_kinds:
         raise ConfigurationError(f"`splits` must be a number, or a list of splits; got {splits!r}.")
     return splits

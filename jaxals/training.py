@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-import scipy.sparse
 from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
@@ -19,7 +18,7 @@ from jaxals._checks import require_at_least, require_integer
 from jaxals.als import StepInfo
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, plan_evaluation, run_plan
-from jaxals.interactions import Interactions
+from jaxals.interactions import Interactions, require_interactions
 from jaxals.objective import Factors, Objective
 from jaxals.sharding import make_mesh
 from jaxals.trainers import ALS, Trainer, Training
@@ -293,11 +292,7 @@ def _key(seed: Any) -> jax.Array:
 
 
 def _check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
-    kind = type(interactions).__name__
-    if scipy.sparse.issparse(interactions):
-        raise DataError(f"`interactions` is a {kind}; pass `Interactions.from_scipy(matrix)`, with users as rows.")
-    if not isinstance(interactions, Interactions):
-        raise DataError(f"`interactions` must be `Interactions`, from a frame, file or matrix; got {kind}.")
+    require_interactions("interactions", interactions)
     if not len(interactions):
         raise DataError(f"There is nothing to train on: {interactions!r}.")
     if not isinstance(objective, Objective):

@@ -409,6 +409,24 @@ def test_interrupt_elsewhere_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "jaxals: interrupted\n"
 
 
+def test_an_interrupted_process_ends_without_taking_jax_down():
+    # It crashed where devices still computed: whatever runs at exit would show that the interpreter was taken down.
+    script = """
+import atexit, sys
+from jaxals import cli
+from jaxals.cli import commands
+atexit.register(print, "taken down")
+def interrupt(*_):
+    print("begun")
+    raise KeyboardInterrupt
+commands._load = interrupt
+sys.argv = ["jaxals", "similar", "model", "3"]
+sys.exit(cli.main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "begun\n", "jaxals: interrupted\n")
+
+
 def test_ids_from_the_shell_become_the_catalogs_type():
     assert raw_ids(pd.Index([1, 2]), ["2", "x"]) == [2, "x"]
     assert raw_ids(pd.Index([1.5, 2.0]), ["2"]) == [2.0]

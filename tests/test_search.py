@@ -1,4 +1,5 @@
 import builtins
+import inspect
 import json
 import logging
 
@@ -244,6 +245,8 @@ def test_negatives_serve_as_validation_and_splits_are_averaged():
         ({"trials": 0}, "`trials` must be an integer >= 1; got 0"),
         ({"splits": 0}, "`splits` must be an integer >= 1; got 0"),
         ({"splits": []}, r"`splits` must be a number, or a list of splits; got \[\]"),
+        ({"splits": leave_k_out(DATA, 1)}, r"`splits` must be a number, or a list of splits; got Split\("),
+        ({"space": {"alpha": 1.0}}, "`space` must be a `SearchSpace`, such as .*; got {'alpha': 1.0}"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
         ({"metrics": "ndgc@10"}, "no metric 'ndgc@10'"),
         ({"metrics": ["gini@10", "ndcg@10"]}, "must get better by growing; got 'gini@10'"),
@@ -252,5 +255,6 @@ def test_negatives_serve_as_validation_and_splits_are_averaged():
 )
 def test_arguments_out_of_range_are_refused_before_the_first_trial(settings, message, monkeypatch):
     monkeypatch.setattr(jaxals.search, "propose", lambda *_: pytest.fail("proposed"))
+    # Without the run-time check of types, which tests have and users have not.
     with pytest.raises(ConfigurationError, match=message):
-        search(**settings)
+        inspect.unwrap(tune)(DATA, **{"space": SPACE, **settings})

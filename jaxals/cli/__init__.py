@@ -29,6 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for a user's mistake, 130 when interrupted, 1 where nobody reads what is printed any more.
     """
+    code = _run(argv)
+    if argv is None and code == INTERRUPTED:
+        # Devices may still be at work on what was interrupted: to take JAX down now ends in a segmentation fault about
+        # every other time (JAX 0.10, in the first trial of `tune`).
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     # On a machine with a GPU that JAX has no plugin for, it says so at length; `fit` reports the device it used.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from jaxals._checks import require_integer
+from jaxals._checks import require_fraction, require_integer
 from jaxals.catalog import Catalog, factorize
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.errors import DataError
 from jaxals.files import require_columns
 from jaxals.interactions import Interactions
 from jaxals.split import Split, UserSplit
@@ -49,8 +49,7 @@ def temporal_split(
         >>> split.train.to_frame()["item"].tolist(), split.test.to_frame()["item"].tolist()
         (['x', 'y'], ['y', 'x'])
     """
-    if not 0 < fraction < 1:
-        raise ConfigurationError(f"`fraction` must be above 0 and below 1; got {fraction}.")
+    require_fraction("fraction", fraction)
     require_columns(list(frame.columns), (user, item, value, time), "The data")
     times = frame[time]
     if times.isna().any():

@@ -8,11 +8,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxals._checks import require_integer
 from jaxals.catalog import Catalog
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.exposure import CATALOG_METRICS, self_information
 from jaxals.evaluation.metrics import LIST_METRICS
-from jaxals.interactions import Interactions
+from jaxals.interactions import Interactions, require_interactions
 from jaxals.serving import batches, listed_cells, rows_per_batch
 
 Exclude = Interactions | Literal["train"] | None
@@ -185,8 +186,8 @@ def _plan(
     needs_information = any(metric.kind == "novelty" for metric in parsed)
     if needs_information and known is None:
         raise ConfigurationError("Among given negatives there is no novelty, since nothing says who has each item.")
-    if batch_size is not None and batch_size < 1:
-        raise ConfigurationError(f"`batch_size` must be >= 1; got {batch_size}.")
+    if batch_size is not None:
+        require_integer("batch_size", batch_size, 1)
     user = np.unique(relevant.user)
     if not len(user):
         raise DataError("No user has a relevant item: `test` needs values above zero for items that are not excluded.")
@@ -231,7 +232,9 @@ def _known_metrics() -> str:
     return f"{', '.join(f'{kind}@k' for kind in _AT_K)} with k >= 1, and auc"
 
 
-def _check_catalogs(train: Interactions, other: Interactions, name: str, than: str = "train") -> None:
+def _check_catalogs(train: Any, other: Any, name: str, than: str = "train") -> None:
+    require_interactions(than, train)
+    require_interactions(name, other)
     if other.shape != train.shape:
         turned = " It looks transposed: users are rows." if other.shape == train.shape[::-1] else ""
         raise DataError(f"`{name}` is about {other.shape} users and items, `{than}` about {train.shape}.{turned}")

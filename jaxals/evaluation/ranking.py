@@ -5,7 +5,7 @@ Ties in scores go to the lowest item index in the lists (`jaxals.topk.top_k`), a
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def evaluate(
         metrics: Names: "recall@k" (of all relevant), "capped_recall@k" (of min(k, relevant)), "precision@k",
             "ndcg@k", "map@k" (over min(k, relevant)), "mrr@k", "hit_rate@k", "novelty@k" and, of all lists together,
             "coverage@k" and "gini@k" for any k, and "auc".
-        batch_size: Users ranked at once; by default as many as 64 MB of float32 scores hold.
+        batch_size: Users ranked at once; by default as many as 16 MB of float32 scores hold.
         exclude: Items not to rank for a user: those in `train` by default, those in other interactions, or None.
         progress: Draw a progress bar.
 
@@ -65,8 +65,8 @@ def evaluate(
 
     Raises:
         ConfigurationError: A metric is unknown or `batch_size` is below 1.
-        DataError: `train`, `test` and `scorer` are about different users or items, nobody has a relevant item, or the
-            scorer holds NaN.
+        DataError: `train`, `test` and `scorer` are about different users or items or are something else, nobody has a
+            relevant item, or the scorer holds NaN.
 
     Example:
         >>> from jaxals.evaluation import Popularity
@@ -128,7 +128,7 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
         progress: Draw a progress bar.
 
     Raises:
-        DataError: The scorer is about other users or items, or holds NaN.
+        DataError: The scorer is about other users or items, is no pytree with `scores`, or holds NaN.
     """
     _check_scorer(scorer, plan)
     longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)
@@ -169,7 +169,16 @@ def _collect(
     )
 
 
-def _check_scorer(scorer: Scorer, plan: EvaluationPlan) -> None:
+def _check_scorer(scorer: Any, plan: EvaluationPlan) -> None:
+    kind = type(scorer).__name__
+    # A class has the methods of its instances, and the protocol asks for no more.
+    if isinstance(scorer, type) or not isinstance(scorer, Scorer):
+        raise DataError(
+            "`scorer` must have a method `scores(users)`, as the `.factors` of a run or recommender and fitted "
+            f"baselines do; got {kind}."
+        )
+    if any(leaf is scorer for leaf in jax.tree.leaves(scorer)):
+        raise DataError(f"`scorer` must be a pytree, such as a registered dataclass; {kind} is not one.")
     if isinstance(scorer, Factors):
         require_shape(scorer, plan.shape)
     users = jax.ShapeDtypeStruct((plan.batch_size,), jnp.int32)

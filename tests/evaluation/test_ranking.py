@@ -1,17 +1,22 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
+import jaxals
 from jaxals import Factors, Interactions, pytree
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import (
     Popularity,
     Random,
+    Split,
     evaluate,
     leave_k_out,
     plan_evaluation,
+    plan_negatives,
     random_holdout,
     ranking,
     run_plan,
@@ -197,7 +202,7 @@ def test_refuses_what_does_not_fit_together():
         plan_evaluation(train, renamed)
     with pytest.raises(DataError, match="No user has a relevant item"):
         plan_evaluation(train, test.select(test.value < 0))
-    with pytest.raises(ConfigurationError, match="`batch_size` must be >= 1; got 0"):
+    with pytest.raises(ConfigurationError, match="`batch_size` must be an integer >= 1; got 0"):
         plan_evaluation(train, test, batch_size=0)
     with pytest.raises(ConfigurationError, match="at least one metric"):
         plan_evaluation(train, test, [])
@@ -211,6 +216,29 @@ def test_refuses_what_does_not_fit_together():
         evaluate(Dense(zeros(37, 49)), train, test, batch_size=5)
     with pytest.raises(DataError, match="holds NaN"):
         evaluate(Factors(zeros(37, 2).at[3, 1].set(jnp.nan), zeros(50, 2)), train, test)
+
+
+class Plain:
+    def scores(self, users):
+        return jnp.zeros((len(users), 50))
+
+
+@pytest.mark.parametrize("scorer", [Plain(), Popularity, jaxals.EASE(), None])
+def test_refuses_what_is_no_scorer(scorer):
+    # Without the run-time check of types, which tests have and users have not.
+    message = "Plain is not one" if isinstance(scorer, Plain) else r"`scores\(users\)`, as the `.factors` of a run"
+    with pytest.raises(DataError, match=message):
+        inspect.unwrap(run_plan)(scorer, plan_evaluation(*random_case()))
+
+
+def test_refuses_what_is_no_interactions():
+    train, test = random_case()
+    with pytest.raises(DataError, match=r"`train` must be `Interactions`, .* got Split"):
+        inspect.unwrap(plan_evaluation)(Split(train, test), test)
+    with pytest.raises(DataError, match="`test` is a csr_matrix"):
+        inspect.unwrap(plan_evaluation)(train, test.to_scipy())
+    with pytest.raises(DataError, match="`negatives` must be `Interactions`"):
+        inspect.unwrap(plan_negatives)(test, None)
 
 
 def test_popularity_counts_likers_and_random_is_per_user():

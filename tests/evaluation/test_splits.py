@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,9 +92,24 @@ def test_refuses_fractions_outside_their_range(fraction):
             make()
 
 
+def test_refuses_what_is_no_interactions_or_number():
+    # Without the run-time check of types, which tests have and users have not.
+    leave, hold_out = inspect.unwrap(leave_k_out), inspect.unwrap(random_holdout)
+    sample, data = inspect.unwrap(sample_negatives), random_data()
+    for make in (leave, hold_out, inspect.unwrap(user_holdout), lambda matrix: sample(matrix, data)):
+        with pytest.raises(DataError, match=r"`data` is a csr_matrix; pass `Interactions.from_scipy\(matrix\)`"):
+            make(data.to_scipy())
+    with pytest.raises(DataError, match=r"`test` must be `Interactions`, .* got Split"):
+        sample(data, random_holdout(data))
+    with pytest.raises(ConfigurationError, match=r"`k` must be an integer >= 1; got 1\.5"):
+        leave(data, 1.5)
+    with pytest.raises(ConfigurationError, match="`fraction` must be above 0 and below 1; got 'half'"):
+        hold_out(data, "half")
+
+
 def test_refuses_what_cannot_be_split():
     data = Interactions.from_arrays([0, 1], [0, 1])
-    with pytest.raises(ConfigurationError, match="`k` must be >= 1; got 0"):
+    with pytest.raises(ConfigurationError, match="`k` must be an integer >= 1; got 0"):
         leave_k_out(data, 0)
     with pytest.raises(DataError, match="No user has more than 1 positive entries"):
         leave_k_out(data, 1)
