@@ -372,7 +372,7 @@ def main_table(task: Task, report: Report) -> list[str]:
         reached = number(until(history, 1.01 * exact, "seconds"), 2)
         lines.append(
             f"| {name} | {rate} | {number(until(history, 1.01 * exact, 'passes'), 0)} | {reached} "
-            f"| {history['seconds'].iloc[-1]:.1f} | {above.mean():.2f}{spread(above, 2)} % "
+            f"| {history['seconds'].iloc[-1]:.1f} | {round(above.mean(), 2) + 0.0:.2f}{spread(above, 2)} % "
             f"| {ndcg.mean():.4f}{spread(ndcg, 4)} | {parts.get(f'memory/{name}', np.nan):.2f} |".replace("nan", "")
         )
     return lines

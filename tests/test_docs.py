@@ -35,7 +35,7 @@ def test_the_examples_on_gradients_run_as_pasted():
     plain = jaxals.fit(names["data"], objective, jaxals.Gradient(**settings), progress=False).factors
     assert names["small"] > 2 * float(jnp.mean(jnp.abs(plain.item) < 1e-2))
     one, other = names["one"], names["other"]
-    assert names["apart"] < 0.2 * float(jnp.linalg.norm(plain.item[one] - plain.item[other]))
+    assert names["apart"] < 0.5 * float(jnp.linalg.norm(plain.item[one] - plain.item[other]))
     assert not np.allclose(names["run"].factors.user, plain.user)
 
 
