@@ -82,6 +82,14 @@ def test_curves_of_a_loss_are_heights_above_the_best_and_those_of_metrics_are_no
         plot_curves({})
 
 
+@pytest.mark.parametrize(("least", "is_numbered"), [(40.0, True), (2.0, False)])
+def test_a_spectrum_over_many_powers_of_ten_has_no_numbers_in_between(least, is_numbered):
+    ax = plot_spectrum(pd.DataFrame({"ALS": [100.0, 60.0, least], "short": [90.0, 50.0, np.nan]}))
+    formatter = ax.yaxis.get_minor_formatter()
+    formatter.set_axis(ax.yaxis)
+    assert bool(formatter(50.0, 0)) == is_numbered
+
+
 def test_popularity_has_a_group_of_bars_for_each_bucket():
     frame = pd.DataFrame(
         {
