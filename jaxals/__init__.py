@@ -18,6 +18,8 @@ from jaxals.als import half_step as half_step
 from jaxals.als import initial_factors as initial_factors
 from jaxals.als import sweep as sweep
 from jaxals.catalog import Catalog as Catalog
+from jaxals.checkpoint import Checkpoint as Checkpoint
+from jaxals.checkpoint import load_checkpoint as load_checkpoint
 from jaxals.confidence import BinaryConfidence as BinaryConfidence
 from jaxals.confidence import Confidence as Confidence
 from jaxals.confidence import ImplicitConfidence as ImplicitConfidence
@@ -36,6 +38,7 @@ from jaxals.item_models import ItemKNN as ItemKNN
 from jaxals.objective import Factors as Factors
 from jaxals.objective import Objective as Objective
 from jaxals.objective import Sides as Sides
+from jaxals.position import EarlyStopping as EarlyStopping
 from jaxals.recommender import Recommender as Recommender
 from jaxals.search import MedianPruning as MedianPruning
 from jaxals.search import SearchResult as SearchResult
@@ -52,7 +55,6 @@ from jaxals.space import Uniform as Uniform
 from jaxals.tiles import RowTiles as RowTiles
 from jaxals.tiles import build_tiles as build_tiles
 from jaxals.trainers import ALS as ALS
-from jaxals.training import EarlyStopping as EarlyStopping
 from jaxals.training import Progress as Progress
 from jaxals.training import Run as Run
 from jaxals.training import fit as fit

@@ -1,5 +1,6 @@
 """Checks of settings that several modules share; concrete values only, before anything is traced. Host side."""
 
+import types
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,20 @@ def require_at_least(name: str, value: Any, least: float) -> None:
     Example:
         >>> require_at_least("alpha", 1.0, 0)
     """
-    if _is_number(value) and not value >= least:
-        raise ConfigurationError(f"`{name}` must be >= {least}; got {value}.")
+    if _is_something_else(value) or (_is_number(value) and not value >= least):
+        raise ConfigurationError(f"`{name}` must be >= {least}; got {_shown(value)}.")
 
 
 def require_positive(name: str, value: Any) -> None:
     """Refuse a concrete number that is not above 0; JAX arrays and tracers pass."""
-    if _is_number(value) and not value > 0:
-        raise ConfigurationError(f"`{name}` must be > 0; got {value}.")
+    if _is_something_else(value) or (_is_number(value) and not value > 0):
+        raise ConfigurationError(f"`{name}` must be > 0; got {_shown(value)}.")
 
 
 def require_finite(name: str, value: Any) -> None:
     """Refuse a concrete number that is infinite or NaN; JAX arrays and tracers pass."""
-    if _is_number(value) and not np.isfinite(value):
-        raise ConfigurationError(f"`{name}` must be finite; got {value}.")
+    if _is_something_else(value) or (_is_number(value) and not np.isfinite(value)):
+        raise ConfigurationError(f"`{name}` must be finite; got {_shown(value)}.")
 
 
 def require_integer(name: str, value: Any, least: int) -> None:
@@ -41,11 +42,32 @@ def require_fraction(name: str, value: Any) -> None:
         raise ConfigurationError(f"`{name}` must be above 0 and below 1; got {value!r}.")
 
 
+def require_one_of(name: str, value: Any, *options: str | None) -> None:
+    """Refuse anything but one of some words, or None where that is among them.
+
+    Example:
+        >>> require_one_of("dtype", "float32", "float32", "float64")
+    """
+    # Not by `in` alone, which fails on arrays.
+    if not (value is None or isinstance(value, str)) or value not in options:
+        *first, last = ("None" if option is None else f'"{option}"' for option in options)
+        raise ConfigurationError(f"`{name}` must be {', '.join(first)} or {last}; got {value!r}.")
+
+
 def require_side(side: Any) -> None:
     """Refuse anything but "user" and "item"."""
-    if side not in ("user", "item"):
-        raise ConfigurationError(f'`side` must be "user" or "item"; got {side!r}.')
+    require_one_of("side", side, "user", "item")
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.ndim == 0)
+
+
+def _is_something_else(value: Any) -> bool:
+    # By what is no number for sure: what stands for one may be a tracer, or a pytree of one's own.
+    builtins = (str, bytes, complex, type(None), list, tuple, dict, set, frozenset, range, type, types.FunctionType)
+    return isinstance(value, builtins) or (isinstance(value, np.ndarray) and value.dtype.kind not in "biuf")
+
+
+def _shown(value: Any) -> str:
+    return str(value) if _is_number(value) else repr(value)

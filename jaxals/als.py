@@ -9,16 +9,42 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._checks import require_one_of
 from jaxals._pytree import pytree
 from jaxals.adjoint import System, with_derivatives
 from jaxals.errors import DataError
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table, pack
 from jaxals.objective import Factors, Objective, gramian
-from jaxals.solvers import Cholesky, ConjugateGradient, NormalEquations, Solver, weighted_gram
+from jaxals.solvers import Cholesky, ConjugateGradient, NormalEquations, Precision, Solver, weighted_gram
 from jaxals.tiles import LongRows, RowTiles, Tiles
 
 TableType = Literal["float16", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """How half steps round; static. Sums over entries keep the type of the tables, and systems are solved in it.
+
+    Attributes:
+        table_dtype: "float16" or "bfloat16" to round the other table for the gathers, which moves half the bytes.
+        precision: Of products with the gathered rows, as in `jax.lax.Precision`: "highest" is that of the type;
+            "high" and "default" let accelerators use their faster units, such as TF32 for float32, and change nothing
+            on a CPU.
+
+    Raises:
+        ConfigurationError: A name is unknown.
+    """
+
+    table_dtype: TableType | None = None
+    precision: Precision = "highest"
+
+    def __post_init__(self) -> None:
+        require_one_of("table_dtype", self.table_dtype, "float16", "bfloat16", None)
+        require_one_of("precision", self.precision, "highest", "high", "default")
+
+
+EXACT = Arithmetic()
 
 
 @pytree
@@ -57,7 +83,7 @@ def half_step(
     objective: Objective,
     solver: Solver,
     start: Float[Array, "rows factors"] | None = None,
-    table_dtype: TableType | None = None,
+    arithmetic: Arithmetic = EXACT,
     transposed: RowTiles | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo]:
     """Solve every row's regularised least squares with the other side held fixed.
@@ -75,8 +101,7 @@ def half_step(
         objective: Confidence, w0 and ridge; of `objective.of(side)` where users and items differ in their λ.
         solver: How to solve; `Cholesky()` is exact.
         start: Where an iterative solver begins; zeros by default.
-        table_dtype: "float16" or "bfloat16" to round the other table for the gathers, which moves half the bytes; what
-            is summed and solved keeps the type of `other`.
+        arithmetic: How to round what is gathered and multiplied; by default not at all.
         transposed: The same entries with columns as rows, which backward passes can gather the gradient by `other`
             from: many times as fast on a CPU as without.
 
@@ -86,18 +111,18 @@ def half_step(
     Raises:
         DataError: `other` does not have one row per column of the tiles.
     """
-    rows, info, _ = _half_step(tiles, other, objective, solver, start, table_dtype, transposed=transposed)
+    rows, info, _ = _half_step(tiles, other, objective, solver, start, arithmetic, transposed=transposed)
     return rows, info
 
 
-@functools.partial(jax.jit, static_argnames=("table_dtype", "with_loss"))
+@functools.partial(jax.jit, static_argnames=("arithmetic", "with_loss"))
 def _half_step(
     tiles: RowTiles,
     other: Float[Array, "columns factors"],
     objective: Objective,
     solver: Solver,
     start: Float[Array, "rows factors"] | None,
-    table_dtype: TableType | None = None,
+    arithmetic: Arithmetic = EXACT,
     with_loss: bool = False,
     transposed: RowTiles | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
@@ -112,18 +137,18 @@ def _half_step(
     bare = dataclasses.replace(objective, regularization=0.0, frequency_exponent=0.0, frequency_offset=0.0)
     system = System(tiles, other, ridge, bare)
     fixed, start = jax.lax.stop_gradient((system, start))
-    rows, info, loss = _solve(fixed, solver, start, table_dtype=table_dtype, with_loss=with_loss)
-    adjoint = functools.partial(_solve_adjoint, table_dtype=table_dtype)
+    rows, info, loss = _solve(fixed, solver, start, arithmetic=arithmetic, with_loss=with_loss)
+    adjoint = functools.partial(_solve_adjoint, arithmetic=arithmetic)
     return with_derivatives(adjoint, rows, system, transposed, solver), info, loss
 
 
 def _solve_adjoint(
-    system: System, solver: Solver, target: Float[Array, "rows factors"], table_dtype: TableType | None
+    system: System, solver: Solver, target: Float[Array, "rows factors"], arithmetic: Arithmetic
 ) -> Float[Array, "rows factors"]:
     """Return A⁻¹ C, exactly or by conjugate gradient to nearly the precision of its type, from zero."""
     if not isinstance(solver, Cholesky):
         solver = ConjugateGradient(tolerance=float(jnp.finfo(target.dtype).eps) ** 0.75)
-    return _solve(system, solver, jnp.zeros_like(target), target, table_dtype=table_dtype)[0]
+    return _solve(system, solver, jnp.zeros_like(target), target, arithmetic=arithmetic)[0]
 
 
 def _solve(
@@ -132,12 +157,12 @@ def _solve(
     start: Float[Array, "rows factors"],
     target: Float[Array, "rows factors"] | None = None,
     *,
-    table_dtype: TableType | None,
+    arithmetic: Arithmetic,
     with_loss: bool = False,
 ) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
     """Solve a system for its own right-hand sides Σ b y, or for others."""
     tiles = system.tiles
-    solve = functools.partial(_solve_part, table_dtype=table_dtype, with_loss=with_loss)
+    solve = functools.partial(_solve_part, arithmetic=arithmetic, with_loss=with_loss)
     if tiles.mesh is not None:
         parts, whole = PartitionSpec("rows"), PartitionSpec()
         specs = ((parts, parts, whole), *[whole] * 6)
@@ -157,7 +182,7 @@ def _solve_part(
     start: Float[Array, "rows factors"],
     target: Float[Array, "rows factors"] | None,
     *,
-    table_dtype: TableType | None,
+    arithmetic: Arithmetic,
     with_loss: bool,
     axis: str | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
@@ -170,7 +195,7 @@ def _solve_part(
         # In this basis the matrix that all rows share is diagonal, whatever each row's ridge; see `docs/solvers.md`.
         eigenvalues, basis = _eigh(objective.unobserved_weight * gramian(other))
         eigenvalues = jnp.maximum(eigenvalues, 0)
-        table = pack(_rotate(other, basis), table_dtype)
+        table = pack(_rotate(other, basis), arithmetic.table_dtype)
 
     def solve_chunk(chunk: Tiles) -> _Part:
         own_ridge = ridge[jnp.minimum(chunk.row, len(ridge) - 1)]
@@ -185,6 +210,7 @@ def _solve_part(
                 # Rotated here, not the whole table at once: that stays in cache.
                 start=_rotate(_rows_or_zero(start, chunk.row), basis),
                 one_tile_per_row=chunk.one_tile_per_row,
+                precision=arithmetic.precision,
                 target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis),
             )
         rows, is_unconverged = solver.solve(equations)
@@ -195,7 +221,7 @@ def _solve_part(
 
     def solve_lane(lane: LongRows) -> _Part:
         turned = None if target is None else _rotate(target, basis)
-        part = _solve_long_rows(lane, table, objective, eigenvalues, ridge, turned)
+        part = _solve_long_rows(lane, table, objective, eigenvalues, ridge, turned, arithmetic.precision)
         return dataclasses.replace(part, rows=_rotate(part.rows, basis.T))
 
     parts = [jax.lax.map(solve_chunk, group) for group in groups]
@@ -240,6 +266,7 @@ def _solve_long_rows(
     eigenvalues: Float[Array, " factors"],
     ridge: Float[Array, " rows"],
     target_rows: Float[Array, "rows factors"] | None,
+    precision: Precision,
 ) -> _Part:
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
     # matrix units, while an iterative solver would gather its entries once per iteration.
@@ -247,7 +274,7 @@ def _solve_long_rows(
         value = step.value.astype(table.dtype)
         gram_weight, target_weight = objective.weights(value)
         observed = objective.loss_on_entries(value, jnp.zeros_like(value))
-        entries = (*weighted_gram(table[step.column], gram_weight, target_weight), observed)
+        entries = (*weighted_gram(table[step.column], gram_weight, target_weight, precision), observed)
         gram, target, observed = sums = jax.tree.map(jnp.add, carry, entries)
         own = jnp.minimum(step.row, len(ridge) - 1)
 
@@ -273,7 +300,7 @@ def sweep(
     factors: Factors,
     objective: Objective,
     solver: Solver,
-    table_dtype: TableType | None = None,
+    arithmetic: Arithmetic = EXACT,
     with_loss: bool = False,
 ) -> tuple[Factors, StepInfo]:
     """Update all users and then all items.
@@ -284,7 +311,7 @@ def sweep(
         factors: Both tables before the sweep.
         objective: What is minimised; no sweep with an exact solver increases it.
         solver: How each row is solved.
-        table_dtype: As in `half_step`.
+        arithmetic: As in `half_step`.
         with_loss: Whether to compute the loss on the way, which takes one more pass over the gathered rows; with a
             `table_dtype` the entries' part of it is of the rounded users.
 
@@ -292,10 +319,10 @@ def sweep(
         Both tables after the sweep, and what there is to say about it.
     """
     user, user_info, _ = _half_step(
-        user_tiles, factors.item, objective.of("user"), solver, factors.user, table_dtype, transposed=item_tiles
+        user_tiles, factors.item, objective.of("user"), solver, factors.user, arithmetic, transposed=item_tiles
     )
     item, item_info, on_entries = _half_step(
-        item_tiles, user, objective.of("item"), solver, factors.item, table_dtype, with_loss, transposed=user_tiles
+        item_tiles, user, objective.of("item"), solver, factors.item, arithmetic, with_loss, transposed=user_tiles
     )
     factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
     if with_loss:

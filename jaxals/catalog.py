@@ -62,6 +62,8 @@ def _as_index(ids: Iterable[Hashable], side: Side, unique: bool = True) -> pd.In
         repeated = unique and not index.is_unique
     except TypeError as error:
         raise DataError(f"Every {side} id must be hashable: {error}.") from None
+    except (ValueError, OverflowError) as error:  # text that is not Unicode
+        raise DataError(f"The {side} ids cannot be used: {error}.") from None
     if repeated:
         raise DataError(f"The {side} ids of a catalog must be unique; {index[index.duplicated()][0]!r} is there twice.")
     return index
@@ -101,8 +103,11 @@ def factorize(column: pd.Series, where: str) -> tuple[Int[np.ndarray, " rows"], 
     if isinstance(column.dtype, pd.CategoricalDtype):
         codes, ids = pd.factorize(column, sort=True)
         return codes, ids.astype(column.dtype.categories.dtype)
-    codes, ids = pd.factorize(column)
-    ids = pd.Index(ids, tupleize_cols=False)
+    try:
+        codes, ids = pd.factorize(column)
+        ids = pd.Index(ids, tupleize_cols=False)
+    except (TypeError, ValueError, OverflowError) as error:  # unhashable, or text that is not Unicode
+        raise DataError(f"The ids in {where} cannot be used: {error}.") from None
     # Sorted ids: the order of the rows in a file then never changes what is trained.
     try:
         order = ids.argsort()

@@ -291,7 +291,10 @@ def _read_parquet(path: Path, user: str, item: str, value: str | None, missing: 
         present = pyarrow.parquet.read_schema(path).names
         require_columns(present, wanted, str(path))
         frame = pd.read_parquet(path, columns=wanted, engine="pyarrow")
-    except pyarrow.ArrowException as error:
+    except DataError:
+        raise
+    # Besides its own errors pyarrow raises those of Python where what pandas wrote beside the table is damaged.
+    except (pyarrow.ArrowException, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}.") from None
     if missing == "drop":
         frame = frame.dropna(subset=[user, item]).reset_index(drop=True)

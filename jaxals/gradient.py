@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from jaxals._checks import require_at_least, require_integer
+from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals.als import StepInfo, initial_factors
 from jaxals.batches import UserBatch, build_batches
 from jaxals.descent import Batch, DescentState, FullBatch, Problem, descend, has_line_search
@@ -70,8 +70,7 @@ class Gradient:
         for name, least in (("factors", 1), ("steps", 0), ("report_every", 1)):
             require_integer(name, getattr(self, name), least)
         require_at_least("initial_scale", self.initial_scale, 0)
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigurationError(f'`dtype` must be "float32" or "float64"; got {self.dtype!r}.')
+        require_one_of("dtype", self.dtype, "float32", "float64")
         if not isinstance(self.optimizer, optax.GradientTransformation):
             raise ConfigurationError(
                 f"`optimizer` must be one of optax, such as `optax.adam(1e-2)`; got {self.optimizer!r}."

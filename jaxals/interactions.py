@@ -174,7 +174,7 @@ class Interactions:
             >>> Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
             array([3., 5.], dtype=float32)
         """
-        if duplicates not in ("sum", "max", "last", "error"):
+        if not isinstance(duplicates, str) or duplicates not in ("sum", "max", "last", "error"):
             raise DataError(f'`duplicates` must be "sum", "max", "last" or "error"; got {duplicates!r}.')
         user, item = _index_array(user, "user"), _index_array(item, "item")
         value = np.ones(len(user), np.float32) if value is None else _value_array(value)
@@ -270,15 +270,22 @@ def require_interactions(name: str, value: Any) -> None:
         raise DataError(f"`{name}` must be `Interactions`, from a frame, file or matrix; got {kind}.")
 
 
+def _array(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
+        raise DataError(f"`{name}` must be a 1-D array: {error}.") from None
+
+
 def _index_array(index: Any, name: str) -> np.ndarray:
-    index = np.asarray(index)
+    index = _array(index, name)
     if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or index.size == 0):
         raise DataError(f"`{name}` must be a 1-D array of integers; got shape {index.shape} of {index.dtype}.")
     return index.astype(np.int64, copy=False)
 
 
 def _value_array(value: Any) -> np.ndarray:
-    value = np.asarray(value)
+    value = _array(value, "value")
     if value.ndim != 1:
         raise DataError(f"`value` must be a 1-D array; got shape {value.shape}.")
     if not np.issubdtype(value.dtype, np.floating):

@@ -13,7 +13,7 @@ import scipy.sparse
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float, Int
 
-from jaxals._checks import require_at_least, require_integer, require_positive
+from jaxals._checks import require_at_least, require_integer, require_one_of, require_positive
 from jaxals._pytree import pytree, static
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import Interactions
@@ -174,8 +174,7 @@ class ItemKNN:
 
     def __post_init__(self) -> None:
         require_integer("neighbours", self.neighbours, 1)
-        if self.weighting not in ("cosine", "bm25"):
-            raise ConfigurationError(f'`weighting` must be "cosine" or "bm25"; got {self.weighting!r}.')
+        require_one_of("weighting", self.weighting, "cosine", "bm25")
         require_at_least("shrinkage", self.shrinkage, 0)
         require_at_least("k1", self.k1, 0)
         if not 0 <= self.b <= 1:

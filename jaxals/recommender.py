@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jaxals import checkpoint
-from jaxals._checks import require_at_least, require_side
+from jaxals import models
+from jaxals._checks import require_at_least, require_one_of, require_side
 from jaxals.als import contributions, half_step
 from jaxals.catalog import Catalog, Side
 from jaxals.errors import ConfigurationError, DataError, NumericalError
@@ -250,8 +250,7 @@ class Recommender:
             ConfigurationError: `n` or `scale` is out of range, or the answer does not fit into memory.
         """
         require_at_least("n", n, 1)
-        if scale not in ("raw", "unit"):
-            raise ConfigurationError(f'`scale` must be "raw" or "unit"; got {scale!r}.')
+        require_one_of("scale", scale, "raw", "unit")
         n_users, n_items = self.interactions.shape
         rows = checked_indices("users", users, n_users)
         allowed = np.full(n_items, items is None)
@@ -283,8 +282,7 @@ class Recommender:
         """
         require_at_least("n", n, 1)
         require_side(side)
-        if measure not in ("cosine", "dot"):
-            raise ConfigurationError(f'`measure` must be "cosine" or "dot"; got {measure!r}.')
+        require_one_of("measure", measure, "cosine", "dot")
         table = self.factors.item if side == "item" else self.factors.user
         return nearest_rows(jnp.asarray(table), checked_indices("rows", rows, len(table)), n, measure == "cosine")
 
@@ -348,7 +346,7 @@ class Recommender:
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the model, ids and interactions included, to a folder; see `Recommender.load`."""
-        checkpoint.save_model(folder, self.factors, self.interactions, self.objective)
+        models.save_model(folder, self.factors, self.interactions, self.objective)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
@@ -357,7 +355,7 @@ class Recommender:
         Raises:
             CheckpointError: The folder is missing, is not a model, or is damaged.
         """
-        return cls(*checkpoint.load_model(folder))
+        return cls(*models.load_model(folder))
 
     def _objective(self) -> Objective:
         if self.objective is None:

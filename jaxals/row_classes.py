@@ -22,8 +22,8 @@ _CHUNK_CACHE_BYTES = 2**21
 _LEAST_CHUNK_ENTRIES = 2048
 # How much longer the passes over a chunk take that leaves the cache.
 _SPILL = 1.3
-# Sweeps of a fit that the time saved by a class is counted for.
-_SWEEPS = 10
+# Sweeps of a fit that the time saved by a class is counted for: as many as `ALS` makes by default.
+_SWEEPS = 15
 # Microseconds of one core that it takes to compile a class, and what each unknown of its systems adds.
 _COMPILE, _COMPILE_UNKNOWN = 1e6, 2e4
 

@@ -19,12 +19,13 @@ from jaxals.errors import ConfigurationError, JaxalsError
 from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negatives
 from jaxals.interactions import Interactions, require_interactions
 from jaxals.objective import Objective
+from jaxals.position import EarlyStopping
 from jaxals.samplers import Sampler, propose, require_sampler
 from jaxals.space import SearchSpace
 from jaxals.split import NegativesSplit, Split
 from jaxals.tiles import RowTiles
 from jaxals.trainers import ALS, Trainer, Training
-from jaxals.training import EarlyStopping, Progress, Run, choose_devices, minimise
+from jaxals.training import Progress, Run, choose_devices, minimise
 from jaxals.trials import TrialLog
 
 
@@ -179,7 +180,9 @@ class _Fold:
     @property
     def fingerprint(self) -> list[int]:
         """Tell this split from others."""
-        arrays = (self.train.user, self.train.item, self.train.value, self.plan.relevant.item)
+        arrays = [self.train.user, self.train.item, self.train.value, self.plan.relevant.item]
+        if self.plan.candidates is not None:
+            arrays.append(self.plan.candidates.item)
         return [len(self.train), *(zlib.crc32(array.tobytes()) for array in arrays)]
 
     def begin(self, objective: Objective, trainer: Trainer, key: jax.Array, mesh: Mesh | None) -> Training:

@@ -6,20 +6,24 @@ share is diagonal: each row's own shared part, ridge included, is then inverted 
 """
 
 import dataclasses
+import functools
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree, static
-from jaxals.errors import ConfigurationError
 from jaxals.factorization import solve_symmetric
 
 # Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
 # more than the heaviest weights need (`docs/solvers.md`).
 _FEW_STEPS = 3
 _MOST_STEPS = 1000
+
+
+Precision = Literal["highest", "high", "default"]
 
 
 @pytree
@@ -36,6 +40,7 @@ class NormalEquations:
         shared: Eigenvalues of w0 YᵀY plus λ_r, for each row.
         start: Where an iterative solver begins.
         one_tile_per_row: Whether tile i is all of row i, static.
+        precision: Of products with the vectors, static.
         target: c in the place of Σ b y, or None.
     """
 
@@ -46,6 +51,7 @@ class NormalEquations:
     shared: Float[Array, "rows factors"]
     start: Float[Array, "rows factors"]
     one_tile_per_row: bool = static()
+    precision: Precision = static(default="highest")
     target: Float[Array, "rows factors"] | None = None
 
     def sum_by_row(self, by_tile: Float[Array, "tiles ..."]) -> Float[Array, "rows ..."]:
@@ -60,11 +66,11 @@ class NormalEquations:
 
     def scores(self, rows: Float[Array, "rows factors"]) -> Float[Array, "tiles width"]:
         """Return y·x for every cell."""
-        return jnp.einsum("twf,tf->tw", self.vectors, self.by_tile(rows), precision="highest")
+        return jnp.einsum("twf,tf->tw", self.vectors, self.by_tile(rows), precision=self.precision)
 
     def combine(self, weight: Float[Array, "tiles width"]) -> Float[Array, "rows factors"]:
         """Return Σ weight · y for every row."""
-        return self.sum_by_row(jnp.einsum("tw,twf->tf", weight, self.vectors, precision="highest"))
+        return self.sum_by_row(jnp.einsum("tw,twf->tf", weight, self.vectors, precision=self.precision))
 
 
 Solution = tuple[Float[Array, "rows factors"], Bool[Array, " rows"]]
@@ -125,14 +131,10 @@ class ConjugateGradient:
     preconditioner: Literal["gramian", "jacobi"] | None = static(default="gramian")
 
     def __post_init__(self) -> None:
-        if (self.steps is not None and self.steps < 1) or not self.tolerance >= 0:
-            raise ConfigurationError(
-                f"`steps` must be >= 1 and `tolerance` >= 0; got {self.steps} and {self.tolerance}."
-            )
-        if self.preconditioner not in ("gramian", "jacobi", None):
-            raise ConfigurationError(
-                f'`preconditioner` must be "gramian", "jacobi" or None; got {self.preconditioner!r}.'
-            )
+        if self.steps is not None:
+            require_integer("steps", self.steps, 1)
+        require_at_least("tolerance", self.tolerance, 0)
+        require_one_of("preconditioner", self.preconditioner, "gramian", "jacobi", None)
 
     def gram_size(self, factors: int) -> int:
         """Return 0."""
@@ -185,8 +187,8 @@ class ConjugateGradient:
             return None
         diagonal = equations.shared
         if self.preconditioner == "jacobi":
-            squares = jnp.einsum("tw,twf->tf", equations.gram_weight, equations.vectors**2, precision="highest")
-            diagonal = diagonal + equations.sum_by_row(squares)
+            squares = dataclasses.replace(equations, vectors=equations.vectors**2)
+            diagonal = diagonal + squares.combine(equations.gram_weight)
         return 1 / diagonal
 
 
@@ -209,8 +211,7 @@ class Subspace:
     block: int = static(default=64)
 
     def __post_init__(self) -> None:
-        if self.block < 1:
-            raise ConfigurationError(f"`block` must be >= 1; got {self.block}.")
+        require_integer("block", self.block, 1)
 
     def gram_size(self, factors: int) -> int:
         """Return the size of a block."""
@@ -242,16 +243,19 @@ class Subspace:
 
 
 def weighted_gram(
-    vectors: Float[Array, "width factors"], gram_weight: Float[Array, " width"], target_weight: Float[Array, " width"]
+    vectors: Float[Array, "width factors"],
+    gram_weight: Float[Array, " width"],
+    target_weight: Float[Array, " width"],
+    precision: Precision = "highest",
 ) -> tuple[Float[Array, "factors factors"], Float[Array, " factors"]]:
     """Return Σ g y yᵀ and Σ b y over one tile."""
-    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision="highest")
-    return gram, jnp.matmul(target_weight, vectors, precision="highest")
+    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision=precision)
+    return gram, jnp.matmul(target_weight, vectors, precision=precision)
 
 
 def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
     with jax.named_scope("gram"):
-        gram, target = jax.vmap(weighted_gram)(
+        gram, target = jax.vmap(functools.partial(weighted_gram, precision=equations.precision))(
             equations.vectors, equations.gram_weight, equations.target_weight
         )  # [tiles, factors, factors], [tiles, factors]
         gram = equations.sum_by_row(gram)
@@ -276,7 +280,7 @@ def _solve_dual(equations: NormalEquations) -> Float[Array, "rows factors"]:
         target_weight = -gram_weight * equations.scores(first)
     with jax.named_scope("gram"):
         scaled = vectors / equations.shared[:, None, :]
-        kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision="highest")
+        kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision=equations.precision)
         rounding = jnp.finfo(vectors.dtype).eps / jnp.maximum(jnp.diagonal(kernel, axis1=1, axis2=2), 1)
         is_entry = (gram_weight != 0) | (target_weight != 0)
         root = jnp.where(is_entry, jnp.sqrt(jnp.maximum(jnp.abs(gram_weight), rounding)), 0)

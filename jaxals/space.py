@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Choice:
     options: tuple
 
     def __post_init__(self) -> None:
+        if not isinstance(self.options, Iterable) or isinstance(self.options, str):
+            raise ConfigurationError(f"`options` must be a list of values; got {self.options!r}.")
         object.__setattr__(self, "options", tuple(self.options))
         if not self.options:
             raise ConfigurationError("`options` must hold at least one value.")
@@ -60,6 +62,7 @@ class Uniform:
     high: float
 
     def __post_init__(self) -> None:
+        _require_numbers(self.low, self.high)
         if not -math.inf < self.low < self.high < math.inf:
             raise ConfigurationError(f"`low` must be below `high`, both finite; got {self.low} and {self.high}.")
 
@@ -88,6 +91,7 @@ class LogUniform:
     high: float
 
     def __post_init__(self) -> None:
+        _require_numbers(self.low, self.high)
         if not 0 < self.low < self.high < math.inf:
             raise ConfigurationError(
                 f"`low` must be above 0 and below `high`, `high` finite; got {self.low} and {self.high}."
@@ -96,6 +100,11 @@ class LogUniform:
     def at(self, position: float) -> float:
         """Return the value that lies at a position from 0 to below 1."""
         return math.exp(math.log(self.low) + position * (math.log(self.high) - math.log(self.low)))
+
+
+def _require_numbers(low: Any, high: Any) -> None:
+    if not all(isinstance(bound, (int, float, np.number)) for bound in (low, high)):
+        raise ConfigurationError(f"`low` and `high` must be numbers; got {low!r} and {high!r}.")
 
 
 Range = Choice | Uniform | LogUniform

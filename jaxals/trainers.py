@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxals._checks import require_at_least, require_integer
+from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree
 from jaxals.acceleration import Momentum, look_ahead, no_momentum, remember
-from jaxals.als import StepInfo, TableType, initial_factors, sweep
+from jaxals.als import Arithmetic, StepInfo, TableType, initial_factors, sweep
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import Interactions
 from jaxals.memory import require_memory
 from jaxals.objective import Factors, Objective, require_shape
 from jaxals.sharding import from_one_device, to_every_device
-from jaxals.solvers import Cholesky, Solver
+from jaxals.solvers import Cholesky, Precision, Solver
 from jaxals.tiles import RowTiles, build_tiles
 
 
@@ -70,6 +70,8 @@ class ALS:
         initial_scale: σ; initial factors are normal with standard deviation σ / √factors.
         dtype: "float32" or "float64" (which JAX must have been told to allow).
         table_dtype: "float16" or "bfloat16" to round the tables for the gathers alone, see `docs/performance.md`.
+        precision: Of products with the gathered rows: "highest", or "high" or "default" to let an accelerator use
+            faster units, such as TF32; it changes nothing on a CPU.
         chunk_bytes: Bound on the Gram matrices formed at a time, in bytes.
 
     Raises:
@@ -83,18 +85,16 @@ class ALS:
     initial_scale: float = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     table_dtype: TableType | None = None
+    precision: Precision = "highest"
     chunk_bytes: int = 2**24
 
     def __post_init__(self) -> None:
         for name, least in (("factors", 1), ("sweeps", 0), ("chunk_bytes", 1)):
             require_integer(name, getattr(self, name), least)
         require_at_least("initial_scale", self.initial_scale, 0)
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigurationError(f'`dtype` must be "float32" or "float64"; got {self.dtype!r}.')
-        if self.table_dtype not in ("float16", "bfloat16", None):
-            raise ConfigurationError(f'`table_dtype` must be "float16", "bfloat16" or None; got {self.table_dtype!r}.')
-        if self.acceleration not in ("momentum", None):
-            raise ConfigurationError(f'`acceleration` must be "momentum" or None; got {self.acceleration!r}.')
+        require_one_of("dtype", self.dtype, "float32", "float64")
+        _ = self.arithmetic  # refuses what is unknown
+        require_one_of("acceleration", self.acceleration, "momentum", None)
         # A class has the methods of its instances, and the protocol asks for no more.
         if isinstance(self.solver, type) or not isinstance(self.solver, Solver):
             raise ConfigurationError(f"`solver` must be a solver such as `Cholesky()`; got {self.solver!r}.")
@@ -141,7 +141,7 @@ class ALS:
             momentum = state.momentum
             ahead = state.factors if momentum is None else look_ahead(state.factors, momentum)
             start = to_every_device(ahead, mesh)
-            swept, info = sweep(user_tiles, item_tiles, start, objective, self.solver, self.table_dtype, with_loss)
+            swept, info = sweep(user_tiles, item_tiles, start, objective, self.solver, self.arithmetic, with_loss)
             swept, info = from_one_device((swept, info), mesh)
             if momentum is not None:
                 momentum = remember(state.factors, ahead, swept, momentum)
@@ -157,6 +157,11 @@ class ALS:
         """
         user, item = (build_tiles(interactions, side, mesh=mesh, **self.layout) for side in ("user", "item"))
         return user, item
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How half steps round."""
+        return Arithmetic(self.table_dtype, self.precision)
 
     @property
     def layout(self) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The training loop that every trainer shares: history, progress, callbacks, early stopping. Host side."""
 
+import contextlib
 import dataclasses
+import functools
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -14,12 +16,17 @@ from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
-from jaxals._checks import require_at_least, require_integer
+from jaxals._checks import require_integer
 from jaxals.als import StepInfo
-from jaxals.errors import ConfigurationError, DataError, NumericalError
-from jaxals.evaluation import EvaluationPlan, exposure, plan_evaluation, run_plan
+from jaxals.checkpoint import Checkpoint, CheckpointFolder
+from jaxals.description import describe
+from jaxals.divergence import require_finite_start, require_finite_step
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
 from jaxals.interactions import Interactions, require_interactions
+from jaxals.interruption import REASONS, Interruption, StepAbandoned
 from jaxals.objective import Factors, Objective
+from jaxals.position import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
 from jaxals.sharding import make_mesh
 from jaxals.trainers import ALS, Trainer, Training
 
@@ -44,30 +51,6 @@ class Progress:
 
 
 Callback = Callable[[Progress], bool | None]
-
-_UNCONVERGED = "unconverged_rows"
-
-
-@dataclasses.dataclass(frozen=True)
-class EarlyStopping:
-    """Stop when what is watched has stopped getting better.
-
-    Attributes:
-        monitor: "loss" (less is better) or a metric such as "ndcg@10" (more is better, but for "gini@k").
-        min_improvement: Relative change over the best so far that counts as better.
-        patience: How many rows of the history in a row may pass without one.
-
-    Raises:
-        ConfigurationError: A setting lies outside its range.
-    """
-
-    monitor: str = "loss"
-    min_improvement: float = 1e-3
-    patience: int = 1
-
-    def __post_init__(self) -> None:
-        require_at_least("min_improvement", self.min_improvement, 0)
-        require_integer("patience", self.patience, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +88,15 @@ def fit(
     loss_every: int = 1,
     mesh: Mesh | Literal["all"] | None = "all",
     progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    resume: bool | Literal["anyway"] = False,
 ) -> Run:
     """Train a model of the interactions.
 
-    Ctrl-C ends training after the last finished step and returns what there is.
+    Ctrl-C ends training after the last finished step and returns what there is. With `checkpoint`, SIGTERM does so,
+    too: the step that is running is finished first, or left behind where it takes longer than some seconds; a
+    checkpoint is written, and a second Ctrl-C is a `KeyboardInterrupt` at once. Steps then run in a thread of their
+    own, which context managers of JAX's configuration, such as `jax.enable_x64()`, do not reach.
 
     Args:
         interactions: What to train on.
@@ -126,11 +114,17 @@ def fit(
         mesh: Devices to share the work out over: all that JAX has (on a CPU, see `jaxals.use_all_cores`), those of a
             mesh, or None for the default device alone.
         progress: Whether to draw a progress bar.
+        checkpoint: Folder to write down from time to time where training stands, and how often.
+        resume: Whether to go on from the newest whole checkpoint, where there is one. What was trained is then, bit by
+            bit, what it would be without the interruption, on the same kind and number of devices. Checkpoints of
+            another run are refused, with "anyway" they are not; more steps than before may always be asked for.
+            Callbacks do not see again what they have seen.
 
     Returns:
         The factors and how they came about.
 
     Raises:
+        CheckpointError: The folder of checkpoints cannot be used, or holds some that `resume` does not fit.
         ConfigurationError: Settings that contradict each other or cannot work.
         DataError: `interactions` are something else, or `initial` does not fit them or is not finite.
         NumericalError: A step gave numbers that are not finite.
@@ -143,12 +137,16 @@ def fit(
         (True, (30, 4))
     """
     trainer = ALS() if trainer is None else trainer
+    if not (isinstance(resume, bool) or resume == "anyway") or (resume and checkpoint is None):
+        raise ConfigurationError(f'`resume` may be True or "anyway" beside a `checkpoint`; got {resume!r}.')
     _check_kinds(interactions, objective, trainer)
     plan = _plan(interactions, validation, metrics)
     _check_watched(plan, early_stopping, loss_every)
-    _check_finite(interactions, objective, trainer, initial)
-    training = trainer.begin(interactions, objective, _key(seed), initial, choose_devices(mesh))
-    return minimise(
+    require_finite_start(interactions, objective, jnp.dtype(getattr(trainer, "dtype", jnp.float32)), initial)
+    key = _key(seed)
+    training = trainer.begin(interactions, objective, key, initial, choose_devices(mesh))
+    go = functools.partial(
+        minimise,
         training,
         objective,
         trainer,
@@ -157,7 +155,38 @@ def fit(
         callbacks=callbacks,
         loss_every=loss_every,
         progress=progress,
+        interactions=interactions,
     )
+    if checkpoint is None:
+        return go()
+    description = describe(
+        interactions=interactions,
+        objective=objective,
+        trainer=trainer,
+        seed=key,
+        initial=initial,
+        validation=plan,
+        early_stopping=early_stopping,
+        loss_every=loss_every,
+    )
+    description.pop(f"trainer.{training.unit}s", None)  # whoever goes on may ask for more steps
+    with CheckpointFolder(checkpoint, description, _columns(training, plan)).opened() as folder:
+        standing = folder.restore(_start(training, early_stopping), bool(resume), resume == "anyway")
+        if standing.step > training.n_steps:
+            raise ConfigurationError(
+                f"The newest checkpoint in {folder.path} is of {training.unit} {standing.step}, past the "
+                f"{training.n_steps} that are asked for."
+            )
+        return go(standing=standing, folder=folder)
+
+
+def _start(training: Training, early_stopping: EarlyStopping | None) -> Position:
+    factors = training.state.factors
+    return Position(training.state, Watch(early_stopping, factors) if early_stopping else None)
+
+
+def _columns(training: Training, plan: EvaluationPlan | None) -> list[str]:
+    return [training.unit, "seconds", "loss", *([metric.name for metric in plan.metrics] if plan else [])]
 
 
 def choose_devices(mesh: Mesh | Literal["all"] | None) -> Mesh | None:
@@ -177,6 +206,9 @@ def minimise(
     callbacks: Sequence[Callback] = (),
     loss_every: int = 1,
     progress: bool = True,
+    interactions: Interactions | None = None,
+    standing: Position | None = None,
+    folder: CheckpointFolder | None = None,
 ) -> Run:
     """Take the steps of a training that has begun; `fit` without its checks.
 
@@ -189,98 +221,76 @@ def minimise(
         callbacks: Called with a `Progress` after each step; one that returns True ends training.
         loss_every: Compute the loss after each so many steps, 0 for never.
         progress: Whether to draw a progress bar.
+        interactions: What is trained on, for messages.
+        standing: Where to go on from; at the beginning, by default.
+        folder: Where to write checkpoints.
 
     Returns:
         The factors and how they came about.
 
     Raises:
+        CheckpointError: A checkpoint could not be written.
         NumericalError: A step gave numbers that are not finite.
     """
-    names = [metric.name for metric in plan.metrics] if plan else []
-    factors = training.state.factors
-    watch = _Watch(early_stopping, factors)
-    records: list[dict[str, float]] = []
-    stop = None
-
-    with tqdm(total=training.n_steps, unit=training.unit, desc="Training", disable=not progress) as bar:
+    standing = _start(training, early_stopping) if standing is None else standing
+    unit, columns = training.unit, _columns(training, plan)
+    run = functools.partial(_timed_step, training, ThreadpoolController().select(user_api="blas"))
+    interruption = Interruption()
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=training.n_steps, initial=standing.step, unit=unit, desc="Training", disable=not progress)
+        )
+        if folder is not None:
+            stack.enter_context(interruption.listening())
         try:
-            for number, seconds, state, info in _steps(training, loss_every):
-                _refuse_non_finite(info, number, training.unit, objective)
-                factors = state.factors
+            while standing.step < training.n_steps and not standing.stopped:
+                with_loss = loss_every > 0 and (len(standing.records) + 1) % loss_every == 0
+                step = functools.partial(run, standing.state, with_loss)
+                state, info, seconds = step() if folder is None else interruption.run(step)
+                if folder is not None:
+                    folder.wait()  # so that no more than `every` rows of the history can be lost
+                number = min(standing.step + training.stride, training.n_steps)
+                is_solved = isinstance(trainer, ALS)
+                require_finite_step(info, state.factors, f"{unit} {number}", objective, interactions, is_solved)
                 loss = float("nan") if info.loss is None else float(info.loss)
-                if info.loss is not None and np.isnan(loss):
-                    raise NumericalError(
-                        f"After {training.unit} {number}, the loss is not a number, though all rows are finite: its "
-                        f"sums overflow in {factors.user.dtype}; lower alpha or scale the values down."
-                    )
-                measured = run_plan(factors, plan).metrics if plan else {}
-                unconverged = int(info.unconverged_rows)
-                records.append(
-                    {training.unit: number, "seconds": seconds, "loss": loss, **measured, _UNCONVERGED: unconverged}
-                )
+                metrics = run_plan(state.factors, plan).metrics if plan else {}
+                record = {unit: number, "seconds": standing.seconds + seconds, "loss": loss, **metrics}
+                standing = standing.after(state, number, {**record, UNCONVERGED: int(info.unconverged_rows)})
                 bar.update(number - bar.n)
-                bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **measured}.items()})
+                bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **metrics}.items()})
 
-                snapshot = Progress(number, seconds, loss, measured, factors)
+                snapshot = Progress(number, standing.seconds, loss, metrics, state.factors)
+                reason = None
                 if any([callback(snapshot) for callback in callbacks]):  # all of them, whatever the first says
-                    stop = "a callback asked to stop"
-                elif watch.has_settled(records[-1], factors):
-                    stop = f"{watch.monitor} stopped improving"
-                if stop:
-                    break
+                    reason = "a callback asked to stop"
+                elif standing.watch and standing.watch.has_settled:
+                    reason = f"{standing.watch.settings.monitor} stopped improving"
+                standing = dataclasses.replace(standing, stopped=reason or interruption.reason)
+                if folder is not None and (standing.stopped or number == training.n_steps or folder.is_due(standing)):
+                    folder.write(standing)
+        except StepAbandoned:
+            standing = dataclasses.replace(standing, stopped=interruption.reason)
+            if folder is not None:
+                folder.write(standing)
         except KeyboardInterrupt:
-            stop = "interrupted"
-            warnings.warn(f"Interrupted; returning the factors after {len(records)} steps.", stacklevel=3)
-
-    history = pd.DataFrame(records, columns=[training.unit, "seconds", "loss", *names, _UNCONVERGED])
-    if not history[_UNCONVERGED].any():
-        history = history.drop(columns=_UNCONVERGED)
-    return Run(watch.choose(factors), history, objective, trainer, stop)
-
-
-class _Watch:
-    """The memory of early stopping: the best seen so far, and how long ago that was."""
-
-    def __init__(self, early_stopping: EarlyStopping | None, factors: Factors):
-        self._settings = early_stopping
-        self._best, self._since_best = float("nan"), 0  # what `min_improvement` is measured from
-        self._top, self._best_factors = float("nan"), factors
-
-    @property
-    def monitor(self) -> str:
-        return self._settings.monitor if self._settings else ""
-
-    def has_settled(self, record: dict[str, float], factors: Factors) -> bool:
-        if self._settings is None:
-            return False
-        now = record[self.monitor]
-        is_lower_better = self.monitor == "loss" or exposure.is_lower_better(self.monitor)
-        gain = self._best - now if is_lower_better else now - self._best
-        if np.isnan(self._top) or (now < self._top if is_lower_better else now > self._top):
-            self._top, self._best_factors = now, factors
-        if np.isnan(self._best) or gain > self._settings.min_improvement * abs(self._best):
-            self._best, self._since_best = now, 0
-        else:
-            self._since_best += 1
-        return self._since_best >= self._settings.patience
-
-    def choose(self, last: Factors) -> Factors:
-        """Return the best factors by what is watched, the last ones where nothing is."""
-        return self._best_factors if self._settings else last
+            if folder is not None:  # the second one, which is to end everything at once
+                raise
+            standing = dataclasses.replace(standing, stopped="interrupted")
+        if folder is not None:
+            folder.wait()
+    if standing.stopped in REASONS:
+        how = "" if folder is None else f"; `resume=True` goes on from there, with the checkpoints in {folder.path}"
+        done = f"returning the factors after {len(standing.records)} steps"
+        warnings.warn(f"{standing.stopped.capitalize()}; {done}{how}.", stacklevel=3)
+    return Run(standing.factors, history_frame(standing.records, columns), objective, trainer, standing.stopped)
 
 
-def _steps(training: Training, loss_every: int) -> Iterator[tuple[int, float, Any, StepInfo]]:
-    """Take the steps, timing them alone, and number them."""
-    state, seconds = training.state, 0.0
-    blas = ThreadpoolController().select(user_api="blas")
-    for call in range(1, -(-training.n_steps // training.stride) + 1):
-        start = time.perf_counter()
-        # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
-        with blas.limit(limits=1):
-            state, info = training.step(state, loss_every > 0 and call % loss_every == 0)
-            jax.block_until_ready((state, info))
-        seconds += time.perf_counter() - start
-        yield min(call * training.stride, training.n_steps), seconds, state, info
+def _timed_step(training: Training, blas: Any, state: Any, with_loss: bool) -> tuple[Any, StepInfo, float]:
+    start = time.perf_counter()
+    # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
+    with blas.limit(limits=1):
+        state, info = jax.block_until_ready(training.step(state, with_loss))
+    return state, info, time.perf_counter() - start
 
 
 def _key(seed: Any) -> jax.Array:
@@ -328,31 +338,4 @@ def _check_watched(plan: EvaluationPlan | None, early_stopping: EarlyStopping | 
     elif early_stopping.monitor not in names:
         raise ConfigurationError(
             f"Early stopping watches {early_stopping.monitor!r}, which is not among the metrics {names}."
-        )
-
-
-def _check_finite(interactions: Interactions, objective: Objective, trainer: Trainer, initial: Factors | None) -> None:
-    """Find on the host what would make every step NaN."""
-    for name in ("user", "item") if initial is not None else ():
-        if bad := int(np.sum(~np.isfinite(getattr(initial, name)).all(axis=1))):
-            raise DataError(f"`initial` has {bad:,} {name} rows that are not finite.")
-    dtype = jnp.dtype(getattr(trainer, "dtype", jnp.float32))
-    size = np.abs(interactions.value)
-    extremes = interactions.value[[np.argmin(size), np.argmax(size)]]
-    with np.errstate(over="ignore"):
-        weights = objective.weights(jnp.asarray(extremes.astype(dtype)))
-    is_finite = np.isfinite(np.stack(weights)).all(axis=0)
-    if not is_finite.all():
-        value = extremes[np.argmin(is_finite)]
-        raise ConfigurationError(
-            f"The weights of a value of {value:.6g} are not finite in {dtype}; lower alpha or scale the values down."
-        )
-
-
-def _refuse_non_finite(info: StepInfo, number: int, unit: str, objective: Objective) -> None:
-    if rows := int(info.non_finite_rows):
-        raise NumericalError(
-            f"After {unit} {number}, {rows:,} rows are not finite: their systems are singular or overflow in this "
-            f"precision, or steps are too long; raise `regularization` (it is {objective.regularization}), or lower "
-            "alpha or the learning rate."
         )

@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import scipy.sparse
@@ -10,6 +11,7 @@ from jaxals import (
     Factors,
     Interactions,
     Objective,
+    Subspace,
     build_tiles,
     half_step,
     initial_factors,
@@ -17,7 +19,8 @@ from jaxals import (
     row_classes,
     sweep,
 )
-from jaxals.errors import DataError
+from jaxals.als import Arithmetic
+from jaxals.errors import ConfigurationError, DataError
 from tests import oracles
 
 N_USERS, N_ITEMS, FACTORS = 23, 17, 5
@@ -125,6 +128,28 @@ def test_same_inputs_give_the_same_bits_jitted_or_not():
         eager, _ = half_step(tiles, other32, Objective.hkv(), Cholesky())
     # Sums in another order, in systems whose condition numbers reach 1e3.
     np.testing.assert_allclose(first, eager, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(preconditioner="jacobi"), Subspace(2)])
+def test_precision_is_that_of_products_with_the_rows(solver):
+    _, data, other = problem()
+    tiles = build_tiles(data, "user", factors=FACTORS)
+
+    def program(arithmetic: Arithmetic) -> str:
+        step = lambda other: half_step(tiles, other, Objective.hkv(), solver, arithmetic=arithmetic)[0]
+        return str(jax.make_jaxpr(step)(jnp.asarray(other, jnp.float32)))
+
+    assert "Precision.DEFAULT" not in program(Arithmetic())
+    fast = program(Arithmetic(precision="default"))
+    assert "Precision.DEFAULT" in fast
+    assert "Precision.HIGHEST" in fast  # rotations and factorisations
+
+
+@pytest.mark.parametrize("settings", [{"precision": "low"}, {"table_dtype": "float8"}])
+def test_unknown_arithmetic_is_refused(settings, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
+    with pytest.raises(ConfigurationError, match="must be"):
+        Arithmetic(**settings)
 
 
 def test_hyperparameters_can_be_vmapped():

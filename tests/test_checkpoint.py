@@ -1,173 +1,355 @@
-import json
+import dataclasses
+import inspect
+import os
 import pathlib
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, checkpoint
-from jaxals.checkpoint import load_model, require_model_place, require_storable_ids, save_model
-from jaxals.errors import CheckpointError
+import jaxals
+from jaxals import ALS, Checkpoint, ConjugateGradient, EarlyStopping, Gradient, Objective, Subspace, fit
+from jaxals.checkpoint import load_checkpoint
+from jaxals.descent import Alternating, SampledNegatives, UserBatches
+from jaxals.errors import CheckpointError, ConfigurationError, NumericalError
+from jaxals.evaluation import random_holdout
+from tests.test_storage import delete, empty, flip, halve
+
+DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
+OBJECTIVE = Objective.hkv(alpha=2.0)
+PLAIN = ALS(factors=4, sweeps=7)
 
 
-def model(users=("ann", "bob"), items=(1, 2, 3)) -> tuple[Factors, Interactions]:
-    rng = np.random.default_rng(0)
-    data = Interactions.from_arrays([0, 0, 1], [0, 2, 1], [1.5, -2.0, 1e9], catalog=Catalog(users, items))
-    user, item = rng.normal(size=(len(users), 4)), rng.normal(size=(len(items), 4))
-    return Factors(jnp.asarray(user), jnp.asarray(item, jnp.float32)), data
+class PowerCut(Exception):
+    pass
+
+
+def train(**settings) -> jaxals.Run:
+    given = {"trainer": PLAIN, "interactions": DATA, "objective": OBJECTIVE, "progress": False, **settings}
+    return fit(**given)
+
+
+def cut_after(rows: int):
+    """A callback that ends everything, as a power cut would, after so many rows of the history."""
+    seen = []
+
+    def callback(progress: jaxals.Progress) -> None:
+        seen.append(progress.step)
+        if len(seen) == rows:
+            raise PowerCut
+
+    return callback
+
+
+def train_cut_and_resumed(folder: pathlib.Path, rows: int, every: int = 2, **settings) -> jaxals.Run:
+    checkpoint = Checkpoint(folder, every=every)
+    with pytest.raises(PowerCut):
+        train(checkpoint=checkpoint, callbacks=[cut_after(rows)], **settings)
+    return train(checkpoint=checkpoint, resume=True, **settings)
+
+
+def assert_same(run: jaxals.Run, other: jaxals.Run) -> None:
+    assert run.stopped_early == other.stopped_early
+    for ours, theirs in zip(jax.tree.leaves(run.factors), jax.tree.leaves(other.factors), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    without_times = [history.drop(columns="seconds") for history in (run.history, other.history)]
+    assert list(run.history.columns) == list(other.history.columns)
+    assert without_times[0].equals(without_times[1])
+
+
+TRAINERS: dict[str, Any] = {
+    "cholesky": PLAIN,
+    "no momentum": ALS(factors=4, sweeps=7, acceleration=None),
+    "cg": ALS(factors=4, sweeps=7, solver=ConjugateGradient()),
+    "cg with tolerance": ALS(factors=4, sweeps=7, solver=ConjugateGradient(steps=2, tolerance=1e-12)),
+    "subspace": ALS(factors=4, sweeps=7, solver=Subspace(2)),
+    "adam": Gradient(factors=4, steps=65, report_every=10),
+    "alternating": Gradient(factors=4, steps=65, report_every=10, batch=Alternating()),
+    "user batches": Gradient(factors=4, steps=65, report_every=10, batch=UserBatches(16)),
+    "negatives": Gradient(factors=4, steps=65, report_every=10, batch=SampledNegatives(16)),
+    "schedule": Gradient(
+        factors=4, steps=65, report_every=10, optimizer=optax.adam(optax.cosine_decay_schedule(0.05, 65))
+    ),
+    "lbfgs": Gradient(factors=4, steps=14, report_every=2, optimizer=optax.lbfgs()),
+}
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_run_that_was_cut_goes_on_bit_by_bit(name, tmp_path):
+    whole = train(trainer=TRAINERS[name], seed=3)
+    resumed = train_cut_and_resumed(tmp_path, rows=5, trainer=TRAINERS[name], seed=3)
+    assert len(whole.history) == 7
+    assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize("name", ["cholesky", "cg", "user batches"])
+def test_so_does_one_on_eight_devices(name, tmp_path, all_devices):
+    assert len(jax.devices()) == 8
+    assert_same(train_cut_and_resumed(tmp_path, rows=3, trainer=TRAINERS[name]), train(trainer=TRAINERS[name]))
+
+
+@pytest.mark.parametrize("rows", range(1, 8))
+def test_wherever_it_is_cut_no_more_than_every_is_lost(rows, tmp_path):
+    seen: list[int] = []
+    with pytest.raises(PowerCut):
+        train(checkpoint=Checkpoint(tmp_path, every=3), callbacks=[cut_after(rows)])
+    resumed = train(
+        checkpoint=Checkpoint(tmp_path, every=3), resume=True, callbacks=[lambda step: seen.append(step.step)]
+    )
+    assert_same(resumed, train())
+    assert seen == list(range(3 * ((rows - 1) // 3) + 1, 8))
+
+
+def test_early_stopping_goes_on_with_its_memory(tmp_path):
+    split = random_holdout(DATA, 0.3, seed=0)
+    settings = {
+        "interactions": split.train,
+        "objective": Objective.hkv(alpha=40.0, regularization=1e-3),
+        "trainer": ALS(factors=8, sweeps=12),
+        "validation": split.test,
+        "metrics": ["ndcg@10", "gini@5"],
+        "early_stopping": EarlyStopping("ndcg@10", min_improvement=0.0, patience=3),
+    }
+    whole = train(**settings)
+    assert whole.stopped_early == "ndcg@10 stopped improving"
+    best = int(whole.history["ndcg@10"].argmax())
+    assert best < len(whole.history) - 1
+    # After the best: its factors can then come from the checkpoint alone.
+    resumed = train_cut_and_resumed(tmp_path, rows=best + 2, every=1, **settings)
+    assert_same(resumed, whole)
+    # What is finished stays as it is.
+    seen: list[int] = []
+    again = train(
+        checkpoint=Checkpoint(tmp_path, every=1),
+        resume=True,
+        callbacks=[lambda step: seen.append(step.step)],
+        **settings,
+    )
+    assert_same(again, whole)
+    assert not seen
+
+
+def test_more_steps_may_be_asked_for_and_not_fewer(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path))
+    longer = dataclasses.replace(PLAIN, sweeps=11)
+    assert_same(train(trainer=longer, checkpoint=Checkpoint(tmp_path), resume=True), train(trainer=longer))
+    with pytest.raises(ConfigurationError, match=r"is of sweep 11, past the 7 that are asked for"):
+        train(checkpoint=Checkpoint(tmp_path), resume=True)
+
+
+def test_another_number_of_devices_goes_on_nearly_the_same(tmp_path, all_devices):
+    checkpoint = Checkpoint(tmp_path, every=2)
+    with pytest.raises(PowerCut):
+        train(checkpoint=checkpoint, callbacks=[cut_after(5)])
+    resumed = train(checkpoint=checkpoint, resume=True, mesh=None)
+    assert len(resumed.history) == 7
+    np.testing.assert_allclose(resumed.history["loss"], train(mesh=None).history["loss"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("users", "items"),
+    ("change", "message"),
     [
-        (["ann", "bøb"], [1, 2, 3]),
-        (range(2), range(3)),
-        ([("a", 1), ("a", 2)], ["x", 2, 2.5]),
-        (["1", "01"], [True, "True", "a\tb"]),
+        ({"objective": Objective.hkv(alpha=3.0)}, r"`objective.confidence.alpha` was 2.0, is 3.0"),
+        ({"objective": Objective.spark(alpha=2.0)}, r"`objective.frequency_exponent` was 0.0, is 1.0"),
+        ({"trainer": ALS(factors=4, sweeps=7, acceleration=None)}, '`trainer.acceleration` was "momentum", is null'),
+        ({"trainer": ALS(factors=5, sweeps=7)}, "`trainer.factors` was 4, is 5"),
+        ({"seed": 1}, "`seed` was"),
+        ({"interactions": DATA.select(np.arange(600))}, r"`interactions.user` was \"int32\[700\].*is \"int32\[600\]"),
+        ({"loss_every": 2}, "`loss_every` was 1, is 2"),
     ],
 )
-def test_everything_comes_back(users, items, tmp_path):
-    factors, data = model(users, items)
-    objective = Objective(LogConfidence(3.0, 0.5), 0.7, 0.2, 0.5, 0.1)
-    save_model(tmp_path / "new" / "model", factors, data, objective)
-    loaded, interactions, loaded_objective = load_model(tmp_path / "new" / "model")
-    pairs: list = [(factors.user, loaded.user), (factors.item, loaded.item), (data.value, interactions.value)]
-    for before, after in pairs:
-        assert before.dtype == after.dtype
-        np.testing.assert_array_equal(before, after)
-    for side in ("users", "items"):
-        before, after = getattr(data.catalog, side), getattr(interactions.catalog, side)
-        assert [(type(a), a) for a in before.tolist()] == [(type(a), a) for a in after.tolist()]
-    assert loaded_objective is not None
-    assert isinstance(loaded_objective.confidence, LogConfidence)
-    assert loaded_objective.confidence.epsilon == 0.5
-    assert loaded_objective.frequency_exponent == 0.5
+def test_another_run_is_refused_by_what_differs(change, message, tmp_path):
+    train(checkpoint=Checkpoint(tmp_path))
+    with pytest.raises(CheckpointError, match=rf"are of another run: .*{message}"):
+        train(checkpoint=Checkpoint(tmp_path), resume=True, **change)
 
 
-def test_a_model_replaces_a_model_and_nothing_else(tmp_path):
-    factors, data = model()
-    save_model(tmp_path / "model", factors, data)
-    save_model(tmp_path / "model", Factors(factors.user * 2, factors.item), data)
-    np.testing.assert_array_equal(load_model(tmp_path / "model")[0].user, factors.user * 2)
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(CheckpointError, match="something other than a jaxals model"):
-        save_model(tmp_path / "thesis", factors, data)
-    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+def test_another_run_goes_on_when_told_to_and_if_it_fits(tmp_path):
+    train(trainer=ALS(factors=4, sweeps=3), checkpoint=Checkpoint(tmp_path))
+    objective = Objective.hkv(alpha=2.0, regularization=5.0)
+    run = train(objective=objective, checkpoint=Checkpoint(tmp_path), resume="anyway")
+    assert len(run.history) == 7
+    with pytest.raises(CheckpointError, match=r"`state\.factors\.user` is float32\[60, 4\], but the trainer's .*5\]"):
+        train(trainer=ALS(factors=5, sweeps=9), checkpoint=Checkpoint(tmp_path), resume="anyway")
+    with pytest.raises(CheckpointError, match=r"The checkpoint's state has .*momentum"):
+        train(trainer=ALS(factors=4, sweeps=9, acceleration=None), checkpoint=Checkpoint(tmp_path), resume="anyway")
 
 
-def foreign_file(folder):
-    (folder / "notes.txt").write_text("mine")
+def test_optimisers_and_penalties_are_told_apart_by_their_settings(tmp_path):
+    trainer = lambda rate, weight: Gradient(
+        factors=4,
+        steps=20,
+        report_every=10,
+        optimizer=optax.adam(rate),
+        penalty=lambda factors: weight * factors.item.var(),
+    )
+    settings: dict[str, Any] = {"checkpoint": Checkpoint(tmp_path), "resume": True}
+    run = train(trainer=trainer(0.01, 1.0), **settings)
+    assert_same(train(trainer=trainer(0.01, 1.0), **settings), run)
+    with pytest.raises(CheckpointError, match=r"`trainer\.optimizer"):
+        train(trainer=trainer(0.02, 1.0), **settings)
+    with pytest.raises(CheckpointError, match=r"`trainer\.penalty`"):
+        train(trainer=trainer(0.01, 2.0), **settings)
 
 
-def no_orbax_metadata(folder):
-    (folder / "_CHECKPOINT_METADATA").unlink()
+def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path))
+    with pytest.raises(CheckpointError, match="holds checkpoints up to sweep 7; go on from them with `resume=True`"):
+        train(checkpoint=Checkpoint(tmp_path))
+    unchecked: Any = inspect.unwrap(fit)  # the checks of types in tests would come first
+    for wrong in ({"resume": True}, {"resume": "yes", "checkpoint": Checkpoint(tmp_path)}):
+        with pytest.raises(ConfigurationError, match="`resume` may be"):
+            unchecked(DATA, OBJECTIVE, PLAIN, **wrong)
 
 
-def no_format(folder):
-    (folder / "document" / "metadata").write_text(json.dumps({"pages": 3}))
+def steps(folder: pathlib.Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
 
 
-def no_document(folder):
-    (folder / "document" / "metadata").write_text("{")
+def test_the_last_and_the_best_are_kept(tmp_path):
+    split = random_holdout(DATA, 0.3, seed=0)
+    settings = {
+        "interactions": split.train,
+        "objective": Objective.hkv(alpha=2.0, regularization=1e-3),
+        "trainer": ALS(factors=16, sweeps=8),
+        "validation": split.test,
+        "metrics": ["ndcg@10"],
+    }
+    whole = train(**settings)
+    best = int(whole.history["ndcg@10"].argmax()) + 1
+    assert best < 6
+    train_cut_and_resumed(tmp_path / "plain", rows=best + 1, every=1, **settings)
+    assert steps(tmp_path / "plain") == [7, 8]
+    checkpoint = Checkpoint(tmp_path / "best", every=1, best="ndcg@10")
+    with pytest.raises(PowerCut):
+        train(checkpoint=checkpoint, callbacks=[cut_after(best + 1)], **settings)
+    train(checkpoint=checkpoint, resume=True, **settings)
+    assert steps(tmp_path / "best") == [best, 7, 8]
+    saved = load_checkpoint(tmp_path / "best", step=best)
+    measured = jaxals.evaluation.evaluate(saved.factors, split.train, split.test, ["ndcg@10"])["ndcg@10"]
+    assert measured == pytest.approx(whole.history["ndcg@10"].max(), rel=1e-6)
+    train(checkpoint=Checkpoint(tmp_path / "loss", every=1, keep=1, best="loss"), **settings)
+    assert steps(tmp_path / "loss") == [8]
+    with pytest.raises(ConfigurationError, match=r"`best` is 'map@3', which is not among \['loss', 'ndcg@10'\]"):
+        train(checkpoint=Checkpoint(tmp_path / "map", best="map@3"), **settings)
 
 
-@pytest.mark.parametrize("change", [foreign_file, no_orbax_metadata, no_format, no_document])
-def test_what_only_resembles_a_model_is_not_replaced(change, tmp_path):
-    factors, data = model()
-    save_model(tmp_path / "model", factors, data)
-    change(tmp_path / "model")
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(CheckpointError, match="something other than a jaxals model"):
-        save_model(tmp_path / "model", factors, data)
-    assert sorted(tmp_path.rglob("*")) == before
+def test_a_checkpoint_can_be_read_by_itself(tmp_path):
+    run = train(checkpoint=Checkpoint(tmp_path, every=3, keep=5))
+    saved = load_checkpoint(tmp_path)
+    np.testing.assert_array_equal(saved.factors.user, run.factors.user)
+    assert saved.history.equals(run.history)
+    assert (saved.step, saved.description["objective.confidence.alpha"]) == (7, 2.0)
+    assert len(load_checkpoint(tmp_path, step=3).history) == 3
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint of step 4 .* there are \[3, 6, 7\]"):
+        load_checkpoint(tmp_path, step=4)
+    with pytest.raises(CheckpointError, match="There is no checkpoint in"):
+        load_checkpoint(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("broken", ["save", "rename"])
-def test_the_old_model_stays_until_the_new_one_is_whole(broken, monkeypatch, tmp_path):
-    import orbax.checkpoint as ocp
-
-    def fail(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    factors, data = model()
-    save_model(tmp_path / "model", factors, data)
-    if broken == "save":
-        monkeypatch.setattr(ocp.Checkpointer, "save", fail)
-    else:
-        rename = pathlib.Path.rename
-        moved = lambda path, target: (fail if path.name == "new" else rename)(path, target)
-        monkeypatch.setattr(pathlib.Path, "rename", moved)
-    with pytest.raises(CheckpointError, match=r"cannot be written to .*: No space left on device\.$"):
-        save_model(tmp_path / "model", Factors(factors.user * 2, factors.item), data)
-    np.testing.assert_array_equal(load_model(tmp_path / "model")[0].user, factors.user)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
-
-
-def test_a_link_to_a_model_stays_a_link(tmp_path):
-    factors, data = model()
-    save_model(tmp_path / "first", factors, data)
-    (tmp_path / "link").symlink_to(tmp_path / "first")
-    save_model(tmp_path / "link", Factors(factors.user * 2, factors.item), data)
-    assert (tmp_path / "link").is_symlink()
-    np.testing.assert_array_equal(load_model(tmp_path / "first")[0].user, factors.user * 2)
+@pytest.mark.parametrize("damage", [delete, empty, halve, flip(0.0), flip(0.7)])
+def test_damage_to_any_file_leads_to_the_checkpoint_before(damage, tmp_path):
+    whole = train(checkpoint=Checkpoint(tmp_path / "whole", every=5))
+    assert steps(tmp_path / "whole") == [5, 7]
+    newest = tmp_path / "whole" / "step-0000000007"
+    files = [file.relative_to(newest) for file in newest.rglob("*") if file.is_file()]
+    assert len(files) > 12
+    for number, file in enumerate(files):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+        damage(folder / newest.name / file)
+        seen: list[int] = []
+        with pytest.warns(UserWarning, match="The checkpoint of sweep 7 was put aside: .* is damaged"):
+            run = train(
+                checkpoint=Checkpoint(folder), resume=True, callbacks=[lambda step, seen=seen: seen.append(step.step)]
+            )
+        assert_same(run, whole)
+        assert seen == [6, 7]
+        assert (folder / "damaged-step-0000000007").is_dir()
+        assert steps(folder) == [5, 7]
 
 
-def test_a_place_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+def test_where_none_is_whole_nothing_is_begun(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path, every=5))
+    for file in tmp_path.glob("step-*/document.json"):
+        file.write_bytes(b"")
+    with (
+        pytest.warns(UserWarning, match="was put aside"),
+        pytest.raises(CheckpointError, match=r"None of the 2 checkpoints in .* is whole"),
+    ):
+        train(checkpoint=Checkpoint(tmp_path), resume=True)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    train(trainer=ALS(factors=4, sweeps=5), checkpoint=Checkpoint(tmp_path))
+    shutil.copytree(tmp_path / "step-0000000005", tmp_path / ".jaxals-abc" / "new")
+    (tmp_path / ".jaxals-abc" / "new" / "checksums.json").unlink()
+    assert_same(train(checkpoint=Checkpoint(tmp_path), resume=True), train())
+    assert not list(tmp_path.glob(".jaxals-*"))
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    def begin_another(progress: jaxals.Progress) -> None:
+        with pytest.raises(CheckpointError, match=rf"Another run \(process {os.getpid()} on .*\) writes to "):
+            train(checkpoint=Checkpoint(tmp_path), resume=True)
+
+    assert len(train(checkpoint=Checkpoint(tmp_path), callbacks=[begin_another]).history) == 7
+
+
+def test_a_full_disk_ends_training_and_leaves_what_was_there(tmp_path):
+    # A bound on the size of files stands for the disk: the users' table is 512 kB.
+    code = f"""
+import resource, jaxals
+from jaxals import ALS, Checkpoint, Objective, fit
+data = jaxals.datasets.synthetic(n_users=2000, n_items=100, n_interactions=4000, seed=0)
+train = lambda sweeps: fit(data, Objective.hkv(), ALS(factors=64, sweeps=sweeps, solver=jaxals.ConjugateGradient()),
+                           checkpoint=Checkpoint({str(tmp_path)!r}, every=1), resume=True, progress=False)
+train(2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    train(4)
+except jaxals.errors.CheckpointError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert re.fullmatch(r"Checkpoints cannot be written to .*: .*\.\n", done.stdout), done.stdout + done.stderr
+    assert steps(tmp_path) == [1, 2]
+    assert not list(tmp_path.glob(".jaxals-*"))
+    assert load_checkpoint(tmp_path).step == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be written to"):
-        require_model_place(tmp_path / "file" / "model")
+    with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*file/run: "):
+        train(checkpoint=Checkpoint(tmp_path / "file" / "run"))
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    assert require_model_place(tmp_path / "new" / "model") == tmp_path / "new" / "model"
-    assert [entry.name for entry in tmp_path.rglob("*")] == ["file", "new"]
-    monkeypatch.setattr(checkpoint.tempfile, "TemporaryDirectory", refuse)
-    with pytest.raises(CheckpointError, match=r"cannot be written to .*: Permission denied\.$"):
-        require_model_place(tmp_path / "model")
-    monkeypatch.setattr(pathlib.Path, "is_mount", lambda _: True)
-    with pytest.raises(CheckpointError, match="name a folder in it"):
-        require_model_place(tmp_path / "model")
+    # The tests may run as a user who may write anywhere.
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*: Permission denied\.$"):
+        train(checkpoint=Checkpoint(tmp_path / "run"))
 
 
-def test_a_user_written_confidence_is_left_out(tmp_path):
-    factors, data = model()
-    save_model(tmp_path / "model", factors, data, Objective(lambda r: (r, r)))
-    assert load_model(tmp_path / "model")[2] is None
+def test_numbers_gone_bad_are_never_saved(tmp_path):
+    # A learning rate that a schedule raises beyond all measure after 30 steps.
+    rate = lambda count: jnp.where(count < 30, jnp.asarray(1e-4, jnp.float32), jnp.asarray(1e38, jnp.float32))
+    trainer = Gradient(factors=4, steps=60, report_every=10, optimizer=optax.sgd(rate))
+    with pytest.raises(NumericalError, match=r"After step 40, \d+ rows are not finite"):
+        train(trainer=trainer, checkpoint=Checkpoint(tmp_path, every=1))
+    assert steps(tmp_path) == [20, 30]
+    assert np.isfinite(load_checkpoint(tmp_path).factors.user).all()
 
 
-def test_what_is_not_a_model_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="no model folder"):
-        load_model(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="is not a jaxals model"):
-        load_model(tmp_path)
-
-
-def test_a_damaged_model_is_named(tmp_path):
-    factors, data = model()
-    save_model(tmp_path / "model", factors, data)
-    for file in (tmp_path / "model" / "document").iterdir():
-        file.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is damaged"):
-        load_model(tmp_path / "model")
-
-
-@pytest.mark.parametrize(("text", "reason"), [("", "ValueError"), ("Out of\ncheese", "Out of"), ("Ends.", "Ends")])
-def test_damage_is_told_in_one_sentence(text, reason, monkeypatch, tmp_path):
-    def fail(*_):
-        raise ValueError(text)
-
-    save_model(tmp_path / "model", *model())
-    monkeypatch.setattr(checkpoint, "_decode", fail)
-    with pytest.raises(CheckpointError, match=rf"is damaged: {reason}\.$"):
-        load_model(tmp_path / "model")
-
-
-def test_ids_that_cannot_be_stored_are_named(tmp_path):
-    factors, data = model(users=[frozenset("a"), frozenset("b")])
-    with pytest.raises(CheckpointError, match="strings, numbers or tuples"):
-        save_model(tmp_path / "model", factors, data)
-    with pytest.raises(CheckpointError, match="strings, numbers or tuples"):
-        require_storable_ids(data.catalog)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(("name", "value"), [("every", 0), ("keep", 0)])
+def test_settings_out_of_range_are_refused(name, value, tmp_path):
+    with pytest.raises(ConfigurationError, match=f"`{name}` must be an integer >= 1"):
+        dataclasses.replace(Checkpoint(tmp_path), **{name: value})

@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals._checks import require_at_least, require_finite, require_integer, require_positive, require_side
+from jaxals._checks import (
+    require_at_least,
+    require_finite,
+    require_integer,
+    require_one_of,
+    require_positive,
+    require_side,
+)
 from jaxals.errors import ConfigurationError
 
 
@@ -55,3 +62,18 @@ def test_what_is_not_finite_is_refused(value):
 def test_jax_arrays_may_be_batched_and_pass():
     require_positive("alpha", jnp.array(-1.0))
     require_finite("alpha", jnp.array(jnp.inf))
+
+
+@pytest.mark.parametrize("value", ["1", None, [1.0], {}, 1j, print.__class__, np.array(["a"])])
+def test_what_is_no_number_is_refused_by_every_check(value):
+    for check in (lambda: require_at_least("alpha", value, 0), lambda: require_finite("alpha", value)):
+        with pytest.raises(ConfigurationError, match="`alpha` must be"):
+            check()
+
+
+def test_one_of_some_words():
+    require_one_of("scale", "raw", "raw", "unit")
+    require_one_of("scale", None, "raw", None)
+    for value in ("Raw", None, 1, np.array(["raw", "raw"])):
+        with pytest.raises(ConfigurationError, match=r'^`scale` must be "raw" or "unit"; got '):
+            require_one_of("scale", value, "raw", "unit")

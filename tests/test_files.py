@@ -235,6 +235,14 @@ def test_text_comes_back_as_written(
 
 
 class TestParquet:
+    def test_damage_to_what_pandas_wrote_beside_the_table_is_named(self, tmp_path):
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet")
+        table = pyarrow.table({"u": ["a"], "i": ["b"], "v": [1.0]}).replace_schema_metadata({"pandas": "{"})
+        pyarrow.parquet.write_table(table, tmp_path / "plays.parquet")
+        with pytest.raises(DataError, match="cannot be read as Parquet"):
+            read_table(tmp_path / "plays.parquet", "u", "i", "v")
+
     @pytest.fixture(autouse=True)
     def _needs_pyarrow(self) -> None:
         pytest.importorskip("pyarrow")

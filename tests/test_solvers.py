@@ -123,11 +123,17 @@ def test_passes_over_blocks_approach_the_exact_solution(block):
 
 
 def test_a_block_below_one_is_refused():
-    with pytest.raises(ConfigurationError, match="`block` must be >= 1; got 0"):
+    with pytest.raises(ConfigurationError, match="`block` must be an integer >= 1; got 0"):
         Subspace(0)
 
 
-@pytest.mark.parametrize("setting", [{"steps": 0}, {"tolerance": -1.0}])
-def test_settings_out_of_range_are_refused(setting):
-    with pytest.raises(ConfigurationError, match="`steps` must be >= 1 and `tolerance` >= 0"):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"steps": 0}, "`steps` must be an integer >= 1; got 0"),
+        ({"tolerance": -1.0}, "`tolerance` must be >= 0; got -1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(setting, message):
+    with pytest.raises(ConfigurationError, match=message):
         ConjugateGradient(**setting)

@@ -12,20 +12,25 @@ from cyclopts import App, Parameter
 
 import jaxals
 from jaxals import datasets, training
-from jaxals.checkpoint import require_model_place, require_storable_ids
+from jaxals.checkpoint import Checkpoint
 from jaxals.cli.options import (
     COLUMNS,
     DEFAULT_METRICS,
     PRESET,
     SOLVERS,
     TRAINER,
+    Anyway,
     Bar,
+    CheckpointPath,
     ColumnOptions,
     Count,
     Data,
+    Every,
     Json,
+    Keep,
     Metrics,
     PresetOptions,
+    Resume,
     Seed,
     SolverName,
     StoppingOptions,
@@ -36,10 +41,11 @@ from jaxals.cli.options import (
     read,
     split_up,
 )
-from jaxals.cli.output import INTERRUPTED, complain, print_json, print_table, say
+from jaxals.cli.output import EXIT_CODES, complain, print_json, print_table, say
 from jaxals.cli.tuning import tune
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
+from jaxals.models import require_model_place, require_storable_ids
 from jaxals.recommender import Measure, Recommender, Scale
 from jaxals.training import Run
 
@@ -57,7 +63,8 @@ app = App(
 
 @app.command(
     help_epilogue="Example: `jaxals fit lastfm-2k --output model --objective log --factors 32`\n\n"
-    "Example: `jaxals fit plays.tsv --user user --item artist --value plays --output model`"
+    "Example: `jaxals fit plays.tsv --user user --item artist --value plays --output model`\n\n"
+    "Example: `jaxals fit lastfm-2k --output model --checkpoint runs/1 --resume`"
 )
 def fit(
     data: Data,
@@ -74,6 +81,11 @@ def fit(
     trainer: TrainerOptions = TRAINER,
     solver: SolverName = "exact",
     early_stopping: StoppingOptions = None,
+    checkpoint: CheckpointPath = None,
+    every: Every = 5,
+    keep: Keep = 2,
+    resume: Resume = False,
+    anyway: Anyway = False,
 ) -> int:
     """Train a model and save it.
 
@@ -84,6 +96,8 @@ def fit(
     """
     if metrics and not holdout:
         raise ConfigurationError("`--metrics` are measured on what `--holdout` leaves out; name how many items.")
+    if checkpoint is None and (resume or anyway):
+        raise ConfigurationError("`--resume` goes on from checkpoints; name their folder with `--checkpoint`.")
     objective, trainer = build_objective(preset), dataclasses.replace(trainer, solver=SOLVERS[solver])
     require_model_place(output)
     if trainer.dtype == "float64":
@@ -94,7 +108,7 @@ def fit(
         say(f"{data}: {interactions!r}")
     split = leave_k_out(interactions, holdout, seed) if holdout else None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Interrupted")  # said below, with what became of the model
+        warnings.filterwarnings("ignore", "Interrupted|Terminated")  # said below, with what became of the model
         run = training.fit(
             split.train if split else interactions,
             objective,
@@ -104,6 +118,8 @@ def fit(
             metrics=(metrics or DEFAULT_METRICS) if split else (),
             early_stopping=early_stopping,
             progress=progress and sys.stderr.isatty(),
+            checkpoint=Checkpoint(checkpoint, every, keep) if checkpoint else None,
+            resume="anyway" if anyway else resume,
         )
     if run.history.empty and run.stopped_early:
         raise KeyboardInterrupt
@@ -120,9 +136,10 @@ def fit(
         print_json({"data": data, **shape, **summary, "history": run.history})
     else:
         print_table(pd.DataFrame(summary.items()).dropna(), header=False)
-    if run.stopped_early == "interrupted":
-        complain(f"interrupted; the model after {len(run.history)} sweeps is in {output}")
-        return INTERRUPTED
+    if run.stopped_early in EXIT_CODES:
+        how = "; the same command with --resume goes on from there" if checkpoint else ""
+        complain(f"{run.stopped_early}; the model after {len(run.history)} sweeps is in {output}{how}")
+        return EXIT_CODES[run.stopped_early]
     return 0
 
 

@@ -21,9 +21,9 @@ from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import Split, leave_k_out, plan_evaluation, random_holdout
 from jaxals.interactions import Duplicates, Interactions
 from jaxals.objective import Objective
+from jaxals.position import EarlyStopping
 from jaxals.solvers import Cholesky, ConjugateGradient, Solver, Subspace
 from jaxals.trainers import ALS
-from jaxals.training import EarlyStopping
 
 DEFAULT_METRICS: tuple[str, ...] = inspect.signature(plan_evaluation).parameters["metrics"].default
 
@@ -104,6 +104,25 @@ SolverName = Annotated[
     ),
 ]
 StoppingOptions = Annotated[EarlyStopping | None, flat("Early stopping (any of these turns it on)", 6)]
+_CHECKPOINTS = Group("Checkpoints", sort_key=7)
+CheckpointPath = Annotated[
+    Path | None,
+    Parameter(
+        help="Folder to write down from time to time where training stands; Ctrl-C and SIGTERM then finish the sweep.",
+        group=_CHECKPOINTS,
+    ),
+]
+Every = Annotated[
+    int, Parameter(validator=Number(gte=1), help="Sweeps from one checkpoint to the next.", group=_CHECKPOINTS)
+]
+Keep = Annotated[int, Parameter(validator=Number(gte=1), help="How many to keep.", group=_CHECKPOINTS)]
+Resume = Annotated[
+    bool, Parameter(negative=(), help="Go on from the newest checkpoint, where there is one.", group=_CHECKPOINTS)
+]
+Anyway = Annotated[
+    bool,
+    Parameter(negative=(), help="Resume though objective, trainer or data have changed.", group=_CHECKPOINTS),
+]
 Metrics = Annotated[tuple[str, ...], Parameter(help="Metrics such as recall@10, ndcg@10, map@10 or auc.")]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32), help="Seed of all that is random.")]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]

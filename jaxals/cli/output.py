@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
+EXIT_CODES = {"interrupted": INTERRUPTED, "terminated": 143}
 
 
 def complain(what: object) -> None:

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxals._checks import require_one_of
 from jaxals.datasets import published as published
 from jaxals.datasets.lastfm import read_2k, read_360k
 from jaxals.datasets.movielens import read_movielens
@@ -16,7 +17,7 @@ from jaxals.datasets.registry import info as info
 from jaxals.datasets.registry import names as names
 from jaxals.datasets.retail import read_retail
 from jaxals.datasets.synthetic import synthetic as synthetic
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.errors import DataError
 from jaxals.interactions import Interactions
 
 _READERS: dict[str, Callable[[Path, Ids], Interactions]] = {
@@ -58,8 +59,7 @@ def load(name: str, path: str | os.PathLike | None = None, ids: Ids = "names") -
         Interactions(1,892 users x 17,632 items, 92,834 entries, density 0.0028)
     """
     dataset = info(name)
-    if ids not in ("names", "raw"):
-        raise ConfigurationError(f'`ids` must be "names" or "raw"; got {ids!r}.')
+    require_one_of("ids", ids, "names", "raw")
     return _READERS[name](_locate(dataset, None if path is None else Path(path)), ids)
 
 

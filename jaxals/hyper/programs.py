@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from jaxals import als
 from jaxals._pytree import pytree, static
 from jaxals.acceleration import look_ahead, no_momentum, remember
-from jaxals.als import StepInfo, TableType, initial_factors
+from jaxals.als import StepInfo, initial_factors
 from jaxals.batches import UserBatch
 from jaxals.descent import Batch, DescentState, Problem, descend
 from jaxals.interactions import COO
@@ -56,7 +56,7 @@ class ALSProgram:
         initial_scale: As in `ALS`, static; and so below.
         is_accelerated: Whether sweeps have momentum, static.
         dtype: Type of the tables, static.
-        table_dtype: Type of the gathered tables, static.
+        arithmetic: How half steps round, static.
     """
 
     user_tiles: RowTiles
@@ -68,7 +68,7 @@ class ALSProgram:
     initial_scale: float = static()
     is_accelerated: bool = static()
     dtype: Any = static()
-    table_dtype: TableType | None = static()
+    arithmetic: als.Arithmetic = static()
 
     @property
     def working_bytes(self) -> int:
@@ -90,7 +90,7 @@ class ALSProgram:
         def step(state: tuple) -> tuple:
             factors, momentum, _ = state
             ahead = look_ahead(factors, momentum) if self.is_accelerated else factors
-            swept, info = als.sweep(self.user_tiles, self.item_tiles, ahead, objective, self.solver, self.table_dtype)
+            swept, info = als.sweep(self.user_tiles, self.item_tiles, ahead, objective, self.solver, self.arithmetic)
             if self.is_accelerated:
                 momentum = remember(factors, ahead, swept, momentum)
             return swept, momentum, info

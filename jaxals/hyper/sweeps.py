@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
+from jaxals._checks import require_one_of
 from jaxals.batches import build_batches
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan
@@ -221,7 +222,7 @@ def _lay_out(interactions: Interactions, trainer: Any) -> Program:
             initial_scale=trainer.initial_scale,
             is_accelerated=trainer.acceleration is not None,
             dtype=dtype,
-            table_dtype=trainer.table_dtype,
+            arithmetic=trainer.arithmetic,
         )
     lay_out = lambda size: build_batches(interactions, size, factors=trainer.factors, dtype=dtype)
     batches = lay_out(trainer.batch.size)
@@ -254,8 +255,7 @@ def _spread(program: Program, n_models: int, mesh: Mesh | None) -> Mesh | None:
 
 
 def _check_keep(keep: Any, interactions: Interactions, models: Sequence[Candidate], metrics: Sequence[str]) -> None:
-    if keep not in ("all", "best"):
-        raise ConfigurationError(f'`keep` must be "all" or "best"; got {keep!r}.')
+    require_one_of("keep", keep, "all", "best")
     if keep == "best":
         _require_comparable(models, metrics)
         return

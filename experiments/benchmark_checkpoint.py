@@ -1,0 +1,64 @@
+"""What a checkpoint after every sweep adds to the time of a fit, on the medium synthetic set.
+
+Fits with and without checkpoints take turns, after one of each that compiles; times are of the whole call of `fit`,
+layout and the last checkpoint included.
+
+    python experiments/benchmark_checkpoint.py --factors 64 --sweeps 15 --repeats 3
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+
+import jax
+
+import jaxals
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--users", type=int, default=100_000)
+parser.add_argument("--items", type=int, default=50_000)
+parser.add_argument("--entries", type=int, default=4_800_000)
+parser.add_argument("--factors", type=int, default=64)
+parser.add_argument("--sweeps", type=int, default=15)
+parser.add_argument("--solver", choices=["exact", "cg"], default="exact")
+parser.add_argument("--repeats", type=int, default=3)
+parser.add_argument(
+    "--scratch", type=pathlib.Path, help="where checkpoints are written, by default the folder of temporary files"
+)
+parser.add_argument("--out", type=pathlib.Path, help="write a JSON document here")
+arguments = parser.parse_args()
+
+jaxals.use_all_cores()
+data = jaxals.datasets.synthetic(
+    n_users=arguments.users, n_items=arguments.items, n_interactions=arguments.entries, seed=0
+)
+solver = jaxals.Cholesky() if arguments.solver == "exact" else jaxals.ConjugateGradient()
+trainer = jaxals.ALS(factors=arguments.factors, sweeps=arguments.sweeps, solver=solver)
+
+
+def seconds(checkpoint: jaxals.Checkpoint | None) -> float:
+    start = time.perf_counter()
+    jaxals.fit(data, jaxals.Objective.hkv(), trainer, progress=False, checkpoint=checkpoint)
+    return time.perf_counter() - start
+
+
+times: dict[str, list[float]] = {"without": [], "every sweep": []}
+for turn in range(arguments.repeats + 1):
+    for name, taken in times.items():
+        with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+            elapsed = seconds(jaxals.Checkpoint(folder, every=1) if name == "every sweep" else None)
+            sizes = [path.stat().st_size for path in pathlib.Path(folder).glob(f"step-{arguments.sweeps:010}/**/*")]
+        if turn:
+            taken.append(elapsed)
+        print(f"{'measured' if turn else 'warm-up'}: {name}, {elapsed:.2f} s, {sum(sizes) / 1e6:.0f} MB", flush=True)
+without, with_them = (statistics.median(taken) for taken in times.values())
+cost = f"{with_them / without - 1:+.1%}"
+print(f"median of {arguments.repeats}: {without:.2f} s without, {with_them:.2f} s with checkpoints; {cost}")
+if arguments.out:
+    machine = {"cores": os.cpu_count(), "jax": jax.__version__}
+    settings = {name: str(value) for name, value in vars(arguments).items()}
+    arguments.out.write_text(json.dumps({"settings": settings, "machine": machine, "seconds": times}, indent=1) + "\n")

@@ -1,0 +1,183 @@
+"""Factors with their raw ids in files that other programs read: NumPy, Parquet, and models of implicit. Host side.
+
+Whatever reads vectors can serve them, such as an index of nearest neighbours.
+"""
+
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from jaxals.catalog import Catalog, Side
+from jaxals.confidence import ImplicitConfidence
+from jaxals.errors import ConfigurationError, DataError, MissingDependencyError
+from jaxals.memory import require_memory
+from jaxals.objective import Factors, Objective, Sides, require_shape
+
+_SIDES: tuple[Side, Side] = ("user", "item")
+
+
+def save_npz(path: str | os.PathLike, factors: Factors, catalog: Catalog) -> None:
+    """Write an .npz file with the arrays user_factors, item_factors, user_ids and item_ids.
+
+    Args:
+        path: The file; one that is there is replaced.
+        factors: Both tables.
+        catalog: Raw ids, those of a side all strings, all integers or all floating-point numbers.
+
+    Raises:
+        DataError: The ids are of other types, or not as many as there are rows.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "factors.npz"
+        >>> save_npz(path, Factors(jnp.ones((2, 3)), jnp.ones((1, 3))), Catalog(["ann", "bob"], [7]))
+        >>> factors, catalog = load_npz(path)
+        >>> factors.user.shape, catalog.users.tolist()
+        ((2, 3), ['ann', 'bob'])
+    """
+    require_shape(factors, catalog.shape)
+    tables = {f"{side}_factors": np.asarray(getattr(factors, side)) for side in _SIDES}
+    ids = {f"{side}_ids": _as_array(index, side) for side, index in zip(_SIDES, _indexes(catalog), strict=True)}
+    with open(path, "wb") as file:  # given a name, NumPy would append to it
+        np.savez(file, **tables, **ids)  # type: ignore[arg-type]
+
+
+def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
+    """Read what `save_npz` wrote, or anything else with arrays of those names.
+
+    Raises:
+        DataError: The file is missing, is damaged, or holds something else.
+    """
+    arrays = _read_npz(path, [f"{side}_{what}" for side in _SIDES for what in ("factors", "ids")])
+    if any(arrays[f"{side}_ids"].ndim != 1 for side in _SIDES):
+        raise DataError(f"The ids in {path} are no lists.")
+    catalog = Catalog(*(pd.Index(arrays[f"{side}_ids"].tolist(), tupleize_cols=False) for side in _SIDES))
+    return _checked(arrays["user_factors"], arrays["item_factors"], catalog, path), catalog
+
+
+def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) -> None:
+    """Write users.parquet and items.parquet to a folder: columns id, and factors as a list of fixed length.
+
+    Args:
+        folder: Where to; made with its parents, files that are there are replaced.
+        factors: Both tables.
+        catalog: Raw ids, those of a side of one type that Parquet knows.
+
+    Raises:
+        DataError: The ids are of several types, or not as many as there are rows.
+        MissingDependencyError: pyarrow is not installed.
+    """
+    pyarrow = _pyarrow()
+    require_shape(factors, catalog.shape)
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    for side, index in zip(_SIDES, _indexes(catalog), strict=True):
+        table = np.asarray(getattr(factors, side))
+        rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(table.ravel()), table.shape[1])
+        columns = pyarrow.table({"id": pyarrow.array(_as_array(index, side).tolist()), "factors": rows})
+        pyarrow.parquet.write_table(columns, pathlib.Path(folder, f"{side}s.parquet"))
+
+
+def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
+    """Read what `save_parquet` wrote.
+
+    Raises:
+        DataError: A file is missing, is damaged, or holds something else.
+        MissingDependencyError: pyarrow is not installed.
+    """
+    pyarrow = _pyarrow()
+    ids, tables = [], []
+    for side in _SIDES:
+        path = pathlib.Path(folder, f"{side}s.parquet")
+        try:
+            columns = pyarrow.parquet.read_table(path, columns=["id", "factors"])
+            rows = columns["factors"].combine_chunks()
+            tables.append(rows.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1))
+            ids.append(columns["id"].to_pylist())
+        except (OSError, pyarrow.ArrowException, AttributeError, TypeError, ValueError, KeyError) as error:
+            raise DataError(f"{path} cannot be read as factors: {error}.") from None
+    catalog = Catalog(*(pd.Index(one, tupleize_cols=False) for one in ids))
+    user, item = tables
+    return _checked(user, item, catalog, folder), catalog
+
+
+def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objective | None = None) -> None:
+    """Write an .npz file that `implicit.als.AlternatingLeastSquares.load` reads; it has no room for ids.
+
+    Args:
+        path: The file; one that is there is replaced.
+        factors: Both tables.
+        objective: What they minimise; with `Objective.implicit` its α is written, too, and λ where it is one number.
+    """
+    user, item = np.asarray(factors.user), np.asarray(factors.item)
+    settings: dict[str, Any] = {"factors": user.shape[1], "dtype": user.dtype.name}
+    if objective is not None and isinstance(objective.confidence, ImplicitConfidence):
+        settings["alpha"] = float(objective.confidence.alpha)
+        if not isinstance(objective.regularization, Sides) and np.ndim(objective.regularization) == 0:
+            settings["regularization"] = float(objective.regularization)
+    with open(path, "wb") as file:
+        np.savez(file, user_factors=user, item_factors=item, **settings)
+
+
+def load_implicit(path: str | os.PathLike) -> Factors:
+    """Read the factors of a model that implicit saved.
+
+    Raises:
+        DataError: The file is missing, is damaged, or holds something else.
+    """
+    arrays = _read_npz(path, ["user_factors", "item_factors"])
+    return _checked(arrays["user_factors"], arrays["item_factors"], None, path)
+
+
+def _indexes(catalog: Catalog) -> tuple[pd.Index, pd.Index]:
+    return catalog.users, catalog.items
+
+
+def _as_array(index: pd.Index, side: Side) -> np.ndarray:
+    """Return ids as an array that holds no Python objects, which would have to be pickled."""
+    raw = index.tolist()
+    kinds = {type(one) for one in raw}
+    if kinds <= {str} or kinds <= {int} or kinds <= {float}:
+        array = np.asarray(raw, dtype=None if raw else np.int64)
+        if array.dtype != object and array.tolist() == raw:  # NumPy cuts off null characters at the end
+            return array
+    raise DataError(
+        f"The {side} ids must be all strings, all integers or all floats to be exported; got {index[:3]!r}."
+    )
+
+
+def _read_npz(path: str | os.PathLike, names: list[str]) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            require_memory(
+                sum(member.file_size for member in archive.infolist()), f"Reading {path}", "free some memory"
+            )
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in names}
+    except ConfigurationError:
+        raise
+    # Archives are damaged in many ways, each with an error of its own.
+    except (Exception, MemoryError) as error:
+        raise DataError(f"{path} cannot be read as factors: {error}.") from None
+
+
+def _checked(user: Any, item: Any, catalog: Catalog | None, where: str | os.PathLike) -> Factors:
+    for table in (user, item):
+        if table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
+            raise DataError(f"The factors in {where} must be tables of finite numbers.")
+    if user.shape[1] != item.shape[1] or (catalog and catalog.shape != (len(user), len(item))):
+        raise DataError(f"The factors in {where} are of shapes {user.shape} and {item.shape}, which do not fit.")
+    return Factors(jnp.asarray(user), jnp.asarray(item))
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError("Parquet needs pyarrow: pip install 'jaxals[parquet]'.") from None
+    return pyarrow

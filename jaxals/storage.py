@@ -1,0 +1,259 @@
+"""Folders of arrays and one JSON document whose damage shows, and which may come from strangers. Host side.
+
+    arrays/          written by Orbax: zarr, one chunk an array, not compressed
+    document.json    everything else
+    checksums.json   the arrays' types and shapes, and the size and CRC-32 of every file; written last
+
+That arrays are neither compressed nor cut makes them fast to write, and bounds what reading a folder can take by what
+it holds: every length is compared with the length of a file before anything is allocated. Nothing is executed.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import pathlib
+import shutil
+import stat
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxals.errors import CheckpointError, ConfigurationError
+from jaxals.memory import require_memory
+
+_ARRAYS, _DOCUMENT, _CHECKSUMS = "arrays", "document.json", "checksums.json"
+_OF_ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "_sharding", "commit_success.txt", "orbax.checkpoint")
+_TEMPORARY = ".jaxals-"
+# A list of a thousand files takes 100 kB.
+_MOST_CHECKSUM_BYTES = 2**24
+# Python's objects take more room than their text.
+_JSON_GROWTH = 16
+# What can be in an array; bfloat16 is no type of NumPy's own.
+_DTYPES = {
+    **{name: np.dtype(name) for name in ("bool", "float16", "float32", "float64")},
+    **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "bfloat16": np.dtype(jnp.bfloat16),
+}
+
+
+def write_folder(path: pathlib.Path, arrays: Mapping[str, np.ndarray], document: dict[str, Any]) -> None:
+    """Write a folder beside where it belongs, and move it there when it is whole.
+
+    What was there before stays until then; a process that dies on the way leaves it alone.
+
+    Args:
+        path: Where to; a folder that is there already is replaced.
+        arrays: By names that are names of files.
+        document: What JSON can hold.
+
+    Raises:
+        OSError: It cannot be written; what was there is there still.
+    """
+    # Not at the top: Orbax takes half a second to import, and most uses save and load nothing.
+    import orbax.checkpoint as ocp
+
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=path.parent, ignore_cleanup_errors=True) as beside:
+        new, old = pathlib.Path(beside, "new"), pathlib.Path(beside, "old")
+        new.mkdir()
+        filled = {name: array for name, array in arrays.items() if array.size}
+        if filled:
+            with _without_advice(), ocp.Checkpointer(_handler()) as checkpointer:
+                checkpointer.save(new / _ARRAYS, args=ocp.args.PyTreeSave(filled))
+        _write(new / _DOCUMENT, document)
+        index = {name: [array.dtype.name, list(array.shape)] for name, array in arrays.items()}
+        _write(new / _CHECKSUMS, {"arrays": index, "files": {name: _summary(new / name) for name in _files(new)}})
+        _flush(new)
+        try:
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+        except BaseException:
+            if old.exists():
+                old.rename(path)
+            raise
+
+
+def read_folder(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Any]:
+    """Read what `write_folder` wrote.
+
+    Raises:
+        CheckpointError: A file is missing, is no plain file, or is not what was written.
+        ConfigurationError: There is not enough memory for it.
+    """
+    import orbax.checkpoint as ocp
+
+    try:
+        index = _verified_index(path)
+        arrays = {name: np.zeros(shape, dtype) for name, (dtype, shape) in index.items() if not math.prod(shape)}
+        wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in index if name not in arrays}
+        if wanted:
+            with ocp.Checkpointer(_handler()) as checkpointer:
+                arguments = ocp.args.PyTreeRestore(item=dict.fromkeys(wanted, 0), restore_args=wanted)
+                arrays |= checkpointer.restore(path / _ARRAYS, args=arguments)
+        for name, (dtype, shape) in index.items():
+            if (arrays[name].dtype, arrays[name].shape) != (dtype, shape):
+                raise CheckpointError(f"array {name} is of another type or shape")
+        return arrays, _read_json(path / _DOCUMENT)
+    except ConfigurationError:
+        raise
+    # Orbax and TensorStore report damage by many types, none of them their own.
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}.") from None
+
+
+def read_document(path: pathlib.Path) -> Any:
+    """Read the document alone, unverified; None where it cannot be read."""
+    try:
+        return _read_json(path / _DOCUMENT)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def is_folder(path: pathlib.Path, and_nothing_besides: bool = False) -> bool:
+    """Tell whether a folder has what `write_folder` writes."""
+    try:
+        names = {entry.name for entry in path.iterdir()}
+    except OSError:
+        return False
+    return {_DOCUMENT, _CHECKSUMS} <= names and (not and_nothing_besides or names <= {_ARRAYS, _DOCUMENT, _CHECKSUMS})
+
+
+def remove_leftovers(path: pathlib.Path) -> None:
+    """Remove what processes that died while they wrote left in a folder."""
+    for entry in path.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def require_writable(path: pathlib.Path) -> None:
+    """Try to write beside where a folder is to be.
+
+    Raises:
+        OSError: It is not possible.
+    """
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=path.parent):
+        pass
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first, without its full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _handler() -> Any:
+    import orbax.checkpoint as ocp
+
+    return ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep Orbax from warning that arrays are not in the other of its formats."""
+    logger = logging.getLogger("absl")
+    is_news = lambda record: "Skipping merge of OCDBT" not in record.getMessage()
+    logger.addFilter(is_news)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_news)
+
+
+def _write(path: pathlib.Path, document: Any) -> None:
+    path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _flush(path: pathlib.Path) -> None:
+    """Wait until a folder is on the disk, for the machine itself may stop."""
+    for folder, _, names in os.walk(path):
+        for name in [*names, "."]:
+            descriptor = os.open(pathlib.Path(folder, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _files(path: pathlib.Path) -> Iterator[str]:
+    """List the document and all files of the arrays."""
+    yield _DOCUMENT
+    for folder, _, names in os.walk(path / _ARRAYS):
+        yield from (pathlib.Path(folder, name).relative_to(path).as_posix() for name in sorted(names))
+
+
+def _summary(path: pathlib.Path) -> list[int]:
+    """Return a file's size and CRC-32: 4 GB/s, and every error of up to 32 bits in a row shows."""
+    checksum = size = 0
+    with path.open("rb") as file:
+        while block := file.read(2**22):
+            checksum, size = zlib.crc32(block, checksum), size + len(block)
+    return [size, checksum]
+
+
+def _plain_size(path: pathlib.Path) -> int:
+    # A link may lead anywhere, a pipe may never end.
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path.name} is not a plain file")
+    return status.st_size
+
+
+def _verified_index(path: pathlib.Path) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Return the types and shapes of the arrays, when each file is what was written, and as large as they say."""
+    if _plain_size(path / _CHECKSUMS) > _MOST_CHECKSUM_BYTES:
+        raise CheckpointError(f"{_CHECKSUMS} is too large")
+    for folder in [path, path / _ARRAYS]:
+        if folder.is_symlink():
+            raise CheckpointError(f"{folder.name} is a link")
+    checksums = _read_json(path / _CHECKSUMS)
+    present, listed = set(_files(path)), checksums["files"]
+    if present != set(listed):
+        raise CheckpointError(
+            f"{min(present ^ set(listed))} is {'not expected' if present - set(listed) else 'missing'}"
+        )
+    sizes = {name: _plain_size(path / name) for name in present}
+    require_memory(sum(sizes.values()) + _JSON_GROWTH * sizes[_DOCUMENT], f"Loading {path}", "free some memory")
+    for name in sorted(present):
+        if _summary(path / name) != listed[name]:
+            raise CheckpointError(f"{name} is not what was written")
+    index = {}
+    # Other files could have Orbax read something else than what is checked here.
+    known = {f"{_ARRAYS}/{name}/" for name in checksums["arrays"]} | {
+        _DOCUMENT,
+        *(f"{_ARRAYS}/{name}" for name in _OF_ORBAX),
+    }
+    if strange := [name for name in present if name not in known and name[: name.rfind("/") + 1] not in known]:
+        raise CheckpointError(f"{min(strange)} is not expected")
+    for name, (type_name, shape) in checksums["arrays"].items():
+        if type_name not in _DTYPES or not all(type(size) is int and size >= 0 for size in shape):
+            raise CheckpointError(f"array {name} has no known type or shape")
+        index[name] = _DTYPES[type_name], tuple(shape)
+        if math.prod(shape):
+            _require_one_chunk(path / _ARRAYS / name, *index[name])
+        elif max(shape, default=0) > 2**31:
+            raise CheckpointError(f"array {name} has no known type or shape")
+    return index
+
+
+def _require_one_chunk(path: pathlib.Path, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Refuse an array that is not there byte by byte in one file."""
+    layout = _read_json(path / ".zarray")
+    whole = {"zarr_format": 2, "shape": list(shape), "chunks": list(shape), "compressor": None, "filters": None}
+    chunk = path / (".".join("0" * len(shape)) or "0")
+    if any(layout[name] != value for name, value in whole.items()) or layout["order"] != "C":
+        raise CheckpointError(f"array {path.name} is not laid out as it is written")
+    if np.dtype(_DTYPES.get(layout["dtype"], layout["dtype"])) != dtype:
+        raise CheckpointError(f"array {path.name} is of another type")
+    if chunk.stat().st_size != math.prod(shape) * dtype.itemsize:
+        raise CheckpointError(f"array {path.name} is not as large as it says")

@@ -1,0 +1,75 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+
+from jaxals import ALS, Catalog, Gradient, Interactions, Objective, Subspace, UserBatches, datasets
+from jaxals.description import describe, differences
+
+DATA = datasets.synthetic(n_users=12, n_items=9, n_interactions=30, seed=0)
+
+
+def changed(before, after) -> list[str]:
+    return [text.split("`")[1] for text in differences(describe(of=before), describe(of=after))]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "names"),
+    [
+        (Objective.hkv(2.0), Objective.hkv(3.0), ["of.confidence.alpha"]),
+        (Objective.hkv(), Objective.hkv(regularization=jnp.float32(0.2)), ["of.regularization"]),
+        (ALS(solver=Subspace(2)), ALS(solver=Subspace(4)), ["of.solver.block"]),
+        (Gradient(batch=UserBatches(2)), Gradient(batch=UserBatches(3)), ["of.batch.size"]),
+        (DATA, DATA.select(np.arange(20)), ["of.user", "of.item", "of.value"]),
+        (pd.Index(["a", "b"]), pd.Index(["a", "c"]), ["of"]),
+        (range(3), range(4), ["of"]),
+        (jax.random.key(1), jax.random.key(2), ["of"]),
+        (optax.chain(optax.clip(1.0), optax.sgd(0.1)), optax.chain(optax.clip(2.0), optax.sgd(0.1)), ["of"]),
+        (functools.partial(print, 1), functools.partial(print, 2), ["of"]),
+        (None, 1, ["of"]),
+        (1, 1.0, ["of"]),
+    ],
+)
+def test_what_differs_is_named(before, after, names):
+    assert changed(before, after) == names
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: optax.adamw(optax.cosine_decay_schedule(0.1, 50)),
+        lambda: lambda factors: 0.1 * factors.item.var(),
+        lambda: jax.jit(lambda x: x + 1),
+        lambda: jax.tree_util.Partial(lambda r: (r, r)),
+        lambda: Interactions.from_arrays([0], [1], catalog=Catalog([("a", 1)], ["x", "y"])),
+        lambda: Objective.ials(),
+    ],
+)
+def test_what_is_made_twice_the_same_way_is_the_same(make):
+    assert changed(make(), make()) == []
+
+
+def test_functions_differ_by_their_constants_and_what_they_closed_over():
+    make = lambda weight: lambda x: weight * x
+    assert changed(make(1), make(2)) == ["of"]
+    assert changed(lambda x: x + 1, lambda x: x + 2) == ["of"]
+    table = np.zeros(3)
+    assert changed(make(table), make(table + 1)) == ["of"]
+
+
+def test_a_function_that_knows_itself_comes_to_an_end():
+    def again(n):
+        return again(n - 1) if n else 0
+
+    assert changed(again, again) == []
+
+
+def test_differences_say_what_was_and_what_is():
+    assert differences({"a": 1, "b": "x", "c": None}, {"a": 2, "b": "x"}) == [
+        "`a` was 1, is 2",
+        "`c` was null, is not there",
+    ]
