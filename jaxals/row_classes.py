@@ -87,7 +87,7 @@ def _kinds(end: int, longest: int, entries: int, gram_size: int, most_tiles: int
     if end < _MIDDLE_ROW_ENTRIES:
         # One tile a row; the exact solver has a form of its own for those with fewer entries than factors.
         if not gram_size or end <= max(gram_size, min(_WIDTHS)):
-            yield RowClass(end, end, min(entries // end, most_tiles))
+            yield RowClass(end, end, max(min(entries // end, most_tiles), 1))
         return
     for width in (*_WIDTHS, _WIDE_WIDTH):
         most_of_a_row = -(-longest // width)
