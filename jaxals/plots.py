@@ -229,8 +229,8 @@ def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     ax.set(xlabel="factor, the strongest first", ylabel="singular value of the scores")
     ax.yaxis.set_major_formatter(_plain)
     # Numbers between powers of ten have room where there is one such power.
-    values = frame.to_numpy(float)
-    has_room = np.max(values, initial=0.0, where=values > 0) < 10 * np.min(values, initial=np.inf, where=values > 0)
+    drawn = frame.to_numpy(float)
+    has_room = np.max(drawn, initial=0.0, where=drawn > 0) < 10 * np.min(drawn, initial=np.inf, where=drawn > 0)
     ax.yaxis.set_minor_formatter(_plain if has_room else "")
     ax.locator_params(axis="x", integer=True)
     ax.legend(frameon=False, fontsize=9)
