@@ -4,7 +4,7 @@ The score of a pair is a dot product, so an index for the largest inner product 
 the share of the exact top 10 that an index by inverted lists finds, and seconds for all users, by how many of its lists
 are looked at, beside FAISS's exhaustive index and jaxals itself.
 
-    pip install 'jaxals[parquet]' faiss-cpu
+    pip install 'jaxals[parquet,index]'
     python experiments/nearest_neighbours.py
 """
 

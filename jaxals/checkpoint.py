@@ -124,6 +124,7 @@ class CheckpointFolder:
         self._scores: dict[int, float] = {}
         self._writing: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._last: int | None = None
         self._lock: TextIO | None = None
 
     @contextlib.contextmanager
@@ -177,6 +178,7 @@ class CheckpointFolder:
                     'pass `resume="anyway"`.'
                 )
             position = _unpack(arrays, document, start)
+            self._last = position.step
             for whole in _steps(self.path):
                 if best := self._settings.best:
                     self._scores[whole] = _score(read_document(self.path / _name(whole)), best)
@@ -196,6 +198,9 @@ class CheckpointFolder:
             CheckpointError: The last one could not be written.
         """
         self.wait()
+        if position.step == self._last:  # a step left behind brings nothing new
+            return
+        self._last = position.step
         arrays, document = _pack(position)
         document |= {
             "format": _FORMAT,

@@ -215,7 +215,10 @@ def checked_indices(name: str, indices: Any, size: int) -> Int[np.ndarray, " ind
     Raises:
         DataError: They are not a list of integers, or one is negative or not below `size`.
     """
-    indices = np.asarray(indices)
+    try:
+        indices = np.asarray(indices)
+    except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
+        raise DataError(f"`{name}` must be 1-D integer indices: {error}.") from None
     if indices.ndim != 1 or (indices.size and not np.issubdtype(indices.dtype, np.integer)):
         raise DataError(f"`{name}` must be 1-D integer indices; got {indices.dtype} of shape {indices.shape}.")
     outside = indices[(indices < 0) | (indices >= size)]
