@@ -150,16 +150,18 @@ def _residual(system: System, rows: Float[Array, "rows factors"]) -> Float[Array
 
 def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint: Array, wanted: System) -> System:
     """Return (∂ρ/∂θ)ᵀ V in the places of the leaves that are wanted."""
-    wants_entries = any(jax.tree.leaves((_values(wanted.tiles), wanted.objective.confidence)))
-    scatters = bool(wanted.other) and transposed is None
+    wants_values = any(jax.tree.leaves(_values(wanted.tiles)))
+    wants_confidence = any(jax.tree.leaves(wanted.objective.confidence))
+    gathers, scatters = bool(wanted.other) and transposed is not None, bool(wanted.other) and transposed is None
     everywhere = _matmul(rows.T, adjoint)  # [factors, factors]
     tiles, other, objective = system.tiles, system.other, system.objective
     of_other, of_objective = None, objective
-    if wants_entries or scatters:
-        of_other, of_objective, of_values = _by_entries(system, rows, adjoint, scatters)
-        tiles = _with_values(tiles, of_values)
-    if transposed is not None and wanted.other:
-        of_other = _by_columns(transposed, system, rows, adjoint)
+    if wants_values or scatters or (wants_confidence and not gathers):
+        of_other, of_objective, of_values = _by_entries(system, rows, adjoint, scatters, wants_values)
+        if wants_values:
+            tiles = _with_values(tiles, of_values)
+    if transposed is not None and wanted.other:  # and the confidence's in the same pass
+        of_other, of_objective = _by_columns(transposed, system, rows, adjoint)
     if of_other is not None:
         of_other -= objective.unobserved_weight * _matmul(other, everywhere + everywhere.T)
     of_weight = -jnp.sum(everywhere * gramian(other)).astype(jnp.result_type(objective.unobserved_weight))
@@ -168,26 +170,22 @@ def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint
 
 
 def _by_entries(
-    system: System, rows: Array, adjoint: Array, scatters: bool
-) -> tuple[Array | None, Objective, tuple[Array, ...]]:
+    system: System, rows: Array, adjoint: Array, scatters: bool, wants_values: bool
+) -> tuple[Array | None, Objective, tuple[Array | None, ...]]:
     """Return the gradients by the other table, if it is to be scattered, by the confidence, and by the values."""
 
     def part(
         entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array, adjoint: Array
-    ) -> tuple[Any, tuple[Array, ...]]:
+    ) -> tuple[Any, tuple[Array | None, ...]]:
         table, own, own_adjoint = pack(other), _with_zero_row(rows), _with_zero_row(adjoint)
 
-        def step(sums: tuple, chunk: _Entries) -> tuple[tuple, Array]:
+        def step(sums: tuple, chunk: _Entries) -> tuple[tuple, Array | None]:
             vectors = table[chunk.column]  # [tiles, width] -> [tiles, width, factors]
             row, row_adjoint = own[chunk.row], own_adjoint[chunk.row]  # [tiles, factors]
             score = _einsum("twf,tf->tw", vectors, row)
             adjoint_score = _einsum("twf,tf->tw", vectors, row_adjoint)
-
-            def term(objective: Objective, value: Array) -> Array:
-                gram_weight, target_weight = objective.weights(value.astype(rows.dtype))
-                return jnp.sum(target_weight * adjoint_score - gram_weight * adjoint_score * score)
-
-            of_objective, of_value = jax.grad(term, argnums=(0, 1), allow_int=True)(objective, chunk.value)
+            by_both = jax.grad(_term, argnums=(0, 1), allow_int=True)
+            of_objective, of_value = by_both(objective, chunk.value, score, adjoint_score)
             of_other = sums[0]
             if of_other is not None:
                 gram_weight, target_weight = objective.weights(chunk.value.astype(rows.dtype))
@@ -195,7 +193,7 @@ def _by_entries(
                 across = gram_weight * adjoint_score
                 by_entry = along[:, :, None] * row_adjoint[:, None, :] - across[:, :, None] * row[:, None, :]
                 of_other = of_other.at[chunk.column].add(by_entry)
-            return (of_other, jax.tree.map(_add, sums[1], of_objective)), of_value
+            return (of_other, jax.tree.map(_add, sums[1], of_objective)), of_value if wants_values else None
 
         sums = (jnp.zeros_like(other) if scatters else None, jax.tree.map(_zero, objective))
         of_values = []
@@ -210,25 +208,29 @@ def _by_entries(
     return *sums, of_values
 
 
-def _by_columns(transposed: RowTiles, system: System, rows: Array, adjoint: Array) -> Float[Array, "columns factors"]:
-    """Return the gradient by the other table from the entries, gathered from tiles that have its rows as rows.
+def _by_columns(
+    transposed: RowTiles, system: System, rows: Array, adjoint: Array
+) -> tuple[Float[Array, "columns factors"], Objective]:
+    """Return the gradients by the other table and by the confidence, gathered from tiles that have its rows as rows.
 
     ȳ = Σ (b - g (x·y)) v - g (v·y) x over the entries of a column.
     """
 
-    def part(entries: tuple[_Entries, ...], other: Array, objective: Objective, both: Array) -> Array:
+    def part(entries: tuple[_Entries, ...], other: Array, objective: Objective, both: Array) -> tuple[Array, Objective]:
         table, own = pack(both), _with_zero_row(other)
         factors = other.shape[1]
 
-        def step(sums: Array, chunk: _Entries) -> tuple[Array, None]:
+        def step(sums: tuple, chunk: _Entries) -> tuple[tuple, None]:
             vectors = table[chunk.column].reshape(*chunk.column.shape, 2, factors)
             # [tiles, width, 2, factors] -> [2, tiles, width]
             score, adjoint_score = _einsum("twkf,tf->ktw", vectors, own[chunk.row])
             gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
             weight = jnp.stack([-gram_weight * adjoint_score, target_weight - gram_weight * score])
-            return sums.at[chunk.row].add(_einsum("ktw,twkf->tf", weight, vectors)), None
+            of_other = sums[0].at[chunk.row].add(_einsum("ktw,twkf->tf", weight, vectors))
+            of_objective = jax.grad(_term, allow_int=True)(objective, chunk.value, score, adjoint_score)
+            return (of_other, jax.tree.map(_add, sums[1], of_objective)), None
 
-        sums = jnp.zeros_like(own)
+        sums = jnp.zeros_like(own), jax.tree.map(_zero, objective)
         for group in entries:
             sums = jax.lax.scan(step, sums, group)[0]
         return sums if mesh is None else jax.lax.psum(sums, "rows")
@@ -236,7 +238,14 @@ def _by_columns(transposed: RowTiles, system: System, rows: Array, adjoint: Arra
     mesh = transposed.mesh
     both = jnp.concatenate([rows, adjoint], axis=1)
     over_mesh = _over_mesh(part, mesh, n_whole=3)
-    return over_mesh(_entries(transposed), system.other, system.objective, both)[:-1]
+    of_other, of_objective = over_mesh(_entries(transposed), system.other, system.objective, both)
+    return of_other[:-1], of_objective
+
+
+def _term(objective: Objective, value: Array, score: Array, adjoint_score: Array) -> Float[Array, ""]:
+    """Compute Σ b (v·y) - g (v·y) (x·y), whose gradients by the confidence and by the values are wanted."""
+    gram_weight, target_weight = objective.weights(value.astype(score.dtype))
+    return jnp.sum(target_weight * adjoint_score - gram_weight * adjoint_score * score)
 
 
 def _entries(tiles: RowTiles) -> tuple[_Entries, ...]:
@@ -252,7 +261,7 @@ def _values(tiles: RowTiles) -> list:
     return [group.value for group in tiles.groups] + ([tiles.long.value] if tiles.long is not None else [])
 
 
-def _with_values(tiles: RowTiles, values: tuple[Array, ...]) -> RowTiles:
+def _with_values(tiles: RowTiles, values: tuple[Any, ...]) -> RowTiles:
     """Put values that are laid out as those of `_entries` in the place of those of the tiles."""
     n_groups = len(tiles.groups)
     groups = tuple(dataclasses.replace(g, value=v) for g, v in zip(tiles.groups, values[:n_groups], strict=True))

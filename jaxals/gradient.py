@@ -29,7 +29,7 @@ class Gradient:
     """Minimise the objective by gradient descent with an optimiser of optax.
 
     The loss is exact over all pairs, as in `ALS`: where both converge, they agree. Optimisers start from where `ALS`
-    starts. Users and items without interactions have zero factors.
+    starts. Users and items without interactions have zero factors, unless a penalty pulls at them.
 
     Attributes:
         factors: Length of the vectors that are learned.

@@ -18,7 +18,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#999999", "#009E73", "#CC79A7", "#56B4E9", "#
 _CONFIDENCE_WIDTH = 1.96
 # Beyond as many colours as there are, lines are told apart by their dashes.
 _LINES = ("-", "--", ":")
-# A loss is drawn no closer to the best than this, relative to it.
+# A loss is not drawn closer to the least than this, relative to it: on a logarithmic scale the least has no place.
 _LOSS_FLOOR = 1e-5
 
 
@@ -113,7 +113,7 @@ def plot_curves(
     """Draw how the loss or a metric of several runs went on, over sweeps, steps or seconds.
 
     A loss is drawn as what is above the least that any of the runs reached, on a logarithmic scale: that is where runs
-    differ.
+    differ. The least itself is left out.
 
     Args:
         runs: Histories such as `Run.history` by the name of their run.
@@ -133,7 +133,7 @@ def plot_curves(
         >>> fast = pd.DataFrame({"sweep": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "loss": [6.0, 4.0, 3.0]})
         >>> ax = plot_curves({"ALS": fast, "gradient": slow})
         >>> ax.get_ylabel(), ax.get_yscale()
-        ('loss above the best', 'log')
+        ('loss above the least of all', 'log')
     """
     if not runs:
         raise DataError("There is no run to draw.")
@@ -141,17 +141,19 @@ def plot_curves(
         _require_columns(history, [x, y], f"The history of {name!r}")
     is_loss = y == "loss"
     best = min(history[y].min() for history in runs.values()) if is_loss else 0.0
-    floor = _LOSS_FLOOR * abs(best)
     ax = _axes(ax)
     for place, (name, history) in enumerate(runs.items()):
         known = history[history[y].notna()]
-        height = np.maximum(known[y] - best, floor) / abs(best) if is_loss and best else known[y]
+        height = known[y]
+        if is_loss and best:
+            above = (known["loss"] - best) / abs(best)
+            height = above.where(above >= _LOSS_FLOOR)
         style = _LINES[place // len(_COLOURS) % len(_LINES)]
         colour = _COLOURS[place % len(_COLOURS)]
         ax.plot(known[x], height, style, color=colour, label=name, marker="o", markersize=3, linewidth=1.5)
     if is_loss:
         ax.set_yscale("log")
-        ax.set_ylabel("loss above the best")
+        ax.set_ylabel("loss above the least of all")
         ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     else:
         ax.set_ylabel(_title(y))
@@ -226,7 +228,10 @@ def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     ax.set_yscale("log")
     ax.set(xlabel="factor, the strongest first", ylabel="singular value of the scores")
     ax.yaxis.set_major_formatter(_plain)
-    ax.yaxis.set_minor_formatter(_plain)
+    # Numbers between powers of ten have room where there is one such power.
+    drawn = frame.to_numpy(float)
+    has_room = np.max(drawn, initial=0.0, where=drawn > 0) < 10 * np.min(drawn, initial=np.inf, where=drawn > 0)
+    ax.yaxis.set_minor_formatter(_plain if has_room else "")
     ax.locator_params(axis="x", integer=True)
     ax.legend(frameon=False, fontsize=9)
     return _tidied(ax)

@@ -22,8 +22,8 @@ _CHUNK_CACHE_BYTES = 2**21
 _LEAST_CHUNK_ENTRIES = 2048
 # How much longer the passes over a chunk take that leaves the cache.
 _SPILL = 1.3
-# Sweeps of a fit that the time saved by a class is counted for.
-_SWEEPS = 10
+# Sweeps of a fit that the time saved by a class is counted for: as many as `ALS` makes by default.
+_SWEEPS = 15
 # Microseconds of one core that it takes to compile a class, and what each unknown of its systems adds.
 _COMPILE, _COMPILE_UNKNOWN = 1e6, 2e4
 
@@ -87,7 +87,7 @@ def _kinds(end: int, longest: int, entries: int, gram_size: int, most_tiles: int
     if end < _MIDDLE_ROW_ENTRIES:
         # One tile a row; the exact solver has a form of its own for those with fewer entries than factors.
         if not gram_size or end <= max(gram_size, min(_WIDTHS)):
-            yield RowClass(end, end, min(entries // end, most_tiles))
+            yield RowClass(end, end, max(min(entries // end, most_tiles), 1))
         return
     for width in (*_WIDTHS, _WIDE_WIDTH):
         most_of_a_row = -(-longest // width)

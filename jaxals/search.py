@@ -180,7 +180,9 @@ class _Fold:
     @property
     def fingerprint(self) -> list[int]:
         """Tell this split from others."""
-        arrays = (self.train.user, self.train.item, self.train.value, self.plan.relevant.item)
+        arrays = [self.train.user, self.train.item, self.train.value, self.plan.relevant.item]
+        if self.plan.candidates is not None:
+            arrays.append(self.plan.candidates.item)
         return [len(self.train), *(zlib.crc32(array.tobytes()) for array in arrays)]
 
     def begin(self, objective: Objective, trainer: Trainer, key: jax.Array, mesh: Mesh | None) -> Training:

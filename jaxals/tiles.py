@@ -260,7 +260,7 @@ def _share_out(load: np.ndarray, n_bins: int) -> np.ndarray:
     total, done = np.zeros(n_bins, np.int64), 0
     while done < len(load):
         # A bin that is ahead by more than a row waits, as it would if rows were dealt one by one.
-        is_open = total <= total.min() + load[order[done]]
+        is_open = total <= np.min(total) + load[order[done]]
         bins = np.flatnonzero(is_open)
         bins = bins[np.argsort(total[bins], kind="stable")][: len(load) - done]
         rows = order[done : done + len(bins)]

@@ -32,6 +32,7 @@ from jaxals import Objective, plots
 from jaxals.evaluation import by_popularity, evaluate, random_holdout
 
 jaxals.use_all_cores()
+plt.rcParams["axes.titlesize"] = 10.5  # as `jaxals.plots` has it
 small = "JAXALS_SMALL" in os.environ  # a quick run, for tests
 data = jaxals.datasets.load("lastfm-2k")
 split = random_holdout(data, 0.2, seed=0)
@@ -58,11 +59,15 @@ confidences = {
 }
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
 left.hist(np.log10(data.value), bins=50, color="#56B4E9")
-left.set(xlabel="plays of an artist by a person, log10", ylabel="pairs", title="What there is")
+left.set(xlabel="plays of an artist by a person, log10", ylabel="pairs", title="Play counts of all 92,834 pairs")
 for name, objective in confidences.items():
     right.plot(plays, objective.cells(plays)[0] / objective.unobserved_weight, label=name)
 right.set(
-    xscale="log", yscale="log", xlabel="plays", ylabel="weight against an unobserved pair", title="What it weighs"
+    xscale="log",
+    yscale="log",
+    xlabel="plays",
+    ylabel="weight against an unobserved pair",
+    title="What a pair weighs by its plays",
 )
 right.legend(frameon=False)
 plt.show()
@@ -83,7 +88,7 @@ for alpha in grid:
 alphas = pd.DataFrame(rows)
 curves = {name: rows for name, rows in alphas.groupby("confidence")}
 figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
-plots.plot_curves(curves, "ndcg@10", "α", ax).set(xscale="log", title="Held-out NDCG@10")
+plots.plot_curves(curves, "ndcg@10", "α", ax).set(xscale="log", title="Held-out NDCG@10 by α, for two confidences")
 alphas.pivot(index="α", columns="confidence", values="ndcg@10")
 
 # %% [markdown]
@@ -103,7 +108,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constraine
 curve = pd.DataFrame([{"w0": w0, **one.metrics} for w0, one in by_weight.items()])
 plots.plot_curves({"iALS": curve}, "ndcg@10", "w0", left).set(xscale="log", title="Held-out NDCG@10")
 exposed = buckets.assign(mean=buckets["exposure"], standard_error=0.0)
-plots.plot_popularity(exposed, right).set(title="Whom the recommendations name", ylabel="share of all lists")
+plots.plot_popularity(exposed, right).set(title="Which artists the recommendations name", ylabel="share of all lists")
 curve
 
 # %% [markdown]
@@ -131,5 +136,7 @@ exponents = pd.DataFrame(rows)
 buckets = pd.concat(spread, names=["model"]).reset_index("model")
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
 plots.plot_curves({"iALS, w0 = 0.1": exponents}, "ndcg@10", "ν", left).set_title("Held-out NDCG@10")
+if not small:
+    left.set_ylim(0.2, 0.3)  # the standard error over users is about 0.005: closer up there is nothing to see
 plots.plot_popularity(buckets, right).set_title("Recall@10 by popularity")
 exponents

@@ -1,4 +1,6 @@
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
@@ -16,6 +18,15 @@ from jaxals import Interactions, datasets, training
 
 def pytest_configure() -> None:
     assert len(jax.devices()) == 8, "the suite needs 8 virtual devices"
+
+
+@pytest.fixture(autouse=True)
+def few_mappings() -> Iterator[None]:
+    """Drop compiled programs before there are more memory mappings than Linux allows (65,530): XLA then crashes."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and len(mappings.read_bytes().splitlines()) > 30_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

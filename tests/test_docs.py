@@ -1,7 +1,12 @@
 import re
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+import jaxals
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -18,6 +23,20 @@ def test_the_examples_on_evaluation_run_as_pasted(capsys):
     assert claimed[1] in printed
     assert "p_value" in printed
     assert "exposure" in printed
+
+
+def test_the_examples_on_gradients_run_as_pasted():
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "gradient.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(code) == 3
+    names: dict[str, Any] = {}
+    for example in code:
+        exec(example, names)
+    objective, settings = names["objective"], names["settings"]
+    plain = jaxals.fit(names["data"], objective, jaxals.Gradient(**settings), progress=False).factors
+    assert names["small"] > 2 * float(jnp.mean(jnp.abs(plain.item) < 1e-2))
+    one, other = names["one"], names["other"]
+    assert names["apart"] < 0.5 * float(jnp.linalg.norm(plain.item[one] - plain.item[other]))
+    assert not np.allclose(names["run"].factors.user, plain.user)
 
 
 def test_the_example_on_differentiable_als_runs_as_pasted(capsys):

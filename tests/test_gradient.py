@@ -66,11 +66,17 @@ def test_lbfgs_has_nothing_to_do_where_als_ends():
     als = fit(DATA, OBJECTIVE, ALS(factors=4, sweeps=1500, dtype="float64"), loss_every=0, progress=False).factors
     entries = DATA.to_coo(jnp.float64)
     gradient = jax.grad(lambda factors: OBJECTIVE.loss(factors, entries))
-    start = jax.tree.map(lambda table: 0.1 * jnp.ones_like(table), als)
-    assert norm(gradient(als)) <= 1e-8 * norm(gradient(start))
+    start = jaxals.initial_factors(jax.random.key(0), *DATA.shape, 4, dtype=jnp.float64)
+    relative = norm(gradient(als)) / norm(gradient(start))
     after = train(optimizer=optax.lbfgs(), steps=30, initial=als).factors
     loss = [float(OBJECTIVE.loss(factors, entries)) for factors in (als, after)]
-    assert -1e-12 * loss[0] <= loss[0] - loss[1] <= 1e-9 * loss[0]
+    decrease = 1 - loss[1] / loss[0]
+    print(
+        f"\nGradient where ALS ends, of that at the start: {relative:.1e}; 30 steps of L-BFGS lower the loss by "
+        f"{decrease:.1e} of it ({loss[0]:.12f} to {loss[1]:.12f})."
+    )  # shown by pytest -s
+    assert relative <= 1e-8
+    assert -1e-12 <= decrease <= 1e-9
 
 
 def test_lbfgs_and_als_agree_where_both_converge():

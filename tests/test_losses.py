@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxals import ALS, Cholesky, Factors, Interactions, Objective, build_tiles, datasets, fit, half_step, make_mesh
+from jaxals import (
+    ALS,
+    Cholesky,
+    Factors,
+    Interactions,
+    Objective,
+    Sides,
+    build_tiles,
+    datasets,
+    fit,
+    half_step,
+    make_mesh,
+)
 from jaxals.batches import build_batches
 from jaxals.descent import Problem, batch_gradient
 from jaxals.losses import Terms, batch_loss, sampled_loss
@@ -65,6 +77,15 @@ def test_loss_and_gradient_are_those_of_the_dense_oracle(name, on_mesh):
     np.testing.assert_allclose(gradient.user, slope @ y + 2 * of_users[:, None] * x, rtol=1e-9, atol=1e-9)
     of_items = oracles.ridge(name, VALUES.T, parameters)
     np.testing.assert_allclose(gradient.item, slope.T @ x + 2 * of_items[:, None] * y, rtol=1e-9, atol=1e-9)
+
+
+def test_users_and_items_have_ridges_of_their_own():
+    of_users, of_items = np.linspace(0.1, 3.0, 15), np.linspace(2.0, 0.5, 12)
+    sides, none = Sides(jnp.asarray(of_users), jnp.asarray(of_items)), Sides(0.0, 0.0)
+    factors = tables(DATA)
+    found = [problem(DATA, Terms(Objective.hkv(2.0, ridge))).loss(factors) for ridge in (sides, none)]
+    expected = of_users @ np.sum(factors.user**2, axis=1) + of_items @ np.sum(factors.item**2, axis=1)
+    np.testing.assert_allclose(found[0] - found[1], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", oracles.PRESETS)

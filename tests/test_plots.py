@@ -70,7 +70,7 @@ def test_curves_of_a_loss_are_heights_above_the_best_and_those_of_metrics_are_no
     runs = {"ALS": HISTORY, "gradient": HISTORY.assign(loss=[500.0, 420.0, 400.0])}
     ax = plot_curves(runs)
     np.testing.assert_allclose(np.asarray(ax.lines[1].get_ydata()), [150 / 350, 70 / 350, 50 / 350])
-    np.testing.assert_allclose(np.asarray(ax.lines[0].get_ydata()), [550 / 350, 1e-5])  # the best, at the floor
+    np.testing.assert_allclose(np.asarray(ax.lines[0].get_ydata()), [550 / 350, np.nan])  # the best has no height
     assert ax.get_xlabel() == "seconds of training"
     assert ax.get_legend_handles_labels()[1] == ["ALS", "gradient"]
     metric = plot_curves({"ALS": HISTORY.assign(**{"ndcg@10": [0.1, 0.2, 0.3]})}, "ndcg@10", "step")
@@ -80,6 +80,14 @@ def test_curves_of_a_loss_are_heights_above_the_best_and_those_of_metrics_are_no
         plot_curves({"ALS": HISTORY}, x="sweep")
     with pytest.raises(DataError, match="no run"):
         plot_curves({})
+
+
+@pytest.mark.parametrize(("least", "is_numbered"), [(40.0, True), (2.0, False)])
+def test_a_spectrum_over_many_powers_of_ten_has_no_numbers_in_between(least, is_numbered):
+    ax = plot_spectrum(pd.DataFrame({"ALS": [100.0, 60.0, least], "short": [90.0, 50.0, np.nan]}))
+    formatter = ax.yaxis.get_minor_formatter()
+    formatter.set_axis(ax.yaxis)
+    assert bool(formatter(50.0, 0)) == is_numbered
 
 
 def test_popularity_has_a_group_of_bars_for_each_bucket():

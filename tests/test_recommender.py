@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxals import ALS, Catalog, Factors, Interactions, Objective, Recommender, datasets, fit
+from jaxals import ALS, Catalog, Factors, Interactions, Objective, Recommender, Sides, datasets, fit
 from jaxals.errors import ConfigurationError, DataError, NumericalError, UnknownIdError
 from jaxals.evaluation import user_holdout
 
@@ -141,6 +141,19 @@ def test_folding_in_a_known_history_gives_the_settled_user(model):
     np.testing.assert_array_equal(grown.factors.user[:31], model.factors.user)
     assert not set(grown.recommend("newcomer", n=25)["item"]) & set(history["item"])
     assert len(grown.recommend("second")) == 10
+
+
+def test_each_side_is_solved_and_explained_with_its_own_ridge(model):
+    def settled(user, item) -> Recommender:
+        objective = Objective.hkv(1.0, Sides(user, item))
+        return Recommender(model.factors, model.interactions, objective).settled()
+
+    ridges = jnp.full(31, 0.5).at[3].set(40.0)
+    plain, strong = settled(0.5, 9.0), settled(ridges, 0.5)
+    np.testing.assert_allclose(np.delete(strong.factors.user, 3, 0), np.delete(plain.factors.user, 3, 0), rtol=1e-8)
+    assert np.linalg.norm(strong.factors.user[3]) < 0.8 * np.linalg.norm(plain.factors.user[3])
+    expected = np.asarray(strong.factors.user)[3] @ np.asarray(strong.factors.item)[4]
+    assert strong.explain("u3", "i4")["contribution"].sum() == pytest.approx(expected, rel=1e-6)
 
 
 def test_folding_in_a_known_user_replaces_their_history(model):

@@ -84,6 +84,14 @@ def test_interrupted_then_resumed_equals_uninterrupted(sampler, tmp_path):
     assert again.trials.equals(resumed.trials)
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_proposals_depend_on_the_seed_and_the_trials_so_far(sampler):
+    first = propose(sampler, SPACE, 0, [])
+    assert propose(sampler, SPACE, 0, []) == first
+    assert propose(sampler, SPACE, 1, []) != first
+    assert propose(sampler, SPACE, 0, [(first, 0.5)]) != first
+
+
 def test_proposals_stay_in_range_and_tpe_learns():
     space = SearchSpace({"a": LogUniform(0.01, 100.0), "b": Choice((1, 2))}, SPACE.build)
     trials: list = []
@@ -210,6 +218,14 @@ def test_an_interrupt_within_a_training_ends_the_search(monkeypatch):
     steps[:] = [()] * 7
     with pytest.raises(KeyboardInterrupt):  # nothing is done yet
         search()
+
+
+def test_negatives_are_part_of_what_a_search_is(tmp_path):
+    test, path = leave_k_out(DATA, 1, 0).test, tmp_path / "trials.jsonl"
+    search(trials=1, path=path, splits=[sample_negatives(DATA, test, n=10, seed=0)])
+    search(trials=1, path=path, splits=[sample_negatives(DATA, test, n=10, seed=0)])
+    with pytest.raises(CheckpointError, match="`fingerprints of the splits` is"):
+        search(trials=1, path=path, splits=[sample_negatives(DATA, test, n=10, seed=1)])
 
 
 def test_a_search_of_other_settings_is_told_what_differs(tmp_path):

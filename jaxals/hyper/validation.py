@@ -63,8 +63,8 @@ def softmax_cross_entropy(
     Args:
         factors: The model.
         held_out: What it should find.
-        temperature: τ; scores of ALS lie between 0 and 1, so that τ far below 1 is needed to tell items apart. It can
-            be tuned with the other parameters.
+        temperature: τ; scores of ALS lie between 0 and 1, so that τ far below 1 is needed to tell items apart. A
+            setting of the loss: tuned along with a model, it lowers the loss without one item changing its rank.
         user_weight: What each user counts, 1 by default.
 
     Returns:
@@ -96,7 +96,8 @@ def smooth_ndcg(
     Args:
         factors: The model.
         held_out: What it should find.
-        temperature: τ; the smaller, the closer to NDCG, and the fewer items matter to the gradient.
+        temperature: τ; the smaller, the closer to NDCG, and the fewer items matter to the gradient. A setting of the
+            loss: tuned along with a model, it lowers the loss without one item changing its rank.
         k: Let gains vanish beyond this rank, by a sigmoid as wide as 1, as NDCG@k does by a step.
         user_weight: What each user counts, 1 by default.
 
