@@ -287,7 +287,7 @@ def folders(rng: np.random.Generator, _: pathlib.Path) -> None:
         model = pathlib.Path(scratch, "model")
         shutil.copytree(MODEL, model)
         for _ in range(1 + some(rng, 1)):
-            paths = sorted(path for path in model.rglob("*") if path.is_file())
+            paths = sorted(path for path in model.rglob("*") if path.is_file() and not path.is_symlink())
             path = paths[rng.integers(len(paths))]
             how = some(rng, 5)
             if how == 0:
@@ -301,6 +301,7 @@ def folders(rng: np.random.Generator, _: pathlib.Path) -> None:
             elif how == 4:
                 target = [path, model / "document.json", model / "checksums.json"][some(rng, 2)]
                 with contextlib.suppress(ValueError, OSError):
+                    target = target if target in paths else path
                     target.write_text(json.dumps(replaced(json.loads(target.read_text()), rng)))
             else:
                 path.unlink()

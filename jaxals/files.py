@@ -107,13 +107,21 @@ def read_table(
         raise DataError(f"{path} cannot be read; it may be damaged: {error}.") from None
 
 
-def require_columns(present: Sequence[Hashable], wanted: Sequence[Hashable | None], where: str) -> None:
+def require_columns(present: Sequence[Any], wanted: Sequence[Hashable | None], where: str) -> None:
     """Refuse a table, described by `where`, that has not each wanted column once; None is no column."""
     for column in [column for column in wanted if column is not None]:
-        if column not in present:
+        count = sum(_is_same(one, column) for one in present)
+        if not count:
             raise DataError(f"{where} has no column {column!r}; its columns are {list(present)}.")
-        if present.count(column) > 1:
+        if count > 1:
             raise DataError(f"{where} has more than one column {column!r}; its columns are {list(present)}.")
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # labels may be anything, arrays and missing values too
+        return False
 
 
 def _read_text(

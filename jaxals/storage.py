@@ -110,8 +110,9 @@ def read_folder(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Any]:
 def read_document(path: pathlib.Path) -> Any:
     """Read the document alone, unverified; None where it cannot be read."""
     try:
+        _plain_size(path / _DOCUMENT)
         return _read_json(path / _DOCUMENT)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError, CheckpointError):
         return None
 
 

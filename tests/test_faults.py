@@ -20,9 +20,11 @@ def run(name: str, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
-def test_malformed_inputs_are_used_or_refused():
-    assert "600 inputs, 0 failures" in run("fuzz.py", "--inputs", "600", "--seed", "1")
+@pytest.mark.parametrize(
+    ("inputs", "seed"), [("300", "1"), pytest.param("10000", "0", marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_malformed_inputs_are_used_or_refused(inputs, seed):
+    assert f"{int(inputs):,} inputs, 0 failures" in run("fuzz.py", "--inputs", inputs, "--seed", seed)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import jaxals.files
 from jaxals.errors import DataError, MissingDependencyError
-from jaxals.files import read_table
+from jaxals.files import read_table, require_columns
 from jaxals.interactions import Interactions
 
 NAMES = ["u", "i", "v"]
@@ -283,3 +283,10 @@ class TestParquet:
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         with pytest.raises(MissingDependencyError, match=r"pip install 'jaxals\[parquet\]'"):
             read(path)
+
+
+def test_columns_of_any_name_may_be_beside_the_wanted_ones():
+    present = ["user", np.array([1, 2]), pd.NA, ("a", 1)]
+    require_columns(present, ["user", ("a", 1), None], "The data")
+    with pytest.raises(DataError, match="has no column 'item'"):
+        require_columns(present, ["item"], "The data")
