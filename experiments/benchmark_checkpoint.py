@@ -1,4 +1,4 @@
-"""What a checkpoint after every sweep adds to the time of a fit, on the medium synthetic set.
+"""What a checkpoint after every sweep, or every few of them, adds to the time of a fit, on the medium synthetic set.
 
 Fits with and without checkpoints take turns, after one of each that compiles; times are of the whole call of `fit`,
 layout and the last checkpoint included.
@@ -25,6 +25,7 @@ parser.add_argument("--entries", type=int, default=4_800_000)
 parser.add_argument("--factors", type=int, default=64)
 parser.add_argument("--sweeps", type=int, default=15)
 parser.add_argument("--solver", choices=["exact", "cg"], default="exact")
+parser.add_argument("--every", type=int, default=1)
 parser.add_argument("--repeats", type=int, default=3)
 parser.add_argument(
     "--scratch", type=pathlib.Path, help="where checkpoints are written, by default the folder of temporary files"
@@ -46,11 +47,11 @@ def seconds(checkpoint: jaxals.Checkpoint | None) -> float:
     return time.perf_counter() - start
 
 
-times: dict[str, list[float]] = {"without": [], "every sweep": []}
+times: dict[str, list[float]] = {"without": [], "with": []}
 for turn in range(arguments.repeats + 1):
     for name, taken in times.items():
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
-            elapsed = seconds(jaxals.Checkpoint(folder, every=1) if name == "every sweep" else None)
+            elapsed = seconds(jaxals.Checkpoint(folder, every=arguments.every) if name == "with" else None)
             sizes = [path.stat().st_size for path in pathlib.Path(folder).glob(f"step-{arguments.sweeps:010}/**/*")]
         if turn:
             taken.append(elapsed)
