@@ -25,7 +25,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -307,7 +306,8 @@ def train_alone(task: Task, name: str) -> None:
         trainer = contenders(task)[name].trainer(0.01)
         short = {"sweeps": 2} if isinstance(trainer, ALS) else {"steps": 2, "report_every": 1}
         jaxals.fit(task.train, task.objective, dataclasses.replace(trainer, **short), progress=False, loss_every=0)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+    # `getrusage` would count what the process that started this one held.
+    print(int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) * 1024 / 1e9)
 
 
 def histories(task: Task, report: Report) -> dict[str, pd.DataFrame]:

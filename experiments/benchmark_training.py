@@ -18,9 +18,7 @@ import json
 import os
 import pathlib
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -44,11 +42,9 @@ parser.add_argument("--factors", type=int, default=64)
 parser.add_argument("--only", default="CG", help="contenders whose name contains this: CG, Cholesky or subspace")
 parser.add_argument("--repeats", type=int, default=3)
 parser.add_argument("--sweeps", type=int, default=40, help="give up after so many")
-parser.add_argument("--memory", action="store_true", help="measure peak memory instead, one process a contender")
 parser.add_argument("--growth", action="store_true", help="time sweeps on a quarter, half and all entries instead")
 parser.add_argument("--precision", action="store_true", help="compare types of the gathered tables instead")
 parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
-parser.add_argument("--alone", help=argparse.SUPPRESS)
 arguments = parser.parse_args()
 jaxals.use_all_cores()
 
@@ -61,7 +57,7 @@ def load(name: str) -> tuple[jaxals.Interactions, float, float]:
         file = pathlib.Path(os.environ["JAXALS_DATA"]) / "ncf-ml-1m" / "ml-1m.train.rating.gz"
         pairs = pd.read_csv(file, sep="\t", header=None)
         return jaxals.Interactions.from_arrays(pairs[0].to_numpy(), pairs[1].to_numpy()), 5.0, 1.0
-    cached = arguments.out / f".{name}.npz"  # so that its making is in nobody's peak memory
+    cached = arguments.out / f".{name}.npz"
     if not cached.exists():
         n_users, n_items, n_interactions = SIZES[name]
         data = jaxals.datasets.synthetic(n_users=n_users, n_items=n_items, n_interactions=n_interactions, seed=0)
@@ -159,9 +155,6 @@ CONTENDERS: dict[str, Callable[[Observer], None]] = {
     "irspack subspace": lambda observe: train_irspack(observe, "IALSPP"),
 }
 chosen = {name: train for name, train in CONTENDERS.items() if arguments.only.lower() in name.lower()}
-VERSIONS = {
-    name: importlib.metadata.version(name) for name in ("jaxals", "jax", "jaxlib", "implicit", "irspack", "numpy")
-}
 CONTEXT = {
     "data": repr(data),
     "factors": arguments.factors,
@@ -184,30 +177,6 @@ def save(kind: str, table: pd.DataFrame, **more) -> pathlib.Path:
     print(f"wrote {stem.name}.json")
     return stem
 
-
-if arguments.alone:
-    chosen[arguments.alone](lambda seconds, factors: False)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    sys.exit()
-
-if arguments.memory:
-    peaks = []
-    for name in chosen:
-        words = [
-            sys.executable,
-            __file__,
-            "--data",
-            arguments.data,
-            "--factors",
-            str(arguments.factors),
-            "--sweeps",
-            "2",
-        ]
-        words += ["--only", arguments.only, "--out", str(arguments.out), "--alone", name]
-        done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
-        peaks.append({"contender": name, "peak GB": int(done.stdout.split()[-1]) / 1e9})
-    save("memory", pd.DataFrame(peaks))
-    sys.exit()
 
 print(f"{data!r}, {arguments.factors} factors, {os.cpu_count()} cores")
 if arguments.growth:

@@ -70,7 +70,6 @@ def soak(what: str, total: int, step, each: int) -> bool:
     return change <= arguments.band and len(compiled) == programs
 
 
-OPTIMIZER = optax.adam(1e-2)
 recommender = train(0)
 is_flat = [
     soak("fits", arguments.fits, train, 1),

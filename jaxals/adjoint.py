@@ -216,19 +216,22 @@ def _by_columns(
     ȳ = Σ (b - g (x·y)) v - g (v·y) x over the entries of a column.
     """
 
-    def part(entries: tuple[_Entries, ...], other: Array, objective: Objective, both: Array) -> tuple[Array, Objective]:
-        table, own = pack(both), _with_zero_row(other)
-        factors = other.shape[1]
+    def part(
+        entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array, adjoint: Array
+    ) -> tuple[Array, Objective]:
+        # Two tables, for laying both side by side in one would hold them once more.
+        table, adjoint_table, own = pack(rows), pack(adjoint), _with_zero_row(other)
 
         def step(sums: tuple, chunk: _Entries) -> tuple[tuple, None]:
-            vectors = table[chunk.column].reshape(*chunk.column.shape, 2, factors)
-            # [tiles, width, 2, factors] -> [2, tiles, width]
-            score, adjoint_score = _einsum("twkf,tf->ktw", vectors, own[chunk.row])
+            # [tiles, width] -> [tiles, width, factors]
+            vectors, adjoint_vectors = table[chunk.column], adjoint_table[chunk.column]
+            score = _einsum("twf,tf->tw", vectors, own[chunk.row])
+            adjoint_score = _einsum("twf,tf->tw", adjoint_vectors, own[chunk.row])
             gram_weight, target_weight = objective.weights(chunk.value.astype(other.dtype))
-            weight = jnp.stack([-gram_weight * adjoint_score, target_weight - gram_weight * score])
-            of_other = sums[0].at[chunk.row].add(_einsum("ktw,twkf->tf", weight, vectors))
+            of_chunk = _einsum("tw,twf->tf", target_weight - gram_weight * score, adjoint_vectors)
+            of_chunk -= _einsum("tw,twf->tf", gram_weight * adjoint_score, vectors)
             of_objective = jax.grad(_term, allow_int=True)(objective, chunk.value, score, adjoint_score)
-            return (of_other, jax.tree.map(_add, sums[1], of_objective)), None
+            return (sums[0].at[chunk.row].add(of_chunk), jax.tree.map(_add, sums[1], of_objective)), None
 
         sums = jnp.zeros_like(own), jax.tree.map(_zero, objective)
         for group in entries:
@@ -236,9 +239,8 @@ def _by_columns(
         return sums if mesh is None else jax.lax.psum(sums, "rows")
 
     mesh = transposed.mesh
-    both = jnp.concatenate([rows, adjoint], axis=1)
-    over_mesh = _over_mesh(part, mesh, n_whole=3)
-    of_other, of_objective = over_mesh(_entries(transposed), system.other, system.objective, both)
+    over_mesh = _over_mesh(part, mesh, n_whole=4)
+    of_other, of_objective = over_mesh(_entries(transposed), system.other, system.objective, rows, adjoint)
     return of_other[:-1], of_objective
 
 

@@ -12,7 +12,7 @@ SCRIPTS = sorted(FOLDER.glob("*.py"))
 
 
 def test_there_are_notebooks():
-    assert [script.stem[:2] for script in SCRIPTS] == ["01", "02", "03"]
+    assert [script.stem[:2] for script in SCRIPTS] == ["01", "02", "03", "04"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
