@@ -240,6 +240,15 @@ def test_a_sweep_is_differentiable():
         assert float(jnp.vdot(gradient[name], way)) == pytest.approx(expected, rel=1e-6), name
 
 
+def test_the_loss_of_a_sweep_has_no_derivatives():
+    def function(alpha):
+        start = initial_factors(jax.random.key(0), N_USERS, N_ITEMS, FACTORS, dtype=jnp.float64)
+        objective = Objective.hkv(alpha, 0.3)
+        return sweep(tiles_of("user"), tiles_of("item"), start, objective, Cholesky(), with_loss=True)[1].loss
+
+    assert float(jax.grad(function)(2.0)) == 0
+
+
 def test_each_row_can_have_its_own_ridge():
     ridges = np.linspace(0.1, 3.0, N_USERS)
     objective = Objective.hkv(2.0, Sides(user=jnp.asarray(ridges), item=0.5))

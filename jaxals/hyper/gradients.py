@@ -113,7 +113,8 @@ def hypergradient(
 
     Args:
         validation_loss: Function of the model and the parameters, such as those of `jaxals.hyper.validation` in a
-            `jax.tree_util.Partial` or lambda. It must depend on scores alone.
+            lambda, which is compiled anew for each lambda, or in a `jax.tree_util.Partial`, whose arrays may change.
+            It must depend on scores alone.
         parameters: Any pytree of floating-point arrays.
         factors: Where training has come to. `FoldIn` takes the items alone, `Truncated` goes on from here, and
             `Implicit` takes it for a fixed point.
@@ -149,7 +150,13 @@ def hypergradient(
         raise ConfigurationError(f"`method` must be `FoldIn()`, `Truncated()` or `Implicit()`; got {method!r}.")
     require_parameters(parameters)
     solver = Cholesky() if solver is None else solver
-    return _hypergradient(Partial(validation_loss), Partial(objective), parameters, factors, tiles, solver, method)
+    functions = as_partial(validation_loss), as_partial(objective)
+    return _hypergradient(*functions, parameters, factors, tiles, solver, method)
+
+
+def as_partial(function: Callable) -> Partial:
+    """Make a function an argument of compiled ones: a `Partial` of a `Partial` would hide its arrays and equality."""
+    return function if isinstance(function, Partial) else Partial(function)
 
 
 def require_parameters(parameters: Any) -> None:
@@ -186,8 +193,9 @@ def _hypergradient(
 
     def solve_users(parameters: Any, item: Array) -> Factors:
         of_users = objective(parameters).of("user")
-        transposed = None if isinstance(method, FoldIn) else tiles[1]
-        user, _ = half_step(tiles[0], item, of_users, solver, factors.user, transposed=transposed)
+        # The users that are folded in need not be those of the model.
+        start, transposed = (None, None) if isinstance(method, FoldIn) else (factors.user, tiles[1])
+        user, _ = half_step(tiles[0], item, of_users, solver, start, transposed=transposed)
         return Factors(user, item)
 
     def loss(parameters: Any, item: Array) -> tuple[Array, Factors]:
@@ -201,7 +209,7 @@ def _hypergradient(
     both = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
     (value, solved), (gradient, slope) = both(parameters, factors.item)
     item_step = lambda parameters, item: settle(parameters, Factors(solved.user, item)).item
-    swept, pull_back = jax.vjp(lambda item: item_step(parameters, item), factors.item)
+    swept, pull_back = jax.vjp(item_step, parameters, factors.item)
 
     def is_unfinished(state: tuple) -> Array:
         number, total, term = state
@@ -209,12 +217,11 @@ def _hypergradient(
 
     def adjoint_sweep(state: tuple) -> tuple:
         number, total, term = state
-        term = pull_back(term)[0]
+        term = pull_back(term)[1]
         return number + 1, total + term, term
 
     number, total, term = jax.lax.while_loop(is_unfinished, adjoint_sweep, (none, slope, slope))
-    through = jax.vjp(lambda parameters: item_step(parameters, factors.item), parameters)[1](total)[0]
-    gradient = jax.tree.map(jnp.add, gradient, through)
+    gradient = jax.tree.map(jnp.add, gradient, pull_back(total)[0])
     size = jnp.linalg.norm(factors.item)
     last_term = jnp.linalg.norm(term) / jnp.maximum(jnp.linalg.norm(total), jnp.finfo(size.dtype).tiny)
     return Hypergradient(value, gradient, solved, number, last_term, jnp.linalg.norm(swept - factors.item) / size)

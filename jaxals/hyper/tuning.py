@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pandas as pd
 from jax.tree_util import Partial
@@ -14,8 +15,15 @@ from tqdm.auto import tqdm
 
 from jaxals._checks import require_integer
 from jaxals.als import sweep
-from jaxals.errors import ConfigurationError
-from jaxals.hyper.gradients import BuildObjective, Method, ValidationLoss, hypergradient, require_parameters
+from jaxals.errors import ConfigurationError, NumericalError
+from jaxals.hyper.gradients import (
+    BuildObjective,
+    Method,
+    ValidationLoss,
+    as_partial,
+    hypergradient,
+    require_parameters,
+)
 from jaxals.objective import Factors
 from jaxals.solvers import Cholesky, Solver
 from jaxals.tiles import RowTiles
@@ -71,7 +79,7 @@ def tune(
         method: How to differentiate.
         optimizer: `optax.adam(0.1)` by default: steps of about 10 %.
         steps: How many.
-        sweeps: Sweeps of training before each gradient.
+        sweeps: Sweeps of training before each gradient; `Truncated` takes its own after them.
         measure: From the model to metrics, such as `lambda factors: run_plan(factors, plan).metrics`; its first metric
             chooses the best step (the highest), the validation loss (the lowest) where there is none.
         progress: Whether to draw a progress bar.
@@ -81,6 +89,7 @@ def tune(
 
     Raises:
         ConfigurationError: A setting lies outside its range, or a parameter is not above zero.
+        NumericalError: What chooses the best step was never a number.
 
     Example:
         >>> import jaxals
@@ -109,7 +118,9 @@ def tune(
     logs = jax.tree.map(lambda leaf: jnp.log(jnp.asarray(leaf, dtype)), parameters)
     optimizer = optax.adam(0.1) if optimizer is None else optimizer
     solver = Cholesky() if solver is None else solver
-    of_logs, loss_of_logs = Partial(_OfLogs(objective)), Partial(_LossOfLogs(validation_loss))
+    # Equal for equal functions, so that a second call finds what the first one compiled.
+    of_logs = Partial(_objective_of_logs, as_partial(objective))
+    loss_of_logs = Partial(_loss_of_logs, as_partial(validation_loss))
     memory = optimizer.init(logs)
     records: list[dict[str, Any]] = []
     best: tuple[float, int, Any, Factors] | None = None
@@ -127,7 +138,7 @@ def tune(
                 seconds += time.perf_counter() - start
                 metrics = dict(measure(found.factors)) if measure else {}
                 score = next(iter(metrics.values())) if metrics else -float(found.value)
-                if best is None or score > best[0]:
+                if np.isfinite(score) and (best is None or score > best[0]):
                     best = score, number, jax.tree.map(jnp.exp, logs), found.factors
                 records.append(
                     {
@@ -147,26 +158,17 @@ def tune(
             if best is None:
                 raise
     if best is None:
-        raise ConfigurationError("The validation loss was never a number; start from other parameters.")
+        what = "metric" if measure else "loss"
+        raise NumericalError(f"The validation {what} was never a number; start from other parameters.")
     return TuningResult(best[2], best[3], best[1], pd.DataFrame(records))
 
 
-@dataclasses.dataclass(frozen=True)
-class _OfLogs:
-    """An objective as a function of the logarithms of its parameters."""
-
-    objective: BuildObjective
-
-    def __call__(self, logs: Any) -> Any:
-        return self.objective(jax.tree.map(jnp.exp, logs))
+def _objective_of_logs(objective: Partial, logs: Any) -> Any:
+    return objective(jax.tree.map(jnp.exp, logs))
 
 
-@dataclasses.dataclass(frozen=True)
-class _LossOfLogs:
-    validation_loss: ValidationLoss
-
-    def __call__(self, factors: Factors, logs: Any) -> Any:
-        return self.validation_loss(factors, jax.tree.map(jnp.exp, logs))
+def _loss_of_logs(validation_loss: Partial, factors: Factors, logs: Any) -> Any:
+    return validation_loss(factors, jax.tree.map(jnp.exp, logs))
 
 
 def _train(

@@ -111,7 +111,7 @@ def smooth_ndcg(
         tau = jnp.asarray(temperature, dtype)
 
         def gain(item: Int[Array, ""]) -> Float[Array, ""]:
-            own = scores[jnp.minimum(item, n_items - 1)]
+            own = scores.at[item].get(mode="fill", fill_value=0)  # 0 where there is no item: gains are left out below
             # The item itself adds 1/2.
             rank = 0.5 + jnp.sum(jax.nn.sigmoid((scores - own) / tau))
             kept = 1.0 if k is None else jax.nn.sigmoid(k + 0.5 - rank)

@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import ALS, Cholesky, Factors, Objective, datasets, half_step, initial_factors, sweep
+from jaxals import (
+    ALS,
+    Cholesky,
+    ConjugateGradient,
+    Factors,
+    Interactions,
+    Objective,
+    datasets,
+    half_step,
+    initial_factors,
+    sweep,
+)
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import leave_k_out
 from jaxals.hyper import (
@@ -69,6 +80,33 @@ def test_a_rotation_of_the_tables_changes_no_gradient():
         for factors in (settled(), turned)
     ]
     assert_close(found[1], found[0], rtol=1e-6)
+
+
+def test_the_implicit_gradient_by_conjugate_gradient_is_that_of_the_exact_solver():
+    found = [
+        hypergradient(loss, AT, settled(), objective=objective, tiles=TILES, solver=solver, method=Implicit(50, 1e-6))
+        for solver in (Cholesky(), ConjugateGradient())
+    ]
+    assert_close(found[1].gradient, found[0].gradient, rtol=1e-6)
+
+
+def test_fold_in_takes_other_users_than_the_model_has():
+    some = SPLIT.train.user < 12
+    train = Interactions.from_arrays(SPLIT.train.user[some], SPLIT.train.item[some], shape=(12, SPLIT.train.n_items))
+    test = SPLIT.test.select(SPLIT.test.user < 12)
+    test = Interactions.from_arrays(test.user, test.item, shape=train.shape)
+    held_out, tiles = hold_out(train, test), ALS(factors=3, dtype="float64").cut(train, None)
+    found = hypergradient(
+        lambda factors, _: smooth_ndcg(factors, held_out, temperature=0.2),
+        AT,
+        settled(),
+        objective=objective,
+        tiles=tiles,
+        solver=ConjugateGradient(tolerance=1e-12),
+        method=FoldIn(),
+    )
+    assert found.factors.user.shape == (12, 3)
+    np.testing.assert_allclose(found.factors.user, settled().user[:12], rtol=1e-6, atol=1e-8)
 
 
 def test_fold_in_differentiates_one_solve():
