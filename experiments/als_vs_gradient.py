@@ -13,8 +13,8 @@ one can be called again. It then writes tables, pictures, and the tables in `doc
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/als_vs_gradient.py
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/als_vs_gradient.py --data ml-1m --only rates --minutes 5
 
-Seconds are those of steps, without compilation and evaluations. They are taken from the runs with the first seed, which
-`--only timed` does alone, once the rates are chosen: nothing else should run then.
+Seconds are those of steps, without compilation, losses and metrics. They are taken from the runs with the first seed,
+which `--only timed` does alone, once the rates are chosen: nothing else should run then.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import platform
 import re
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def load(name: str) -> Task:
         plan = plan_negatives(split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
         objective = jaxals.Objective.ials(unobserved_weight=0.3, regularization=0.007)
         train, every = split.train, 1
-        settings = {"factors": 64, "passes": 80, "trials": (1.0, 0.25), "batch": 512, "seeds": 2}
+        settings = {"factors": 64, "passes": 80, "trials": (1.0, 1.0), "batch": 512, "seeds": 2}
         settings["ridges"] = (0.1, 1.0, 10.0)
     elif name == "lastfm-2k":  # α and λ as `experiments/reproduce/lastfm_2k.py` chose them
         title = "Last.fm 2K (a fifth held out, among all artists), `log` with α = 1, λ = 30"
@@ -158,6 +159,9 @@ class Report:
         self.content: dict[str, Any] = {"name": name, "versions": {}, "parts": {}}
         if self.file.exists():
             self.content = json.loads(self.file.read_text())
+            measured_on = self.content["versions"].get("processor")
+            if measured_on != processor():
+                raise SystemExit(f"{self.file} was measured on {measured_on}, this is {processor()}: remove it first.")
 
     def part(self, key: str, measure: Callable[[], Any]) -> Any:
         """Return a part, measured now where it is not known yet."""
@@ -173,11 +177,17 @@ class Report:
 
     def write(self) -> None:
         versions = {name: importlib.metadata.version(name) for name in ("jax", "optax", "numpy")}
-        self.content["versions"] = {**versions, "cores": os.cpu_count()}
+        self.content["versions"] = {**versions, "cores": os.cpu_count(), "processor": processor()}
         arguments.out.mkdir(parents=True, exist_ok=True)
         lines = [f"  {json.dumps(key)}: {json.dumps(part)}" for key, part in self.content["parts"].items()]
         head = json.dumps({key: value for key, value in self.content.items() if key != "parts"})[:-1]
         self.file.write_text(head + ',\n "parts": {\n' + ",\n".join(lines) + "\n}}\n")
+
+
+def processor() -> str:
+    """Name the processor, which seconds depend on."""
+    names = re.findall(r"model name\s*: (.+)", pathlib.Path("/proc/cpuinfo").read_text())
+    return names[0].strip() if names else platform.processor()
 
 
 def _rounded(value: Any) -> Any:
@@ -192,16 +202,20 @@ def _rounded(value: Any) -> Any:
 
 
 def train(trainer, data, objective, plan, seed=0, initial=None, every_row=True) -> tuple[jaxals.Run, dict]:
-    """Return the run, and its history with the metrics of every row or of the last one."""
-    measured: list[dict] = []
+    """Return the run, and its history with losses and, of every row or of the last one, metrics."""
+    entries, measured = data.to_coo(), []
     n_steps = trainer.sweeps if isinstance(trainer, ALS) else trainer.steps
 
     def observe(progress: jaxals.Progress) -> None:
         is_wanted = every_row or progress.step == n_steps
-        measured.append(run_plan(progress.factors, plan).metrics if is_wanted else {})
+        loss = {"loss": float(objective.loss(progress.factors, entries))}
+        measured.append(loss | (run_plan(progress.factors, plan).metrics if is_wanted else {}))
 
-    run = jaxals.fit(data, objective, trainer, seed=seed, initial=initial, progress=False, callbacks=[observe])
-    return run, pd.concat([run.history, pd.DataFrame(measured)], axis=1).to_dict("list")
+    # Losses are computed here, not within steps: ALS would compute one a sweep, gradients one in several steps.
+    run = jaxals.fit(
+        data, objective, trainer, seed=seed, initial=initial, progress=False, callbacks=[observe], loss_every=0
+    )
+    return run, pd.concat([run.history.drop(columns="loss"), pd.DataFrame(measured)], axis=1).to_dict("list")
 
 
 def choose_rate(name: str, task: Task, report: Report, validation: Callable[[], tuple]) -> float:
@@ -228,10 +242,10 @@ def choose_rate(name: str, task: Task, report: Report, validation: Callable[[], 
     return of_place(best)
 
 
-def evaluations(task: Task) -> list[int]:
+def evaluations(task: Task, trainer: jaxals.Gradient, initial: jaxals.Factors | None = None) -> list[int]:
     """Count the gradients that each step of L-BFGS takes; the first step needs one more, to begin with."""
-    trainer = dataclasses.replace(contenders(task)["L-BFGS"].trainer(0.0), report_every=1)
-    training = trainer.begin(task.train, task.objective, jax.random.key(0), None, jaxals.make_mesh())
+    trainer = dataclasses.replace(trainer, report_every=1)
+    training = trainer.begin(task.train, task.objective, jax.random.key(0), initial, jaxals.make_mesh())
     counts, state = [], training.state
     for _ in range(training.n_steps):
         state, _ = training.step(state, False)
@@ -243,8 +257,9 @@ def settled(name: str, task: Task, report: Report, validation: Callable[[], tupl
     """Return a contender's trainer as it takes part: its learning rate chosen, its passes within what all have."""
     contender = contenders(task)[name]
     if contender.has_line_search:
-        spent = np.cumsum(report.part("evaluations", lambda: evaluations(task)))
-        return dataclasses.replace(contender.trainer(0.0), steps=int(np.sum(spent <= task.passes)))
+        lbfgs = contender.trainer(0.0)
+        spent = np.cumsum(report.part("evaluations", lambda: evaluations(task, lbfgs)))
+        return dataclasses.replace(lbfgs, steps=int(np.sum(spent <= task.passes)))
     rate = choose_rate(contender.rate_of, task, report, validation) if contender.rate_of else 0.0
     return contender.trainer(rate)
 
@@ -288,7 +303,9 @@ def measure_curves(task: Task, report: Report, chosen: dict) -> None:
             every = {"report_every": 1} if isinstance(chosen[second], Gradient) else {}
             then = dataclasses.replace(chosen[second], **every)
             after = last_row(then, objective=task.objective, initial=run.factors)[1]
-            return {"before": before["loss"][-1], "loss": after["loss"], "ndcg@10": after["ndcg@10"][-1]}
+            spent = evaluations(task, then, run.factors) if second == "L-BFGS" else [1] * len(after["loss"])
+            outcome = {"loss": after["loss"], "ndcg@10": after["ndcg@10"][-1]}
+            return {"before": before["loss"][-1], "evaluations": spent, **outcome}
 
         report.part(f"warm/{first}/{second}", warm)
 
@@ -305,6 +322,7 @@ def train_alone(task: Task, name: str) -> None:
     if name != "data alone":
         trainer = contenders(task)[name].trainer(0.01)
         short = {"sweeps": 2} if isinstance(trainer, ALS) else {"steps": 2, "report_every": 1}
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget what loading took at its peak
         jaxals.fit(task.train, task.objective, dataclasses.replace(trainer, **short), progress=False, loss_every=0)
     # `getrusage` would count what the process that started this one held.
     print(int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) * 1024 / 1e9)
@@ -318,8 +336,9 @@ def histories(task: Task, report: Report) -> dict[str, pd.DataFrame]:
         steps, seconds = history.iloc[:, 0], history["seconds"]
         spent = np.cumsum(parts["evaluations"]) if contender.has_line_search else None
         passes = steps / contender.steps_a_pass if spent is None else spent[steps - 1]
-        # The first row's seconds contain the compilation; its steps are taken to last as long as the others.
-        first = steps[0] * (seconds.iloc[-1] - seconds[0]) / (steps.iloc[-1] - steps[0])
+        # The first row's seconds contain the compilation; its passes are taken to last as long as the others.
+        passes = np.asarray(passes)
+        first = passes[0] * (seconds.iloc[-1] - seconds[0]) / (passes[-1] - passes[0])
         found[name] = history.assign(passes=passes, seconds=seconds - seconds[0] + first)
     return found
 
@@ -399,9 +418,9 @@ def other_tables(task: Task, report: Report) -> list[str]:
     for key, part in parts.items():
         if key.startswith("warm/"):
             first, second = key.split("/")[1:]
-            spent = np.cumsum(parts["evaluations"]) if second == "L-BFGS" else np.arange(1, len(part["loss"]) + 1)
-            at = [int(np.argmax(spent >= passes)) for passes in (1, 5, 10)]
-            loss = [part["before"], *(part["loss"][row] for row in at), part["loss"][-1]]
+            done = [int(np.sum(np.cumsum(part["evaluations"]) <= passes)) for passes in (0, 1, 5, 10)]
+            reached = [part["before"], *part["loss"]]
+            loss = [*(reached[steps] for steps in done), reached[-1]]
             cells = [f"{100 * (value / exact - 1):.2f} %" for value in loss]
             lines.append(f"| {first}, then {second} | {' | '.join(cells)} | {part['ndcg@10']:.4f} |")
     if "memory/data alone" in parts:

@@ -8,6 +8,7 @@ on one device; medians.
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -79,5 +80,5 @@ for name, solver in SOLVERS.items():
     )
     print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1), flush=True)
 arguments.out.mkdir(parents=True, exist_ok=True)
-document = {"data": repr(data), "factors": arguments.factors, "device": jax.devices()[0].device_kind, "rows": rows}
-(arguments.out / "benchmark_backward.json").write_text(json.dumps(document, indent=2) + "\n")
+document = {"data": repr(data), "jax": jax.__version__, "cores": os.cpu_count(), "rows": rows}
+(arguments.out / f"benchmark_backward-f{arguments.factors}.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -9,10 +9,12 @@ process holds at its peak is told by Linux (VmHWM): `getrusage` would count what
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import pathlib
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--data", choices=[*SIZES], default="lastfm-sized")
 parser.add_argument("--factors", type=int, default=64)
 parser.add_argument("--sweeps", type=int, default=2)
+parser.add_argument("--repeats", type=int, default=3)
 parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
 parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)  # what to do, and the file
 arguments = parser.parse_args()
@@ -118,10 +121,20 @@ if arguments.alone:
 with tempfile.TemporaryDirectory() as folder:
     file = os.path.join(folder, "entries.npz")
     alone("write", file)
-    peaks = {name: round(alone(name, file), 3) for name in CONTENDERS}
+    every = {name: [round(alone(name, file), 3) for _ in range(arguments.repeats)] for name in CONTENDERS}
+peaks = {name: statistics.median(values) for name, values in every.items()}
 for name, peak in peaks.items():
     print(f"{name:20} {peak:.2f} GB, {peak / peaks['implicit']:.2f} of implicit's")
 arguments.out.mkdir(parents=True, exist_ok=True)
-document = {"data": arguments.data, "factors": arguments.factors, "cores": CORES, "peak GB": peaks}
+versions = {
+    name: importlib.metadata.version(name) for name in ("jaxals", "jax", "implicit", "irspack", "numpy", "scipy")
+}
+document = {
+    "data": arguments.data,
+    "factors": arguments.factors,
+    "cores": CORES,
+    "versions": versions,
+    "peak GB": every,
+}
 out = arguments.out / f"benchmark_memory-{arguments.data}-f{arguments.factors}.json"
 out.write_text(json.dumps(document, indent=2) + "\n")

@@ -66,7 +66,7 @@ def main() -> None:
     trainer = jaxals.ALS(factors=arguments.factors, sweeps=15, solver=SOLVERS[arguments.solver])
     over = {"alpha": np.geomspace(0.5, 20, 4).tolist(), "regularization": np.geomspace(1, 100, 4).tolist()}
     mesh = jaxals.make_mesh()
-    tiles = trainer.cut(data, mesh)
+    tiles = trainer.cut(data, mesh, sweeps=240)
 
     def sweep(over=over, seeds=(0,)) -> list[jaxals.Factors]:
         found = jaxals.hyper.sweep(data, jaxals.Objective.log, trainer, over=over, seeds=seeds, progress=False)

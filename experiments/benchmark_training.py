@@ -246,6 +246,7 @@ histories: dict[str, list[pd.DataFrame]] = {name: [] for name in chosen}
 compilation = {}
 for name, train in chosen.items():
     if name.startswith("jaxals"):  # the first run of a program compiles it: its first sweep takes that much longer
+        jax.clear_caches()
         first = run(train)["seconds"]
         compilation[name] = first.iloc[0] - first.diff().median()
 for _ in range(arguments.repeats):

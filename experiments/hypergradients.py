@@ -120,7 +120,7 @@ class Task:
         users = np.unique(inner.test.user)
         some = np.random.default_rng(0).choice(users, min(arguments.users, len(users)), replace=False)
         self.held_out = hold_out(inner.train, inner.test.select(np.isin(inner.test.user, some)))
-        self.tiles = jaxals.ALS(factors=factors, solver=SOLVER).cut(inner.train, None)
+        self.tiles = jaxals.ALS(factors=factors, solver=SOLVER).cut(inner.train, None, sweeps=1000)
         self.bucket = {side: jnp.asarray(bucket(inner.train.counts(side))) for side in ("user", "item")}
 
     def objective(self, parameters: dict) -> jaxals.Objective:

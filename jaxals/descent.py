@@ -106,7 +106,7 @@ class FullBatch:
     def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Any]:
         """Take one step of the optimiser; a line search may compute the loss and its gradient several times."""
         find = jax.value_and_grad(problem.loss)
-        if has_line_search(state.optimizer):
+        if optax.tree.get(state.optimizer, "grad") is not None:  # where its line search ended
             find = functools.partial(optax.value_and_grad_from_state(problem.loss), state=state.optimizer)
         value, gradient = find(state.factors)
         known = {"value": value, "grad": gradient, "value_fn": problem.loss}
@@ -280,8 +280,8 @@ def batch_gradient(factors: Factors, problem: Problem, number: Int[Array, ""] | 
 
 
 def has_line_search(memory: Any) -> bool:
-    """Tell whether an optimiser keeps the loss and gradient that its line search ended at."""
-    return optax.tree.get(memory, "value") is not None and optax.tree.get(memory, "grad") is not None
+    """Tell whether an optimiser keeps the loss that its line search ended at."""
+    return optax.tree.get(memory, "value") is not None
 
 
 def _turn(n_done: Int[Array, ""], problem: Problem) -> Int[Array, ""]:

@@ -260,7 +260,7 @@ def _drawn_squares(rows: Array, item: Array, by_user: EntryTiles, key: Array, n_
 
         return jnp.sum(jax.lax.map(squares, tiles), keepdims=True)
 
-    # Chunks are numbered over all devices: what is drawn does not depend on how many there are.
+    # Chunks are numbered over all devices: draws agree wherever chunks have one shape.
     arrays = (jnp.arange(len(by_user.row)), by_user.value, by_user.row)
     if by_user.mesh is not None:
         specs = (PartitionSpec("rows"), PartitionSpec(), PartitionSpec(), PartitionSpec())

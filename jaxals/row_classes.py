@@ -22,8 +22,8 @@ _CHUNK_CACHE_BYTES = 2**21
 _LEAST_CHUNK_ENTRIES = 2048
 # How much longer the passes over a chunk take that leaves the cache.
 _SPILL = 1.3
-# Sweeps of a fit that the time saved by a class is counted for: as many as `ALS` makes by default.
-_SWEEPS = 15
+# Sweeps that the time saved by a class is counted for: as many as `ALS` makes by default, and as 16 such fits make.
+ONE_FIT, MANY_FITS = 15, 240
 # Microseconds of one core that it takes to compile a class, and what each unknown of its systems adds.
 _COMPILE, _COMPILE_UNKNOWN = 1e6, 2e4
 
@@ -44,7 +44,12 @@ class RowClass:
 
 
 def choose_classes(
-    counts: Int[np.ndarray, " rows"], factors: int, gram_size: int, item_bytes: int, most_tiles: int
+    counts: Int[np.ndarray, " rows"],
+    factors: int,
+    gram_size: int,
+    item_bytes: int,
+    most_tiles: int,
+    sweeps: int = ONE_FIT,
 ) -> list[RowClass]:
     """Choose how rows of each length are cut.
 
@@ -54,6 +59,7 @@ def choose_classes(
         gram_size: Size of the Gram matrices that the solver forms, 0 for none.
         item_bytes: Bytes of one number.
         most_tiles: Most tiles of a chunk, unless one row alone has more.
+        sweeps: How many sweeps a class has to pay for its compilation.
 
     Returns:
         Classes in the order of their lengths; longer rows than the last one's are cut into steps.
@@ -73,10 +79,10 @@ def choose_classes(
                 continue
             longest = int(lengths[is_in].max())
             for kind in _kinds(end, longest, entries, gram_size, most_tiles):
-                more = _cost(kind, lengths[is_in], n_rows[is_in], factors, gram_size)
+                more, compilation = _cost(kind, lengths[is_in], n_rows[is_in], factors, gram_size)
                 if kind.width * kind.tiles_per_chunk > 2 * entries:
                     more *= _SPILL
-                options.append((cost + more, [*before, kind]))
+                options.append((cost + sweeps * more + compilation, [*before, kind]))
         # Where nothing may end, as at a width that the solver has no use for, there is no way.
         best[end] = min(options, key=lambda option: option[0], default=(np.inf, []))
     return best[_WIDE_ROW_ENTRIES][1]
@@ -98,16 +104,16 @@ def _kinds(end: int, longest: int, entries: int, gram_size: int, most_tiles: int
 
 def _cost(
     kind: RowClass, lengths: Int[np.ndarray, " kinds"], n_rows: Int[np.ndarray, " kinds"], factors: int, gram_size: int
-) -> float:
-    """Estimate what a class costs a fit, in microseconds of one core."""
+) -> tuple[float, float]:
+    """Estimate what a class costs a sweep, and what its compilation costs, in microseconds of one core."""
     n_tiles = float(np.sum(n_rows * -(-lengths // kind.width)))
     if not gram_size:
         # A tile costs about as much as 3 extra entries, for its partial sums are written and added up.
-        return _SWEEPS * 0.0015 * factors * n_tiles * (kind.width + 3) + _COMPILE
+        return 0.0015 * factors * n_tiles * (kind.width + 3), _COMPILE
     n_blocks = -(-factors // gram_size)
     if kind.longest == kind.width < gram_size:
         solved, by_tile = kind.width, kind.width**2 * 1.25e-5 * gram_size + 0.0018 * kind.width * gram_size
     else:
         solved, by_tile = gram_size, gram_size**2 * (3.2e-5 * kind.width + 5e-4)
     a_sweep = n_blocks * (n_tiles * by_tile + float(n_rows.sum()) * 0.0025 * solved**2)
-    return _SWEEPS * a_sweep + _COMPILE + _COMPILE_UNKNOWN * solved
+    return a_sweep, _COMPILE + _COMPILE_UNKNOWN * solved

@@ -20,6 +20,7 @@ from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negat
 from jaxals.interactions import Interactions, require_interactions
 from jaxals.objective import Objective
 from jaxals.position import EarlyStopping
+from jaxals.row_classes import MANY_FITS
 from jaxals.samplers import Sampler, propose, require_sampler
 from jaxals.space import SearchSpace
 from jaxals.split import NegativesSplit, Split
@@ -190,7 +191,7 @@ class _Fold:
         if not isinstance(trainer, ALS):
             return trainer.begin(self.train, objective, key, None, mesh)
         if trainer.layout != self._layout:
-            self._layout, self._tiles = trainer.layout, trainer.cut(self.train, mesh)
+            self._layout, self._tiles = trainer.layout, trainer.cut(self.train, mesh, MANY_FITS)
         return trainer.begin(self.train, objective, key, None, mesh, self._tiles)
 
 

@@ -24,7 +24,7 @@ from jaxals._pytree import pytree, static
 from jaxals.catalog import Side
 from jaxals.errors import ConfigurationError
 from jaxals.interactions import Interactions
-from jaxals.row_classes import choose_classes
+from jaxals.row_classes import ONE_FIT, choose_classes
 
 _LONG_STEP_ENTRIES = 4096
 
@@ -136,6 +136,7 @@ def build_tiles(
     dtype: Any = jnp.float32,
     gram_size: int | None = None,
     chunk_bytes: int = 2**24,
+    sweeps: int = ONE_FIT,
     mesh: Mesh | None = None,
 ) -> RowTiles:
     """Cut the interactions of all users (or items) into tiles.
@@ -148,6 +149,8 @@ def build_tiles(
         gram_size: Size of the Gram matrices that the solver forms, as its method of this name says; 0 for none, by
             default `factors`. Any layout serves any solver, at another speed.
         chunk_bytes: Bound on the Gram matrices that one chunk forms at a time, in bytes.
+        sweeps: How many sweeps to be laid out for: the more, the more classes of rows, which save time in each sweep
+            but take longer to compile.
         mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
 
     Returns:
@@ -169,7 +172,7 @@ def build_tiles(
     most_tiles = max(chunk_bytes // (gram_size**2 * item_bytes), 1) if gram_size else len(interactions) + 1
 
     groups, done = [], 0
-    for kind in choose_classes(counts, factors, gram_size, item_bytes, most_tiles):
+    for kind in choose_classes(counts, factors, gram_size, item_bytes, most_tiles, sweeps):
         chosen = np.flatnonzero((counts > done) & (counts <= kind.longest))
         groups.append(_deal(rows, chosen, kind.width, kind.tiles_per_chunk, n_rows, place))
         done = kind.longest

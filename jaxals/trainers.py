@@ -17,6 +17,7 @@ from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import Interactions
 from jaxals.memory import require_memory
 from jaxals.objective import Factors, Objective, require_shape
+from jaxals.row_classes import ONE_FIT
 from jaxals.sharding import from_one_device, to_every_device
 from jaxals.solvers import Cholesky, Precision, Solver
 from jaxals.tiles import RowTiles, build_tiles
@@ -150,12 +151,14 @@ class ALS:
         momentum = no_momentum(initial) if self.acceleration else None
         return Training(ALSState(initial, momentum), step, self.sweeps, "sweep")
 
-    def cut(self, interactions: Interactions, mesh: Mesh | None) -> tuple[RowTiles, RowTiles]:
+    def cut(self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT) -> tuple[RowTiles, RowTiles]:
         """Cut the interactions into tiles, with users as rows and with items as rows.
 
-        Trainers of one `layout` can share them.
+        Trainers of one `layout` can share them; `sweeps`, as in `build_tiles`, is how many are to be made with them.
         """
-        user, item = (build_tiles(interactions, side, mesh=mesh, **self.layout) for side in ("user", "item"))
+        user, item = (
+            build_tiles(interactions, side, mesh=mesh, sweeps=sweeps, **self.layout) for side in ("user", "item")
+        )
         return user, item
 
     @property

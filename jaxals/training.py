@@ -280,7 +280,7 @@ def minimise(
             folder.wait()
     if standing.stopped in REASONS:
         how = "" if folder is None else f"; `resume=True` goes on from there, with the checkpoints in {folder.path}"
-        done = f"returning the factors after {len(standing.records)} steps"
+        done = f"returning the factors after {unit} {standing.step}"
         warnings.warn(f"{standing.stopped.capitalize()}; {done}{how}.", stacklevel=3)
     return Run(standing.factors, history_frame(standing.records, columns), objective, trainer, standing.stopped)
 

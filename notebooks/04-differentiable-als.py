@@ -120,7 +120,7 @@ found = tune(
     start,
     jaxals.initial_factors(jax.random.key(0), *data.shape, trainer.factors),
     objective=build,
-    tiles=trainer.cut(inner.train, None),
+    tiles=trainer.cut(inner.train, None, sweeps=100),
     method=Truncated(2),
     optimizer=optax.adam(optax.cosine_decay_schedule(0.3, steps, 0.1)),
     steps=steps,

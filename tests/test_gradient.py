@@ -153,9 +153,12 @@ def test_continuing_early_stopping_and_float32():
 
 def test_what_cannot_work_is_said(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
+    backtracking = optax.chain(optax.sgd(1e-3), optax.scale_by_backtracking_linesearch(max_backtracking_steps=15))
+    assert train(optimizer=backtracking).history["loss"].is_monotonic_decreasing
     for batch in BATCHES[1:]:
-        with pytest.raises(ConfigurationError, match="line search"):
-            train(optimizer=optax.lbfgs(), batch=batch)
+        for optimizer in (optax.lbfgs(), backtracking):
+            with pytest.raises(ConfigurationError, match="line search"):
+                train(optimizer=optimizer, batch=batch)
     with pytest.raises(NumericalError, match="learning rate"):
         train(optimizer=optax.sgd(10.0))
     with pytest.raises(DataError, match="has 4 factors, but the trainer 5"):

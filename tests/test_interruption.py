@@ -28,7 +28,7 @@ def test_a_signal_ends_training_with_a_checkpoint_and_how_to_go_on(number, reaso
         if progress.step == 3:
             os.kill(os.getpid(), number)
 
-    with pytest.warns(UserWarning, match=rf"{reason.capitalize()}; .* after 3 steps; `resume=True` goes on from there"):
+    with pytest.warns(UserWarning, match=rf"{reason.capitalize()}; .* after sweep 3; `resume=True` goes on from there"):
         run = train(tmp_path, callbacks=[send])
     assert (run.stopped_early, len(run.history), steps(tmp_path)) == (reason, 3, [3])
     assert {one: signal.getsignal(one) for one in handlers} == handlers
@@ -69,7 +69,7 @@ def test_a_step_that_takes_too_long_is_left_behind(tmp_path, monkeypatch):
 
             return jaxals.trainers.Training(training.state, step, 7, "sweep")
 
-    with pytest.warns(UserWarning, match="Terminated; returning the factors after 2 steps"):
+    with pytest.warns(UserWarning, match="Terminated; returning the factors after sweep 2"):
         run = fit(DATA, Objective.hkv(), Slow(), progress=False, checkpoint=Checkpoint(tmp_path))
     let_go.set()
     assert (len(run.history), steps(tmp_path)) == (2, [2])

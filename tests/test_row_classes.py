@@ -35,6 +35,13 @@ def test_classes_that_cost_nothing_to_compile_are_many(monkeypatch):
     assert len(choose_classes(counts, gram_size=64, **SETTINGS)) > len(dear)
 
 
+def test_many_fits_pay_for_more_classes():
+    counts = power_law(100_000)
+    assert len(choose_classes(counts, gram_size=64, sweeps=1000, **SETTINGS)) > len(
+        choose_classes(counts, gram_size=64, **SETTINGS)
+    )
+
+
 def test_rows_of_one_entry_and_no_rows():
     assert [kind.longest >= 1 for kind in choose_classes(np.ones(5, np.int64), gram_size=64, **SETTINGS)] == [True]
     assert choose_classes(np.zeros(5, np.int64), gram_size=64, **SETTINGS) == []

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,9 +128,11 @@ def test_a_mesh_of_other_axes_is_refused():
 
 def test_little_padding_on_power_law_rows():
     data = datasets.synthetic(n_users=5000, n_items=3000, n_interactions=150_000, seed=0)
+    # For so many sweeps that compilation does not matter; the exact solver trades padding for smaller systems.
+    tiles_of = functools.partial(build_tiles, data, factors=16, sweeps=10_000)
     for side in ("user", "item"):
-        assert padding(build_tiles(data, side, factors=16, gram_size=0)) < 1.3
-        assert padding(build_tiles(data, side, factors=16, gram_size=16)) < 1.7
+        assert padding(tiles_of(side, gram_size=0)) < 1.25
+        assert padding(tiles_of(side, gram_size=16)) < 1.35
 
 
 def test_chunks_shrink_as_factors_grow():

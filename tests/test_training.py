@@ -164,7 +164,7 @@ def test_an_interrupt_returns_what_there_is():
         if progress.step == 2:
             raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="after 2 steps"):
+    with pytest.warns(UserWarning, match="after sweep 2"):
         run = train(callbacks=[interrupt])
     assert len(run.history) == 2
     np.testing.assert_array_equal(run.factors.item, train(trainer=ALS(factors=4, sweeps=2)).factors.item)

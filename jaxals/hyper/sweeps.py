@@ -24,6 +24,7 @@ from jaxals.hyper.programs import ALSProgram, GradientProgram, Program, train_ma
 from jaxals.interactions import Interactions
 from jaxals.memory import available_memory, require_memory
 from jaxals.objective import Factors, Objective
+from jaxals.row_classes import MANY_FITS
 from jaxals.trainers import ALS
 from jaxals.training import Run, _check_kinds, _key, _plan, choose_devices
 
@@ -214,7 +215,7 @@ def _lay_out(interactions: Interactions, trainer: Any) -> Program:
     dtype = jnp.dtype(trainer.dtype)
     if isinstance(trainer, ALS):
         return ALSProgram(
-            *trainer.cut(interactions, None),
+            *trainer.cut(interactions, None, MANY_FITS),
             entries=interactions.to_coo(dtype),
             solver=trainer.solver,
             n_sweeps=jnp.asarray(trainer.sweeps, jnp.int32),

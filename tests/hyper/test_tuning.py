@@ -50,7 +50,7 @@ def test_a_second_call_compiles_nothing():
 
     def call(batches):
         at = {"w0": 0.3, "ridge": 0.01}
-        settings = {"tiles": tiles, "method": FoldIn(), "steps": 2, "sweeps": 1, "progress": False}
+        settings: Any = {"tiles": tiles, "method": FoldIn(), "steps": 2, "sweeps": 1, "progress": False}
         found = tune(Partial(loss, batches), at, start, objective=build, **settings)
         return found.history["loss"].iloc[-1], compiled._cache_size()
 
