@@ -41,12 +41,13 @@ import jaxals
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
 from jaxals.hyper import Implicit, Truncated, hold_out, smooth_ndcg, softmax_cross_entropy, tune
+from jaxals.objective import gramian
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", choices=["lastfm-2k", "deepcf-lastfm", "ncf-ml-1m"], default="lastfm-2k")
 parser.add_argument("--factors", type=int, default=32)
 parser.add_argument("--trials", type=int, default=200, help="fits of each random search")
-parser.add_argument("--steps", type=int, default=40, help="steps of the tuning by gradient")
+parser.add_argument("--steps", type=int, default=60, help="steps of the tuning by gradient")
 parser.add_argument("--users", type=int, default=400, help="whose validation loss the gradient is of")
 parser.add_argument("--sweeps", type=int, default=15, help="of a fit")
 parser.add_argument("--seeds", type=int, default=5, help="of the fits that are compared in the end")
@@ -65,8 +66,6 @@ RANGES = {
     "ridge_item": (0.1, 100.0),
     "nu": (0.01, 1.0),
 }
-# τ of the validation losses: no parameter of the model, and not tuned, for it can lower the loss by itself.
-TEMPERATURE = 0.05
 SIZES = {"ridge_user": BUCKETS, "ridge_item": BUCKETS}
 SIMPLE = {"epsilon": 1.0, "beta": 1.0, "nu": 1e-6}
 # Its adjoint is solved exactly, as fast as the half step: that of a few steps of conjugate gradient takes many more.
@@ -204,9 +203,17 @@ def network() -> dict:
     return found | {"scale": np.logspace(0, 3.5, 6), "of_gram": np.full(6, 1.0), "of_target": np.full(6, 1.5)}
 
 
+def to_scale(factors: jaxals.Factors) -> jaxals.Factors:
+    """Bring the mean square of all scores to 1: a loss of fixed temperature would reward large scores, not good ranks."""
+    n_pairs = len(factors.user) * len(factors.item)
+    size = jnp.sqrt(jnp.sum(gramian(factors.user) * gramian(factors.item)) / n_pairs)
+    return jaxals.Factors(factors.user / size, factors.item)
+
+
+# Temperatures are no parameters of the model, and not tuned, for they can lower the loss by themselves.
 LOSSES: dict[str, Callable] = {
-    "smooth NDCG": lambda task: lambda factors, _: smooth_ndcg(factors, task.held_out, TEMPERATURE),
-    "softmax": lambda task: lambda factors, _: softmax_cross_entropy(factors, task.held_out, TEMPERATURE),
+    "smooth NDCG": lambda task: lambda factors, _: smooth_ndcg(to_scale(factors), task.held_out, 1.0),
+    "softmax": lambda task: lambda factors, _: softmax_cross_entropy(to_scale(factors), task.held_out, 2.0),
 }
 METHODS = {"implicit": Implicit(sweeps=8, tolerance=1e-2), "truncated": Truncated(2)}
 
@@ -217,7 +224,7 @@ def by_gradient(task: Task, start: dict, loss: str, method: str) -> tuple[pd.Dat
         "tiles": task.tiles,
         "solver": SOLVER,
         "method": METHODS[method],
-        "optimizer": optax.adam(optax.cosine_decay_schedule(0.3, arguments.steps, 0.1)),
+        "optimizer": optax.adam(optax.cosine_decay_schedule(0.1, arguments.steps, 0.1)),
         "sweeps": 2,
         "progress": False,
     }

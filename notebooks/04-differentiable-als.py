@@ -122,7 +122,7 @@ found = tune(
     objective=build,
     tiles=trainer.cut(inner.train, None, sweeps=100),
     method=Truncated(2),
-    optimizer=optax.adam(optax.cosine_decay_schedule(0.3, steps, 0.1)),
+    optimizer=optax.adam(optax.cosine_decay_schedule(0.15, steps, 0.1)),
     steps=steps,
     sweeps=1,
     measure=measure,
