@@ -204,7 +204,7 @@ def network() -> dict:
 
 
 def to_scale(factors: jaxals.Factors) -> jaxals.Factors:
-    """Bring the mean square of all scores to 1: a loss of fixed temperature would reward large scores, not good ranks."""
+    """Bring the mean square of all scores to 1: at a fixed temperature, large scores lower a loss as good ranks do."""
     n_pairs = len(factors.user) * len(factors.item)
     size = jnp.sqrt(jnp.sum(gramian(factors.user) * gramian(factors.item)) / n_pairs)
     return jaxals.Factors(factors.user / size, factors.item)

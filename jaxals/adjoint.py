@@ -153,9 +153,7 @@ def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint
     wants_values = any(jax.tree.leaves(_values(wanted.tiles)))
     wants_confidence = any(jax.tree.leaves(wanted.objective.confidence))
     gathers, scatters = bool(wanted.other) and transposed is not None, bool(wanted.other) and transposed is None
-    everywhere, of_ridge = _matmul(rows.T, adjoint), -jnp.sum(adjoint * rows, axis=1)
-    # Before the passes over the entries, which then hold packed copies of both tables alone.
-    rows, adjoint, everywhere, of_ridge = jax.lax.optimization_barrier((rows, adjoint, everywhere, of_ridge))
+    everywhere = _matmul(rows.T, adjoint)  # [factors, factors]
     tiles, other, objective = system.tiles, system.other, system.objective
     of_other, of_objective = None, objective
     if wants_values or scatters or (wants_confidence and not gathers):
@@ -168,7 +166,7 @@ def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint
         of_other -= objective.unobserved_weight * _matmul(other, everywhere + everywhere.T)
     of_weight = -jnp.sum(everywhere * gramian(other)).astype(jnp.result_type(objective.unobserved_weight))
     of_objective = dataclasses.replace(of_objective, unobserved_weight=of_weight)
-    return System(tiles, other if of_other is None else of_other, of_ridge, of_objective)
+    return System(tiles, other if of_other is None else of_other, -jnp.sum(adjoint * rows, axis=1), of_objective)
 
 
 def _by_entries(

@@ -130,6 +130,8 @@ def _half_step(
     if other.shape[0] != tiles.n_columns:
         turned = " The sides look swapped." if other.shape[0] == tiles.n_rows else ""
         raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")
+    if start is None:
+        start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
     ridge = objective.ridge(tiles.count, tiles.n_columns, other.dtype)
     # What the equations depend on, and no more: a hyperparameter of the ridge acts through it.
     bare = dataclasses.replace(objective, regularization=0.0, frequency_exponent=0.0, frequency_offset=0.0)
@@ -146,13 +148,13 @@ def _solve_adjoint(
     """Return A⁻¹ C, exactly or by conjugate gradient to nearly the precision of its type, from zero."""
     if not isinstance(solver, Cholesky):
         solver = ConjugateGradient(tolerance=float(jnp.finfo(target.dtype).eps) ** 0.75)
-    return _solve(system, solver, None, target, arithmetic=arithmetic)[0]
+    return _solve(system, solver, jnp.zeros_like(target), target, arithmetic=arithmetic)[0]
 
 
 def _solve(
     system: System,
     solver: Solver,
-    start: Float[Array, "rows factors"] | None,
+    start: Float[Array, "rows factors"],
     target: Float[Array, "rows factors"] | None = None,
     *,
     arithmetic: Arithmetic,
@@ -177,7 +179,7 @@ def _solve_part(
     ridge: Float[Array, " rows"],
     objective: Objective,
     solver: Solver,
-    start: Float[Array, "rows factors"] | None,
+    start: Float[Array, "rows factors"],
     target: Float[Array, "rows factors"] | None,
     *,
     arithmetic: Arithmetic,
@@ -188,19 +190,12 @@ def _solve_part(
     groups, long, position = tiles
     if not groups and long is None:
         nothing = jnp.zeros((), jnp.int32)
-        rows = jnp.zeros((len(position), other.shape[1]), other.dtype)
-        return rows, StepInfo(nothing, nothing), jnp.zeros((), other.dtype)
+        return jnp.zeros_like(start), StepInfo(nothing, nothing), jnp.zeros((), other.dtype)
     with jax.named_scope("gramian"):
         # In this basis the matrix that all rows share is diagonal, whatever each row's ridge; see `docs/solvers.md`.
         eigenvalues, basis = _eigh(objective.unobserved_weight * gramian(other))
         eigenvalues = jnp.maximum(eigenvalues, 0)
         table = pack(_rotate(other, basis), arithmetic.table_dtype)
-
-    def turned(whole: Float[Array, "rows factors"] | None, chunk: Tiles) -> Float[Array, "wanted factors"]:
-        if whole is None:
-            return jnp.zeros((len(chunk.row), len(basis)), basis.dtype)
-        # Not the whole table at once: rows stay in cache.
-        return _rotate(_rows_or_zero(whole, chunk.row), basis)
 
     def solve_chunk(chunk: Tiles) -> _Part:
         own_ridge = ridge[jnp.minimum(chunk.row, len(ridge) - 1)]
@@ -212,10 +207,11 @@ def _solve_part(
                 target_weight=target_weight,
                 segment=chunk.segment,
                 shared=eigenvalues[None, :] + own_ridge[:, None],
-                start=turned(start, chunk),
+                # Rotated here, not the whole table at once: that stays in cache.
+                start=_rotate(_rows_or_zero(start, chunk.row), basis),
                 one_tile_per_row=chunk.one_tile_per_row,
                 precision=arithmetic.precision,
-                target=None if target is None else turned(target, chunk),
+                target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis),
             )
         rows, is_unconverged = solver.solve(equations)
         loss = jnp.zeros((), rows.dtype)
@@ -224,8 +220,8 @@ def _solve_part(
         return _Part(_rotate(rows, basis.T), is_unconverged & (chunk.count > 0), loss)
 
     def solve_lane(lane: LongRows) -> _Part:
-        targets = None if target is None else _rotate(target, basis)
-        part = _solve_long_rows(lane, table, objective, eigenvalues, ridge, targets, arithmetic.precision)
+        turned = None if target is None else _rotate(target, basis)
+        part = _solve_long_rows(lane, table, objective, eigenvalues, ridge, turned, arithmetic.precision)
         return dataclasses.replace(part, rows=_rotate(part.rows, basis.T))
 
     parts = [jax.lax.map(solve_chunk, group) for group in groups]
