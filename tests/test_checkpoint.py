@@ -442,9 +442,10 @@ def test_the_folder_stays_locked_while_it_is_written_to(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step()
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(Interruption, "run", quit_at_once)
-        train(checkpoint=Checkpoint(tmp_path, every=1))
+        with pytest.raises(KeyboardInterrupt):
+            train(checkpoint=Checkpoint(tmp_path, every=1))
     with pytest.raises(CheckpointError, match="Another run"):
         train(checkpoint=Checkpoint(tmp_path), resume=True)
     let_go.set()
