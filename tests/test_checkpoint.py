@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import inspect
+import io
 import os
 import pathlib
 import re
@@ -433,7 +434,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path):
 def test_the_folder_stays_locked_while_it_is_written_to(tmp_path, monkeypatch):
     # A second Ctrl-C leaves training while the thread still writes.
     let_go, write = threading.Event(), storage.write_folder
-    monkeypatch.setattr(checkpoints, "write_folder", lambda *arguments: (let_go.wait(60), write(*arguments)))
+    monkeypatch.setattr(checkpoints, "write_folder", lambda *arguments: (let_go.wait(20), write(*arguments)))
     done: list[int] = []
 
     def quit_at_once(self, step):
@@ -523,10 +524,22 @@ def test_what_keeps_a_folder_from_being_locked_is_said(patched, fault, tmp_path,
         train(checkpoint=Checkpoint(tmp_path), resume=True)
 
 
-@pytest.mark.skipif("not os.path.exists('/dev/full')")
-def test_a_disk_too_full_for_the_lock_is_one_error(tmp_path):
-    (tmp_path / "lock").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*"):
+class FullDisk(io.FileIO):
+    """A file that can be opened and not written."""
+
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_too_full_for_the_lock_is_one_error(tmp_path, monkeypatch):
+    def open_lock(path, mode="r", buffering=-1, **settings):
+        if path.name != "lock":
+            return opened(path, mode, buffering, **settings)
+        return io.BufferedRandom(FullDisk(path, mode)) if buffering else FullDisk(path, mode)
+
+    opened = pathlib.Path.open
+    monkeypatch.setattr(pathlib.Path, "open", open_lock)
+    with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*: No space left on device\.$"):
         train(checkpoint=Checkpoint(tmp_path))
 
 

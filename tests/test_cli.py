@@ -410,7 +410,7 @@ def test_termination_in_the_first_sweep_says_how_to_go_on(folder, monkeypatch, c
     def begin_slowly(*arguments):
         def step(*given):
             os.kill(os.getpid(), signal.SIGTERM)
-            let_go.wait()
+            let_go.wait(20)
             return begun.step(*given)
 
         begun = begin(*arguments)

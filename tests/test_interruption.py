@@ -66,7 +66,7 @@ def test_a_step_that_takes_too_long_is_left_behind(tmp_path, monkeypatch):
                 done.append(1)
                 if len(done) == 3:
                     os.kill(os.getpid(), signal.SIGTERM)
-                    let_go.wait()
+                    let_go.wait(20)
                 return training.step(state, with_loss)
 
             return jaxals.trainers.Training(training.state, step, 7, "sweep")
@@ -86,7 +86,7 @@ def test_an_evaluation_that_takes_too_long_is_left_behind_with_its_step(tmp_path
         done.append(1)
         if len(done) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-            let_go.wait()
+            let_go.wait(20)
         return real(*arguments)
 
     monkeypatch.setattr(training, "run_plan", run_plan)
