@@ -1,8 +1,8 @@
-"""Feed jaxals malformed tables, files, settings, ids and model folders: only its own errors may come out.
+"""Feed jaxals malformed tables, files, settings, ids, models and checkpoints: only its own errors may come out.
 
 Every input is drawn from the seed and its number alone. An input passes if it is used or refused by a `JaxalsError`
-(or, on the command line, by an exit code); anything else that is raised, and whatever takes longer than 20 seconds,
-fails and is printed with what makes it again.
+(or, on the command line, by an exit code); anything else that is raised, and whatever takes longer than `--seconds`,
+fails and is printed with what makes it again. `--only hang` shows that this notices what does not end.
 
     python experiments/fuzz.py --inputs 10000 --seed 0
     python experiments/fuzz.py --only folders --first 1234 --inputs 1      # one input again
@@ -11,6 +11,7 @@ fails and is printed with what makes it again.
 import argparse
 import collections
 import contextlib
+import functools
 import gzip
 import io
 import json
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 import traceback
+import unittest.mock
 import warnings
 from typing import Any
 
@@ -31,6 +33,7 @@ import pandas as pd
 
 import jaxals
 from jaxals import Interactions, storage
+from jaxals.checkpoint import load_checkpoint
 from jaxals.cli import main as command_line
 from jaxals.errors import JaxalsError
 
@@ -39,9 +42,10 @@ parser.add_argument("--inputs", type=int, default=10_000)
 parser.add_argument("--first", type=int, default=0, help="number of the first input")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--only", help="one kind of input")
+parser.add_argument("--seconds", type=float, default=20, help="the most that an input may take")
+parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
 arguments = parser.parse_args()
 
-MOST_SECONDS = 20
 ODD: list[Any] = [
     *(
         0,
@@ -277,52 +281,79 @@ def replaced(node: Any, rng: np.random.Generator) -> Any:
     )
 
 
-MODEL = pathlib.Path(tempfile.mkdtemp()) / "model"
-RECOMMENDER.save(MODEL)
+def damage(model: pathlib.Path, rng: np.random.Generator) -> None:
+    """Damage a folder, or make it deceive; its checksums are in order more often than not."""
+    for _ in range(1 + some(rng, 1)):
+        paths = sorted(path for path in model.rglob("*") if path.is_file() and not path.is_symlink())
+        path = paths[rng.integers(len(paths))]
+        how = some(rng, 5)
+        if how == 0:
+            path.write_bytes(mutate(path.read_bytes(), rng))
+        elif how == 1:
+            path.write_bytes(path.read_bytes()[: some(rng, path.stat().st_size)])
+        elif how == 2:
+            path.unlink()
+        elif how == 3:
+            path.write_bytes(paths[rng.integers(len(paths))].read_bytes())
+        elif how == 4:
+            target = [path, model / "document.json", model / "checksums.json"][some(rng, 2)]
+            with contextlib.suppress(ValueError, OSError):
+                target = target if target in paths else path
+                target.write_text(json.dumps(replaced(json.loads(target.read_text()), rng)))
+        else:
+            path.unlink()
+            instead = [lambda path: path.symlink_to("/dev/zero"), os.mkfifo, pathlib.Path.mkdir]
+            instead[some(rng, 2)](path)
+    is_plain = all(path.is_file() and not path.is_symlink() for path in model.rglob("*") if not path.is_dir())
+    if rng.random() < 0.7 and is_plain:
+        with contextlib.suppress(ValueError, OSError, TypeError, KeyError):
+            checksums = json.loads((model / "checksums.json").read_text())
+            checksums["files"] = {name: storage._summary(model / name) for name in storage._files(model)}
+            (model / "checksums.json").write_text(json.dumps(checksums))
 
 
-def folders(rng: np.random.Generator, _: pathlib.Path) -> None:
-    """A model folder, damaged or made to deceive; its checksums are in order more often than not."""
-    with tempfile.TemporaryDirectory() as scratch:
-        model = pathlib.Path(scratch, "model")
-        shutil.copytree(MODEL, model)
-        for _ in range(1 + some(rng, 1)):
-            paths = sorted(path for path in model.rglob("*") if path.is_file() and not path.is_symlink())
-            path = paths[rng.integers(len(paths))]
-            how = some(rng, 5)
-            if how == 0:
-                path.write_bytes(mutate(path.read_bytes(), rng))
-            elif how == 1:
-                path.write_bytes(path.read_bytes()[: some(rng, path.stat().st_size)])
-            elif how == 2:
-                path.unlink()
-            elif how == 3:
-                path.write_bytes(paths[rng.integers(len(paths))].read_bytes())
-            elif how == 4:
-                target = [path, model / "document.json", model / "checksums.json"][some(rng, 2)]
-                with contextlib.suppress(ValueError, OSError):
-                    target = target if target in paths else path
-                    target.write_text(json.dumps(replaced(json.loads(target.read_text()), rng)))
-            else:
-                path.unlink()
-                instead = [lambda path: path.symlink_to("/dev/zero"), os.mkfifo, pathlib.Path.mkdir]
-                instead[some(rng, 2)](path)
-        is_plain = all(path.is_file() and not path.is_symlink() for path in model.rglob("*") if not path.is_dir())
-        if rng.random() < 0.7 and is_plain:
-            with contextlib.suppress(ValueError, OSError, TypeError, KeyError):
-                checksums = json.loads((model / "checksums.json").read_text())
-                checksums["files"] = {name: storage._summary(model / name) for name in storage._files(model)}
-                (model / "checksums.json").write_text(json.dumps(checksums))
-        loaded = jaxals.Recommender.load(model)
-        loaded.recommend(loaded.catalog.users[:1].tolist(), n=1)
+WHOLE = pathlib.Path(tempfile.mkdtemp())
+RECOMMENDER.save(WHOLE / "model")
+WATCHED = functools.partial(
+    jaxals.fit, IDS, OBJECTIVE, TRAINER, progress=False, early_stopping=jaxals.EarlyStopping(patience=5)
+)
+WATCHED(checkpoint=jaxals.Checkpoint(WHOLE / "run"))
+
+
+def folders(rng: np.random.Generator, folder: pathlib.Path) -> None:
+    """A model folder."""
+    shutil.copytree(WHOLE / "model", folder / "model")
+    damage(folder / "model", rng)
+    loaded = jaxals.Recommender.load(folder / "model")
+    loaded.recommend(loaded.catalog.users[:1].tolist(), n=1)
+
+
+def checkpoints(rng: np.random.Generator, folder: pathlib.Path) -> None:
+    """A checkpoint to read, or to go on from."""
+    shutil.copytree(WHOLE / "run", folder / "run")
+    damage(folder / "run" / "step-0000000001", rng)
+    if rng.random() < 0.5:
+        load_checkpoint(folder / "run")
+    else:
+        WATCHED(checkpoint=jaxals.Checkpoint(folder / "run"), resume="anyway")
+
+
+def hang(rng: np.random.Generator, folder: pathlib.Path) -> None:
+    """A model that takes forever to read."""
+    with unittest.mock.patch.object(storage, "_summary", side_effect=lambda _: time.sleep(10 * arguments.seconds)):
+        jaxals.Recommender.load(WHOLE / "model")
+
+
+class Hang(BaseException):
+    """Took too long; no `Exception`, such as jaxals answers with one of its own."""
 
 
 def give_up(*_: Any) -> None:
-    raise TimeoutError(f"longer than {MOST_SECONDS} s")
+    raise Hang(f"longer than {arguments.seconds} s")
 
 
 def main() -> int:
-    kinds = [tables, files, settings, ids, commands, folders]
+    kinds = [hang] if arguments.only == "hang" else [tables, files, settings, ids, commands, folders, checkpoints]
     counts: dict[str, collections.Counter] = {kind.__name__: collections.Counter() for kind in kinds}
     failures, start = 0, time.perf_counter()
     signal.signal(signal.SIGALRM, give_up)
@@ -333,7 +364,7 @@ def main() -> int:
             continue
         rng = np.random.default_rng((arguments.seed, number))
         said = io.StringIO()
-        signal.alarm(MOST_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, arguments.seconds)
         try:
             with (
                 tempfile.TemporaryDirectory() as folder,
@@ -347,12 +378,17 @@ def main() -> int:
         except BaseException:
             outcome, failures = "FAILED", failures + 1
             print(f"--only {kind.__name__} --first {number} --inputs 1\n{traceback.format_exc(limit=-6)}", flush=True)
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         counts[kind.__name__][outcome] += 1
     frame = pd.DataFrame(counts).fillna(0).astype(int)
     total = int(frame.to_numpy().sum())
     print(frame.to_string())
     print(f"{total:,} inputs, {failures} failures, {time.perf_counter() - start:.0f} s")
+    if not arguments.only:
+        document = {"settings": {k: str(v) for k, v in vars(arguments).items()}, "failures": failures, "inputs": counts}
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        name = f"fuzz-seed{arguments.seed}-from{arguments.first}.json"
+        (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")
     return 1 if failures else 0
 
 

@@ -31,7 +31,7 @@ parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--sweeps", type=int, default=40)
 parser.add_argument("--every", type=int, default=2)
 parser.add_argument("--solver", default="conjugate-gradient")
-parser.add_argument("--out", type=pathlib.Path, help="write a JSON document here")
+parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
 arguments = parser.parse_args()
 
 
@@ -135,9 +135,10 @@ def main() -> int:
     running, writing = (sum(row[f"was {what}"] for row in rows) for what in ("running", "writing"))
     print(f"{running} were running, {writing} of them writing a checkpoint")
     print(f"most sweeps lost: {most}, of {arguments.every} from one checkpoint to the next")
-    if arguments.out:
-        document = {"settings": {k: str(v) for k, v in vars(arguments).items()}, "kills": rows}
-        arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+    document = {"settings": {k: str(v) for k, v in vars(arguments).items()}, "kills": rows}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    name = f"kill_and_resume-{arguments.solver}-seed{arguments.seed}-from{arguments.first}.json"
+    (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")
     return 0 if identical == len(rows) and most <= arguments.every else 1
 
 

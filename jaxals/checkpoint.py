@@ -9,31 +9,32 @@ import dataclasses
 import os
 import pathlib
 import re
-import shutil
 import socket
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import BinaryIO
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 
 from jaxals._checks import require_integer
 from jaxals.description import Description, differences
-from jaxals.errors import CheckpointError, ConfigurationError
-from jaxals.interruption import REASONS
+from jaxals.errors import CheckpointError, ConfigurationError, DamageError
 from jaxals.models import versions
 from jaxals.objective import Factors
-from jaxals.position import Position, Watch, history_frame, is_lower_better
-from jaxals.storage import first_line, read_document, read_folder, remove_leftovers, write_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from jaxals.packing import Arrays, Document, pack, require_document, score, tables, unpack
+from jaxals.position import Position, history_frame, is_lower_better
+from jaxals.storage import (
+    MALFORMED,
+    first_line,
+    read_document,
+    read_folder,
+    remove_folder,
+    remove_leftovers,
+    try_lock,
+    write_folder,
+)
 
 _FORMAT = 1
 _STEP = re.compile(r"step-(\d{10})")
@@ -90,17 +91,19 @@ def load_checkpoint(directory: str | os.PathLike, step: int | None = None) -> Sa
         step: Which one; by default the newest.
 
     Raises:
-        CheckpointError: There is none, or it is damaged.
+        CheckpointError: There is none, or it cannot be read.
+        ConfigurationError: There is not enough memory for it.
     """
-    path = pathlib.Path(directory)
+    path = pathlib.Path(directory).absolute()
     steps = _steps(path)
     if not steps or step not in (None, *steps):
         which = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         raise CheckpointError(f"There is {which} in {directory}; there are {steps}.")
     arrays, document = _read(path, steps[-1] if step is None else step)
-    user, item = (jnp.asarray(arrays[name]) for name in document["tables"])
-    history = history_frame(document["records"], document["columns"])
-    return Saved(Factors(user, item), history, document["step"], document["description"])
+    factors = Factors(*map(jnp.asarray, tables(arrays, document)))
+    return Saved(
+        factors, history_frame(document["records"], document["columns"]), document["step"], document["description"]
+    )
 
 
 class CheckpointFolder:
@@ -110,34 +113,29 @@ class CheckpointFolder:
         settings: Where and how often.
         description: What the run is.
         columns: Of the history, the first one what a step is called.
+        devices: What trains.
 
     Raises:
         CheckpointError: The folder cannot be written, or another run writes to it.
         ConfigurationError: `best` is not measured.
     """
 
-    def __init__(self, settings: Checkpoint, description: Description, columns: Sequence[str]):
+    def __init__(self, settings: Checkpoint, description: Description, columns: Sequence[str], devices: str):
         if settings.best is not None and settings.best not in columns[2:]:
             raise ConfigurationError(f"`best` is {settings.best!r}, which is not among {list(columns[2:])}.")
         self.path = pathlib.Path(settings.directory).absolute()
         self._settings, self._description, self._columns = settings, description, list(columns)
+        self._surroundings = {"versions": versions(), "devices": devices}
         self._scores: dict[int, float] = {}
         self._writing: threading.Thread | None = None
         self._failure: Exception | None = None
         self._last: int | None = None
-        self._lock: TextIO | None = None
+        self._lock: BinaryIO | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator["CheckpointFolder"]:
         """Lock the folder, and in the end wait for what is being written."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise self._not_writable(error) from None
-        with self._lock:
-            self._take_lock()
-            remove_leftovers(self.path)
+        with self._locked():
             try:
                 yield self
             except Exception:
@@ -164,28 +162,37 @@ class CheckpointFolder:
                 f"{self.path} holds checkpoints up to {self._columns[0]} {steps[-1]}; go on from them with "
                 "`resume=True`, or name another folder."
             )
+        damaged: dict[int, DamageError] = {}
         for step in reversed(steps):
             try:
                 arrays, document = _read(self.path, step)
-            except CheckpointError as error:
-                self._put_aside(step)
-                warnings.warn(f"The checkpoint of {self._columns[0]} {step} was put aside: {error}", stacklevel=4)
-                continue
-            changed = differences(document["description"], self._description)
-            if changed and not despite_changes:
+                break
+            except DamageError as error:
+                damaged[step] = error
+        else:
+            if steps:
                 raise CheckpointError(
-                    f"The checkpoints in {self.path} are of another run: {'; '.join(changed)}; to go on all the same, "
-                    'pass `resume="anyway"`.'
+                    f"None of the {len(steps)} checkpoints in {self.path} is whole "
+                    f"({first_line(damaged[steps[-1]])}); name another folder."
                 )
-            position = _unpack(arrays, document, start)
-            self._last = position.step
-            for whole in _steps(self.path):
-                if best := self._settings.best:
-                    self._scores[whole] = _score(read_document(self.path / _name(whole)), best)
-            return position
-        if steps:
-            raise CheckpointError(f"None of the {len(steps)} checkpoints in {self.path} is whole; name another folder.")
-        return start
+            return start
+        changed = differences(document["description"], self._description)
+        if changed and not despite_changes:
+            raise CheckpointError(
+                f"The checkpoints in {self.path} are of another run: {'; '.join(changed.values())}; to go on all the "
+                'same, pass `resume="anyway"`.'
+            )
+        position = unpack(arrays, document, start, changed)
+        # Only now: in the wrong folder, or where no checkpoint is whole, nothing is touched.
+        for step, damage in damaged.items():
+            self._put_aside(step)
+            warnings.warn(f"The checkpoint of {self._columns[0]} {step} was put aside: {damage}", stacklevel=3)
+        self._tell_of_surroundings(document)
+        self._last = position.step
+        for whole in _steps(self.path):
+            if best := self._settings.best:
+                self._scores[whole] = score(read_document(self.path / _name(whole)), best)
+        return position
 
     def is_due(self, position: Position) -> bool:
         """Tell whether it is time for a checkpoint."""
@@ -201,15 +208,19 @@ class CheckpointFolder:
         if position.step == self._last:  # a step left behind brings nothing new
             return
         self._last = position.step
-        arrays, document = _pack(position)
+        arrays, document = pack(position)
         document |= {
             "format": _FORMAT,
             "columns": self._columns,
-            "versions": versions(),
             "description": self._description,
+            **self._surroundings,
         }
-        document["devices"] = [device.device_kind for device in jax.devices()]
-        self._writing = threading.Thread(target=self._write, args=(position.step, arrays, document), daemon=True)
+        assert self._lock is not None
+        # The thread holds the lock by a descriptor of its own: a `KeyboardInterrupt` does not wait for it.
+        held = os.dup(self._lock.fileno())
+        self._writing = threading.Thread(
+            target=self._write, args=(position.step, arrays, document, held), name="jaxals-checkpoint", daemon=True
+        )
         self._writing.start()
 
     def wait(self) -> None:
@@ -225,14 +236,16 @@ class CheckpointFolder:
             failure, self._failure = self._failure, None
             raise self._not_writable(failure) from None
 
-    def _write(self, step: int, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
+    def _write(self, step: int, arrays: Arrays, document: Document, held: int) -> None:
         try:
             write_folder(self.path / _name(step), arrays, document)
             if best := self._settings.best:
-                self._scores[step] = _score(document, best)
+                self._scores[step] = score(document, best)
             self._remove_old()
         except Exception as error:
             self._failure = error
+        finally:
+            os.close(held)
 
     def _remove_old(self) -> None:
         """Keep the newest ones and the best one."""
@@ -241,31 +254,46 @@ class CheckpointFolder:
             sign = -1 if is_lower_better(best) else 1
             kept.append(max(self._scores, key=lambda step: (sign * self._scores[step], -step)))
         for step in set(_steps(self.path)) - set(kept):
-            # First out of the way, so that one that is half removed is never taken for a checkpoint.
-            gone = self.path / f".jaxals-{_name(step)}"
-            (self.path / _name(step)).rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            remove_folder(self.path / _name(step))
             self._scores.pop(step, None)
 
     def _put_aside(self, step: int) -> None:
         aside = self.path / f"{_DAMAGED}{_name(step)}"
-        shutil.rmtree(aside, ignore_errors=True)
-        (self.path / _name(step)).rename(aside)
-
-    def _take_lock(self) -> None:
-        assert self._lock is not None
-        if fcntl is None:
-            return
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            raise CheckpointError(
-                f"Another run ({self._lock.read().strip()}) writes to {self.path}; wait for it, or name another folder."
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._lock.flush()
+            if aside.exists():
+                remove_folder(aside)
+            (self.path / _name(step)).rename(aside)
+        except OSError as error:
+            raise self._not_writable(error) from None
+
+    def _tell_of_surroundings(self, document: Document) -> None:
+        flat = lambda of: {**of["versions"], "devices": of.get("devices")}
+        if changed := differences(flat(document), flat(self._surroundings)):
+            warnings.warn(
+                f"What follows may be rounded in another way than what came before the checkpoint: "
+                f"{'; '.join(changed.values())}.",
+                stacklevel=4,
+            )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                # Without a buffer, which closing would try to write once more where the disk is full.
+                self._lock = stack.enter_context((self.path / "lock").open("a+b", buffering=0))
+                if not try_lock(self._lock.fileno()):
+                    self._lock.seek(0)
+                    raise CheckpointError(
+                        f"Another run ({self._lock.read().decode(errors='replace').strip()}) writes to {self.path}; "
+                        "wait for it, or name another folder."
+                    )
+                self._lock.truncate(0)
+                self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                remove_leftovers(self.path, _STEP.pattern)
+            except OSError as error:
+                raise self._not_writable(error) from None
+            yield
 
     def _not_writable(self, error: Exception) -> CheckpointError:
         return CheckpointError(f"Checkpoints cannot be written to {self.path}: {first_line(error)}.")
@@ -277,95 +305,32 @@ def _name(step: int) -> str:
 
 def _steps(path: pathlib.Path) -> list[int]:
     """List the steps that have checkpoints, ascending."""
-    matches = [_STEP.fullmatch(entry.name) for entry in path.iterdir()] if path.is_dir() else []
+    try:
+        matches = [_STEP.fullmatch(entry.name) for entry in path.iterdir()] if path.is_dir() else []
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}.") from None
     return sorted(int(match[1]) for match in matches if match)
 
 
-def _score(document: Any, best: str) -> float:
-    """Return what was measured at a checkpoint; where that cannot be read it is the worst."""
-    worst = float("inf") if is_lower_better(best) else float("-inf")
-    try:
-        value = document["records"][-1][best]
-        return worst if np.isnan(value) else value
-    except (TypeError, KeyError, IndexError):
-        return worst
-
-
-def _read(path: pathlib.Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(path: pathlib.Path, step: int) -> tuple[Arrays, Document]:
     """Read a checkpoint.
 
     Raises:
-        CheckpointError: It is damaged, or of a format that this version does not read.
+        DamageError: It is not what was written.
+        CheckpointError: It cannot be read, or is of a format that this version does not read.
+        ConfigurationError: There is not enough memory for it.
     """
-    arrays, document = read_folder(path / _name(step))
-    if not isinstance(document, dict) or document.get("step") != step:
-        raise CheckpointError(f"{path / _name(step)} is no checkpoint of step {step}.")
-    if document.get("format") != _FORMAT:
+    folder = path / _name(step)
+    arrays, document = read_folder(folder)
+    if isinstance(document, dict) and document.get("format") != _FORMAT:
         raise CheckpointError(
             f"{path} has checkpoints of format {document.get('format')}; this version reads {_FORMAT}."
         )
+    try:
+        if document["step"] != step:
+            raise DamageError(f"it is no checkpoint of step {step}")
+        require_document(document)
+        tables(arrays, document)
+    except (DamageError, *MALFORMED) as error:
+        raise DamageError(f"{folder} is damaged: {first_line(error)}.") from None
     return arrays, document
-
-
-def _leaves(state: Any) -> tuple[list[str], list[Any], Any]:
-    """Return the names and values of a state's leaves, and how they hang together."""
-    named, tree = jax.tree_util.tree_flatten_with_path(state)
-    return [jax.tree_util.keystr(path) for path, _ in named], [leaf for _, leaf in named], tree
-
-
-def _to_host(leaf: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _pack(position: Position) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    names, leaves, _ = _leaves(position.state)
-    arrays = {f"state-{number}": _to_host(leaf) for number, leaf in enumerate(leaves)}
-    tables = [
-        next(k for k, leaf in enumerate(leaves) if leaf is table) for table in jax.tree.leaves(position.state.factors)
-    ]
-    document = {
-        "step": position.step,
-        "seconds": position.seconds,
-        "records": position.records,
-        "stopped": None if position.stopped in REASONS else position.stopped,
-        "leaves": names,
-        "tables": [f"state-{number}" for number in tables],
-    }
-    if watch := position.watch:
-        arrays |= {"best-user": _to_host(watch.factors.user), "best-item": _to_host(watch.factors.item)}
-        document["watch"] = {name: getattr(watch, name) for name in ("top", "best", "since_best")}
-    return arrays, document
-
-
-def _unpack(arrays: dict[str, np.ndarray], document: dict[str, Any], start: Position) -> Position:
-    names, leaves, tree = _leaves(start.state)
-    if names != document["leaves"]:
-        raise CheckpointError(f"The checkpoint's state has {document['leaves']}, but the trainer's {names}.")
-    state = tree.unflatten(
-        [_like(leaf, arrays[f"state-{k}"], name) for k, (leaf, name) in enumerate(zip(leaves, names, strict=True))]
-    )
-    watch = start.watch
-    if watch and "watch" in document:
-        best = Factors(
-            *(_like(getattr(watch.factors, side), arrays[f"best-{side}"], side) for side in ("user", "item"))
-        )
-        watch = Watch(watch.settings, best, **document["watch"])
-    return Position(
-        state, watch, document["step"], document["seconds"], tuple(document["records"]), document["stopped"]
-    )
-
-
-def _like(leaf: Any, array: np.ndarray, name: str) -> Any:
-    """Put an array where a leaf of the first state is."""
-    if not isinstance(leaf, jax.Array):
-        return array if isinstance(leaf, np.ndarray) else array.item()
-    expected = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-    if (expected.shape, expected.dtype) != (array.shape, array.dtype):
-        was, now = (f"{one.dtype}{list(one.shape)}" for one in (array, expected))
-        raise CheckpointError(f"The checkpoint's `state{name}` is {was}, but the trainer's {now}.")
-    placed = jax.device_put(array, leaf.sharding) if leaf.committed else jnp.asarray(array)
-    return jax.random.wrap_key_data(placed, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else placed

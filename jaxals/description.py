@@ -1,7 +1,8 @@
 """What a run is, in plain words and numbers, so that two runs can be compared. Host side.
 
 Numbers and names stand for themselves, arrays and ids for a checksum, functions for what they are called, the constants
-they use and what they closed over. Optimisers of optax are such functions: their settings can be told apart, not named.
+and names they use, global numbers and arrays, and what they closed over. What they do with these is not compared: a + b
+and a - b are the same. Optimisers of optax are such functions: their settings can be told apart, not named.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import pandas as pd
 Description = dict[str, Any]
 
 _PLAIN = (str, int, float, bool, type(None))
+_ARRAYS = (np.ndarray, np.generic, jax.Array)
 
 
 def describe(**parts: Any) -> Description:
@@ -38,13 +40,13 @@ def describe(**parts: Any) -> Description:
     return {name: value for part, whole in parts.items() for name, value in _named(part, whole)}
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Say what differs between two descriptions, such as "`objective.regularization` was 0.1, is 0.2"."""
-    changed = []
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """Say by name what differs between two descriptions, such as "`objective.regularization` was 0.1, is 0.2"."""
+    changed = {}
     for name in {**there, **here}:
         was, now = (json.dumps(side[name]) if name in side else "not there" for side in (there, here))
         if was != now:
-            changed.append(f"`{name}` was {was}, is {now}")
+            changed[name] = f"`{name}` was {was}, is {now}"
     return changed
 
 
@@ -102,7 +104,11 @@ def _structure(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, types.FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
         closed_over = {name: _content(cell, inner) for name, cell in cells}
-        return [value.__module__, value.__qualname__, inner(value.__code__), closed_over, inner(value.__defaults__)]
+        # Global functions are left out: through those of libraries there is no end to them.
+        used = {name: value.__globals__[name] for name in sorted(_names(value.__code__)) if name in value.__globals__}
+        numbers = {name: inner(one) for name, one in used.items() if isinstance(one, (*_PLAIN, *_ARRAYS))}
+        defaults = inner(value.__defaults__), inner(value.__kwdefaults__)
+        return [value.__module__, value.__qualname__, inner(value.__code__), closed_over, numbers, defaults]
     if isinstance(value, types.CodeType):
         # Not the bytes of the code, which every version of Python writes in another way.
         return [list(value.co_names), [inner(constant) for constant in value.co_consts]]
@@ -121,6 +127,12 @@ def _structure(value: Any, above: tuple[int, ...]) -> Any:
     # A default one has an address, which is another one in every process.
     told = getattr(value, "__qualname__", "") if " at 0x" in text else text
     return [type(value).__module__, type(value).__qualname__, told]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the names that a function uses, functions inside it included; some of them are attributes."""
+    inside = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*map(_names, inside))
 
 
 def _content(cell: types.CellType, inner: Any) -> Any:

@@ -24,6 +24,10 @@ class CheckpointError(JaxalsError):
     """A saved model or checkpoint is missing, damaged, or made by something else."""
 
 
+class DamageError(CheckpointError):
+    """The files of a saved model or checkpoint are not what was written."""
+
+
 class NotFittedError(JaxalsError):
     """A model was asked for what it only knows after training."""
 

@@ -39,7 +39,7 @@ class Gradient:
         penalty: Function from `Factors` to a number that is added to the loss.
         observed_loss: Function from values and scores of observed pairs, arrays of one shape, to what each adds to the
             loss, instead of c (p - s)²; unobserved pairs keep w0 s².
-        report_every: Steps for each row of the history; they run in one compiled loop.
+        report_every: Steps for each row of the history, which is at each multiple of it; they run in one compiled loop.
         initial_scale: σ; initial factors are normal with standard deviation σ / √factors.
         dtype: "float32" or "float64" (which JAX must have been told to allow).
 
@@ -130,8 +130,8 @@ class Gradient:
         problem = Problem(batches, item_count, terms, key)
 
         def step(state: DescentState, with_loss: bool) -> tuple[DescentState, StepInfo]:
-            left = jnp.asarray(self.steps - int(state.n_done), jnp.int32)
-            n_steps = jnp.minimum(left, self.report_every)
+            done = int(state.n_done)
+            n_steps = jnp.asarray(min(self.steps - done, self.report_every - done % self.report_every), jnp.int32)
             start, n_steps = to_every_device((state, n_steps), mesh)
             after = descend(start, n_steps, problem, batch=self.batch, optimizer=optimizer)
             info = _describe(after.factors, everyone, item_count, terms, with_loss)

@@ -15,7 +15,7 @@ from jaxals.catalog import Catalog
 from jaxals.errors import CheckpointError, ConfigurationError, DataError
 from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective, Sides
-from jaxals.storage import first_line, is_folder, read_document, read_folder, require_writable, write_folder
+from jaxals.storage import MALFORMED, first_line, is_folder, read_document, read_folder, require_writable, write_folder
 
 _FORMAT = 2
 _CONFIDENCES = {
@@ -121,10 +121,7 @@ def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Object
         raise CheckpointError(f"{folder} has model format {document.get('format')}; this version reads {_FORMAT}.")
     try:
         return _decode(arrays, document)
-    except (CheckpointError, ConfigurationError, DataError) as error:
-        raise CheckpointError(f"The model in {folder} is damaged: {first_line(error)}.") from None
-    # A document that is well-formed JSON may hold anything at all.
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError) as error:
+    except (CheckpointError, ConfigurationError, DataError, *MALFORMED) as error:
         raise CheckpointError(f"The model in {folder} is damaged: {first_line(error)}.") from None
 
 

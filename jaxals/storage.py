@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import shutil
 import stat
 import tempfile
@@ -24,12 +25,21 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxals.errors import CheckpointError, ConfigurationError
+from jaxals.errors import CheckpointError, ConfigurationError, DamageError
 from jaxals.memory import require_memory
+
+try:
+    import fcntl
+except ImportError:  # Windows, which has no such locks and opens no folders
+    fcntl = None  # type: ignore[assignment]
+
+# What comes of reading a document that is well-formed JSON, and holds anything at all.
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError)
 
 _ARRAYS, _DOCUMENT, _CHECKSUMS = "arrays", "document.json", "checksums.json"
 _OF_ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "_sharding", "commit_success.txt", "orbax.checkpoint")
 _TEMPORARY = ".jaxals-"
+_NAME = re.compile(r"[\w-]+")
 # A list of a thousand files takes 100 kB.
 _MOST_CHECKSUM_BYTES = 2**24
 # Python's objects take more room than their text.
@@ -45,11 +55,13 @@ _DTYPES = {
 def write_folder(path: pathlib.Path, arrays: Mapping[str, np.ndarray], document: dict[str, Any]) -> None:
     """Write a folder beside where it belongs, and move it there when it is whole.
 
-    What was there before stays until then; a process that dies on the way leaves it alone.
+    What was there before stays until then. A process that is killed leaves at most a hidden folder beside it, which the
+    next write of the same folder removes; killed between the last two renames, it leaves what was there before in that
+    hidden folder, `.jaxals-NAME-*/old`, from where the next write puts it back first.
 
     Args:
         path: Where to; a folder that is there already is replaced.
-        arrays: By names that are names of files.
+        arrays: By names of letters, digits, `_` and `-`.
         document: What JSON can hold.
 
     Raises:
@@ -58,8 +70,9 @@ def write_folder(path: pathlib.Path, arrays: Mapping[str, np.ndarray], document:
     # Not at the top: Orbax takes half a second to import, and most uses save and load nothing.
     import orbax.checkpoint as ocp
 
-    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=path.parent, ignore_cleanup_errors=True) as beside:
-        new, old = pathlib.Path(beside, "new"), pathlib.Path(beside, "old")
+    remove_leftovers(path.parent, re.escape(path.name))
+    with _workplace(path) as beside:
+        new, old = beside / "new", beside / "old"
         new.mkdir()
         filled = {name: array for name, array in arrays.items() if array.size}
         if filled:
@@ -68,7 +81,8 @@ def write_folder(path: pathlib.Path, arrays: Mapping[str, np.ndarray], document:
         _write(new / _DOCUMENT, document)
         index = {name: [array.dtype.name, list(array.shape)] for name, array in arrays.items()}
         _write(new / _CHECKSUMS, {"arrays": index, "files": {name: _summary(new / name) for name in _files(new)}})
-        _flush(new)
+        for folder, _, names in os.walk(new):
+            _flush(*(pathlib.Path(folder, name) for name in [*names, "."]))
         try:
             if path.exists():
                 path.rename(old)
@@ -77,34 +91,41 @@ def write_folder(path: pathlib.Path, arrays: Mapping[str, np.ndarray], document:
             if old.exists():
                 old.rename(path)
             raise
+        _flush(path.parent)
 
 
 def read_folder(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Any]:
     """Read what `write_folder` wrote.
 
     Raises:
-        CheckpointError: A file is missing, is no plain file, or is not what was written.
+        DamageError: A file is missing, is no plain file, or is not what was written.
+        CheckpointError: It cannot be read, for a reason that may pass.
         ConfigurationError: There is not enough memory for it.
     """
     import orbax.checkpoint as ocp
 
     try:
-        index = _verified_index(path)
-        arrays = {name: np.zeros(shape, dtype) for name, (dtype, shape) in index.items() if not math.prod(shape)}
-        wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in index if name not in arrays}
+        index, document = _verified_index(path), _read_json(path / _DOCUMENT)
+    except ConfigurationError:  # which is a `ValueError`
+        raise
+    except (DamageError, *MALFORMED, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise DamageError(f"{path} is damaged: {first_line(error)}.") from None
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}.") from None
+    arrays = {name: np.zeros(shape, dtype) for name, (dtype, shape) in index.items() if not math.prod(shape)}
+    wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in index if name not in arrays}
+    try:
         if wanted:
             with ocp.Checkpointer(_handler()) as checkpointer:
                 arguments = ocp.args.PyTreeRestore(item=dict.fromkeys(wanted, 0), restore_args=wanted)
                 arrays |= checkpointer.restore(path / _ARRAYS, args=arguments)
-        for name, (dtype, shape) in index.items():
-            if (arrays[name].dtype, arrays[name].shape) != (dtype, shape):
-                raise CheckpointError(f"array {name} is of another type or shape")
-        return arrays, _read_json(path / _DOCUMENT)
-    except ConfigurationError:
-        raise
-    # Orbax and TensorStore report damage by many types, none of them their own.
+    # Every byte is what was written. Orbax and TensorStore report what is wrong by many types, none of them their own.
     except Exception as error:
-        raise CheckpointError(f"{path} is damaged: {first_line(error)}.") from None
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}.") from None
+    for name, (dtype, shape) in index.items():
+        if (arrays[name].dtype, arrays[name].shape) != (dtype, shape):
+            raise DamageError(f"{path} is damaged: array {name} is of another type or shape.")
+    return arrays, document
 
 
 def read_document(path: pathlib.Path) -> Any:
@@ -125,10 +146,28 @@ def is_folder(path: pathlib.Path, and_nothing_besides: bool = False) -> bool:
     return {_DOCUMENT, _CHECKSUMS} <= names and (not and_nothing_besides or names <= {_ARRAYS, _DOCUMENT, _CHECKSUMS})
 
 
-def remove_leftovers(path: pathlib.Path) -> None:
-    """Remove what processes that died while they wrote left in a folder."""
-    for entry in path.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(entry, ignore_errors=True)
+def remove_folder(path: pathlib.Path) -> None:
+    """Remove a folder, first out of the way: one that is half removed is never taken for a whole one."""
+    with _workplace(path) as beside:
+        path.rename(beside / "gone")
+
+
+def remove_leftovers(folder: pathlib.Path, names: str) -> None:
+    """Remove what processes left that died while they wrote, and put back what they had not replaced yet.
+
+    Args:
+        folder: Where they wrote.
+        names: Regular expression for the names of what they wrote.
+    """
+    pattern = re.compile(rf"{re.escape(_TEMPORARY)}(?P<name>{names})-\w{{8}}")
+    for entry in folder.iterdir():
+        if (match := pattern.fullmatch(entry.name)) is None:
+            continue
+        with _locked(entry) as nobody_writes:
+            if nobody_writes:
+                if (entry / "old").exists() and not (folder / match["name"]).exists():
+                    (entry / "old").rename(folder / match["name"])
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def require_writable(path: pathlib.Path) -> None:
@@ -137,8 +176,23 @@ def require_writable(path: pathlib.Path) -> None:
     Raises:
         OSError: It is not possible.
     """
-    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=path.parent):
+    with _workplace(path):
         pass
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for as long as it is open; tell whether nobody else had.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def first_line(error: Exception) -> str:
@@ -147,6 +201,30 @@ def first_line(error: Exception) -> str:
         return error.strerror
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _workplace(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Make a folder beside another one, locked for as long as somebody works there."""
+    prefix = f"{_TEMPORARY}{path.name}-"
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent, ignore_cleanup_errors=True) as name,
+        _locked(beside := pathlib.Path(name)),
+    ):
+        yield beside
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[bool]:
+    """Lock a folder, and tell whether that worked and nobody else had."""
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            is_ours = try_lock(descriptor)
+        except OSError:
+            is_ours = False
+        yield is_ours
 
 
 def _handler() -> Any:
@@ -175,15 +253,14 @@ def _read_json(path: pathlib.Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _flush(path: pathlib.Path) -> None:
-    """Wait until a folder is on the disk, for the machine itself may stop."""
-    for folder, _, names in os.walk(path):
-        for name in [*names, "."]:
-            descriptor = os.open(pathlib.Path(folder, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+def _flush(*paths: pathlib.Path) -> None:
+    """Wait until files and folders are on the disk, for the machine itself may stop."""
+    for path in paths if fcntl else ():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _files(path: pathlib.Path) -> Iterator[str]:
@@ -206,28 +283,26 @@ def _plain_size(path: pathlib.Path) -> int:
     # A link may lead anywhere, a pipe may never end.
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise CheckpointError(f"{path.name} is not a plain file")
+        raise DamageError(f"{path.name} is not a plain file")
     return status.st_size
 
 
 def _verified_index(path: pathlib.Path) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """Return the types and shapes of the arrays, when each file is what was written, and as large as they say."""
     if _plain_size(path / _CHECKSUMS) > _MOST_CHECKSUM_BYTES:
-        raise CheckpointError(f"{_CHECKSUMS} is too large")
+        raise DamageError(f"{_CHECKSUMS} is too large")
     for folder in [path, path / _ARRAYS]:
         if folder.is_symlink():
-            raise CheckpointError(f"{folder.name} is a link")
+            raise DamageError(f"{folder.name} is a link")
     checksums = _read_json(path / _CHECKSUMS)
     present, listed = set(_files(path)), checksums["files"]
     if present != set(listed):
-        raise CheckpointError(
-            f"{min(present ^ set(listed))} is {'not expected' if present - set(listed) else 'missing'}"
-        )
+        raise DamageError(f"{min(present ^ set(listed))} is {'not expected' if present - set(listed) else 'missing'}")
     sizes = {name: _plain_size(path / name) for name in present}
     require_memory(sum(sizes.values()) + _JSON_GROWTH * sizes[_DOCUMENT], f"Loading {path}", "free some memory")
     for name in sorted(present):
         if _summary(path / name) != listed[name]:
-            raise CheckpointError(f"{name} is not what was written")
+            raise DamageError(f"{name} is not what was written")
     index = {}
     # Other files could have Orbax read something else than what is checked here.
     known = {f"{_ARRAYS}/{name}/" for name in checksums["arrays"]} | {
@@ -235,15 +310,17 @@ def _verified_index(path: pathlib.Path) -> dict[str, tuple[np.dtype, tuple[int, 
         *(f"{_ARRAYS}/{name}" for name in _OF_ORBAX),
     }
     if strange := [name for name in present if name not in known and name[: name.rfind("/") + 1] not in known]:
-        raise CheckpointError(f"{min(strange)} is not expected")
+        raise DamageError(f"{min(strange)} is not expected")
     for name, (type_name, shape) in checksums["arrays"].items():
+        if not _NAME.fullmatch(name):
+            raise DamageError(f"{name!r} is no name of an array")
         if type_name not in _DTYPES or not all(type(size) is int and size >= 0 for size in shape):
-            raise CheckpointError(f"array {name} has no known type or shape")
+            raise DamageError(f"array {name} has no known type or shape")
         index[name] = _DTYPES[type_name], tuple(shape)
         if math.prod(shape):
             _require_one_chunk(path / _ARRAYS / name, *index[name])
         elif max(shape, default=0) > 2**31:
-            raise CheckpointError(f"array {name} has no known type or shape")
+            raise DamageError(f"array {name} has no known type or shape")
     return index
 
 
@@ -253,8 +330,8 @@ def _require_one_chunk(path: pathlib.Path, dtype: np.dtype, shape: tuple[int, ..
     whole = {"zarr_format": 2, "shape": list(shape), "chunks": list(shape), "compressor": None, "filters": None}
     chunk = path / (".".join("0" * len(shape)) or "0")
     if any(layout[name] != value for name, value in whole.items()) or layout["order"] != "C":
-        raise CheckpointError(f"array {path.name} is not laid out as it is written")
+        raise DamageError(f"array {path.name} is not laid out as it is written")
     if np.dtype(_DTYPES.get(layout["dtype"], layout["dtype"])) != dtype:
-        raise CheckpointError(f"array {path.name} is of another type")
+        raise DamageError(f"array {path.name} is of another type")
     if chunk.stat().st_size != math.prod(shape) * dtype.itemsize:
-        raise CheckpointError(f"array {path.name} is not as large as it says")
+        raise DamageError(f"array {path.name} is not as large as it says")

@@ -32,7 +32,7 @@ class Training:
         step: Pure function from state, and whether the loss is wanted, to the next state and the step's info.
         n_steps: How many steps to take.
         unit: What a step is called in the history.
-        stride: How many steps a call of `step` takes; the last one takes what is left.
+        stride: A call of `step` goes on to the next multiple of so many steps; the last one takes what is left.
     """
 
     state: Any

@@ -1,12 +1,13 @@
 """The training loop that every trainer shares: history, progress, callbacks, early stopping. Host side."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ from jaxals.objective import Factors, Objective
 from jaxals.position import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
 from jaxals.sharding import make_mesh
 from jaxals.trainers import ALS, Trainer, Training
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +98,9 @@ def fit(
 
     Ctrl-C ends training after the last finished step and returns what there is. With `checkpoint`, SIGTERM does so,
     too: the step that is running is finished first, or left behind where it takes longer than some seconds; a
-    checkpoint is written, and a second Ctrl-C is a `KeyboardInterrupt` at once. Steps then run in a thread of their
-    own, which context managers of JAX's configuration, such as `jax.enable_x64()`, do not reach.
+    checkpoint is written, and a second Ctrl-C is a `KeyboardInterrupt` at once. Steps and evaluations then run in a
+    thread of their own, which context managers of JAX's configuration, such as `jax.enable_x64()`, do not reach.
+    Callbacks are waited for however long they take, and so is, when the interpreter ends, a step left behind.
 
     Args:
         interactions: What to train on.
@@ -117,8 +121,9 @@ def fit(
         checkpoint: Folder to write down from time to time where training stands, and how often.
         resume: Whether to go on from the newest whole checkpoint, where there is one. What was trained is then, bit by
             bit, what it would be without the interruption, on the same kind and number of devices. Checkpoints of
-            another run are refused, with "anyway" they are not; more steps than before may always be asked for.
-            Callbacks do not see again what they have seen.
+            another run are refused, with "anyway" they are not; more steps than before may always be asked for, and
+            the history then keeps the row of the step where it had ended. Callbacks do not see again what they have
+            seen.
 
     Returns:
         The factors and how they came about.
@@ -141,10 +146,11 @@ def fit(
         raise ConfigurationError(f'`resume` may be True or "anyway" beside a `checkpoint`; got {resume!r}.')
     _check_kinds(interactions, objective, trainer)
     plan = _plan(interactions, validation, metrics)
-    _check_watched(plan, early_stopping, loss_every)
+    _check_watched(plan, early_stopping, checkpoint, loss_every)
     require_finite_start(interactions, objective, jnp.dtype(getattr(trainer, "dtype", jnp.float32)), initial)
     key = _key(seed)
-    training = trainer.begin(interactions, objective, key, initial, choose_devices(mesh))
+    devices = choose_devices(mesh)
+    training = trainer.begin(interactions, objective, key, initial, devices)
     go = functools.partial(
         minimise,
         training,
@@ -170,7 +176,7 @@ def fit(
         loss_every=loss_every,
     )
     description.pop(f"trainer.{training.unit}s", None)  # whoever goes on may ask for more steps
-    with CheckpointFolder(checkpoint, description, _columns(training, plan)).opened() as folder:
+    with CheckpointFolder(checkpoint, description, _columns(training, plan), _kinds(devices)).opened() as folder:
         standing = folder.restore(_start(training, early_stopping), bool(resume), resume == "anyway")
         if standing.step > training.n_steps:
             raise ConfigurationError(
@@ -194,6 +200,13 @@ def choose_devices(mesh: Mesh | Literal["all"] | None) -> Mesh | None:
     if not (mesh is None or mesh == "all" or isinstance(mesh, Mesh)):
         raise ConfigurationError(f'`mesh` must be "all", a mesh from `make_mesh` or None; got {mesh!r}.')
     return make_mesh() if isinstance(mesh, str) else mesh
+
+
+def _kinds(mesh: Mesh | None) -> str:
+    """Say how many devices of which kind train."""
+    devices = jax.devices()[:1] if mesh is None else mesh.devices.flat
+    counts = collections.Counter(device.device_kind for device in devices)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def minimise(
@@ -236,6 +249,8 @@ def minimise(
     unit, columns = training.unit, _columns(training, plan)
     run = functools.partial(_timed_step, training, ThreadpoolController().select(user_api="blas"))
     interruption = Interruption()
+    # A signal leaves behind what takes too long, and where a finished step is still being measured, the step with it.
+    take = _call if folder is None else interruption.run
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
             tqdm(total=training.n_steps, initial=standing.step, unit=unit, desc="Training", disable=not progress)
@@ -245,15 +260,15 @@ def minimise(
         try:
             while standing.step < training.n_steps and not standing.stopped:
                 with_loss = loss_every > 0 and (len(standing.records) + 1) % loss_every == 0
-                step = functools.partial(run, standing.state, with_loss)
-                state, info, seconds = step() if folder is None else interruption.run(step)
+                state, info, seconds = take(functools.partial(run, standing.state, with_loss))
                 if folder is not None:
                     folder.wait()  # so that no more than `every` rows of the history can be lost
-                number = min(standing.step + training.stride, training.n_steps)
+                row_ends = (standing.step // training.stride + 1) * training.stride
+                number = min(row_ends, training.n_steps)
                 is_solved = isinstance(trainer, ALS)
                 require_finite_step(info, state.factors, f"{unit} {number}", objective, interactions, is_solved)
                 loss = float("nan") if info.loss is None else float(info.loss)
-                metrics = run_plan(state.factors, plan).metrics if plan else {}
+                metrics = take(functools.partial(run_plan, state.factors, plan)).metrics if plan else {}
                 record = {unit: number, "seconds": standing.seconds + seconds, "loss": loss, **metrics}
                 standing = standing.after(state, number, {**record, UNCONVERGED: int(info.unconverged_rows)})
                 bar.update(number - bar.n)
@@ -283,6 +298,10 @@ def minimise(
         done = f"returning the factors after {unit} {standing.step}"
         warnings.warn(f"{standing.stopped.capitalize()}; {done}{how}.", stacklevel=3)
     return Run(standing.factors, history_frame(standing.records, columns), objective, trainer, standing.stopped)
+
+
+def _call(work: Callable[[], T]) -> T:
+    return work()
 
 
 def _timed_step(training: Training, blas: Any, state: Any, with_loss: bool) -> tuple[Any, StepInfo, float]:
@@ -327,8 +346,12 @@ def _plan(
     return None if validation is None else plan_evaluation(interactions, validation, metrics)
 
 
-def _check_watched(plan: EvaluationPlan | None, early_stopping: EarlyStopping | None, loss_every: int) -> None:
+def _check_watched(
+    plan: EvaluationPlan | None, early_stopping: EarlyStopping | None, checkpoint: Checkpoint | None, loss_every: int
+) -> None:
     require_integer("loss_every", loss_every, 0)
+    if checkpoint is not None and checkpoint.best == "loss" and loss_every != 1:
+        raise ConfigurationError(f'`best="loss"` of a checkpoint needs `loss_every=1`; got {loss_every}.')
     if early_stopping is None:
         return
     names = [metric.name for metric in plan.metrics] if plan else []

@@ -1,11 +1,14 @@
 import dataclasses
+import errno
 import inspect
+import io
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import jax
@@ -15,11 +18,13 @@ import optax
 import pytest
 
 import jaxals
-from jaxals import ALS, Checkpoint, ConjugateGradient, EarlyStopping, Gradient, Objective, Subspace, fit
+from jaxals import ALS, Checkpoint, ConjugateGradient, EarlyStopping, Gradient, Objective, Subspace, fit, storage
+from jaxals import checkpoint as checkpoints
 from jaxals.checkpoint import load_checkpoint
 from jaxals.descent import Alternating, SampledNegatives, UserBatches
 from jaxals.errors import CheckpointError, ConfigurationError, NumericalError
 from jaxals.evaluation import random_holdout
+from jaxals.interruption import Interruption
 from tests.test_storage import delete, empty, flip, halve
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
@@ -27,7 +32,7 @@ OBJECTIVE = Objective.hkv(alpha=2.0)
 PLAIN = ALS(factors=4, sweeps=7)
 
 
-class PowerCut(Exception):
+class Cut(Exception):
     pass
 
 
@@ -37,20 +42,20 @@ def train(**settings) -> jaxals.Run:
 
 
 def cut_after(rows: int):
-    """A callback that ends everything, as a power cut would, after so many rows of the history."""
+    """A callback that ends training by an exception after so many rows; what is being written is finished first."""
     seen = []
 
     def callback(progress: jaxals.Progress) -> None:
         seen.append(progress.step)
         if len(seen) == rows:
-            raise PowerCut
+            raise Cut
 
     return callback
 
 
 def train_cut_and_resumed(folder: pathlib.Path, rows: int, every: int = 2, **settings) -> jaxals.Run:
     checkpoint = Checkpoint(folder, every=every)
-    with pytest.raises(PowerCut):
+    with pytest.raises(Cut):
         train(checkpoint=checkpoint, callbacks=[cut_after(rows)], **settings)
     return train(checkpoint=checkpoint, resume=True, **settings)
 
@@ -98,7 +103,7 @@ def test_so_does_one_on_eight_devices(name, tmp_path, all_devices):
 @pytest.mark.parametrize("rows", range(1, 8))
 def test_wherever_it_is_cut_no_more_than_every_is_lost(rows, tmp_path):
     seen: list[int] = []
-    with pytest.raises(PowerCut):
+    with pytest.raises(Cut):
         train(checkpoint=Checkpoint(tmp_path, every=3), callbacks=[cut_after(rows)])
     resumed = train(
         checkpoint=Checkpoint(tmp_path, every=3), resume=True, callbacks=[lambda step: seen.append(step.step)]
@@ -144,11 +149,21 @@ def test_more_steps_may_be_asked_for_and_not_fewer(tmp_path):
         train(checkpoint=Checkpoint(tmp_path), resume=True)
 
 
+def test_more_steps_end_rows_where_one_longer_run_does(tmp_path):
+    trainer = lambda steps: Gradient(factors=4, steps=steps, report_every=10, batch=UserBatches(16))
+    train(trainer=trainer(65), checkpoint=Checkpoint(tmp_path))
+    longer, whole = train(trainer=trainer(95), checkpoint=Checkpoint(tmp_path), resume=True), train(trainer=trainer(95))
+    assert longer.history["step"].tolist() == [10, 20, 30, 40, 50, 60, 65, 70, 80, 90, 95]
+    history = longer.history[longer.history["step"] != 65].reset_index(drop=True)
+    assert_same(dataclasses.replace(longer, history=history), whole)
+
+
 def test_another_number_of_devices_goes_on_nearly_the_same(tmp_path, all_devices):
     checkpoint = Checkpoint(tmp_path, every=2)
-    with pytest.raises(PowerCut):
+    with pytest.raises(Cut):
         train(checkpoint=checkpoint, callbacks=[cut_after(5)])
-    resumed = train(checkpoint=checkpoint, resume=True, mesh=None)
+    with pytest.warns(UserWarning, match='may be rounded in another way .*: `devices` was "8 cpu", is "1 cpu"'):
+        resumed = train(checkpoint=checkpoint, resume=True, mesh=None)
     assert len(resumed.history) == 7
     np.testing.assert_allclose(resumed.history["loss"], train(mesh=None).history["loss"], rtol=1e-4)
 
@@ -180,6 +195,51 @@ def test_another_run_goes_on_when_told_to_and_if_it_fits(tmp_path):
         train(trainer=ALS(factors=5, sweeps=9), checkpoint=Checkpoint(tmp_path), resume="anyway")
     with pytest.raises(CheckpointError, match=r"The checkpoint's state has .*momentum"):
         train(trainer=ALS(factors=4, sweeps=9, acceleration=None), checkpoint=Checkpoint(tmp_path), resume="anyway")
+
+
+def test_other_versions_are_told_of(tmp_path, monkeypatch):
+    train(trainer=ALS(factors=4, sweeps=3), checkpoint=Checkpoint(tmp_path))
+    newer = {**checkpoints.versions(), "jax": "99.0"}
+    monkeypatch.setattr(checkpoints, "versions", lambda: newer)
+    with pytest.warns(UserWarning, match=r"may be rounded in another way .*: `jax` was \"[\d.]+\", is \"99\.0\"\.$"):
+        assert_same(train(checkpoint=Checkpoint(tmp_path), resume=True), train())
+
+
+SPLIT = random_holdout(DATA, 0.3, seed=0)
+WATCHED: dict[str, Any] = {
+    "interactions": SPLIT.train,
+    "validation": SPLIT.test,
+    "metrics": ["ndcg@10"],
+    "early_stopping": EarlyStopping("loss", patience=5),
+}
+
+
+def test_the_memory_of_early_stopping_begins_anew_where_something_else_is_watched(tmp_path):
+    # Losses are far above any NDCG, which could then never be the best.
+    train(checkpoint=Checkpoint(tmp_path), **WATCHED)
+    other = {**WATCHED, "early_stopping": EarlyStopping("ndcg@10", patience=20)}
+    longer = ALS(factors=4, sweeps=12)
+    run = train(trainer=longer, checkpoint=Checkpoint(tmp_path), resume="anyway", **other)
+    assert len(run.history) == 12
+    measured = jaxals.evaluation.evaluate(run.factors, SPLIT.train, SPLIT.test, ["ndcg@10"])["ndcg@10"]
+    assert measured == pytest.approx(run.history["ndcg@10"][7:].max(), rel=1e-6)
+
+
+def test_early_stopping_that_was_not_there_before_begins_with_the_checkpoint(tmp_path):
+    whole = train(checkpoint=Checkpoint(tmp_path), **{**WATCHED, "early_stopping": None})
+    # No step is left: the random factors of the start are not what was trained.
+    assert_same(train(checkpoint=Checkpoint(tmp_path), resume="anyway", **WATCHED), whole)
+
+
+def test_a_run_that_early_stopping_ended_goes_on_without_it_or_with_more_patience(tmp_path):
+    impatient = {**WATCHED, "early_stopping": EarlyStopping("loss", min_improvement=0.5)}
+    stopped = train(checkpoint=Checkpoint(tmp_path / "none"), **impatient)
+    assert stopped.stopped_early == "loss stopped improving"
+    shutil.copytree(tmp_path / "none", tmp_path / "more")
+    for name, instead in (("none", None), ("more", EarlyStopping("loss", min_improvement=0.0, patience=2))):
+        settings = {**WATCHED, "early_stopping": instead}
+        run = train(checkpoint=Checkpoint(tmp_path / name), resume="anyway", **settings)
+        assert (run.stopped_early, len(run.history)) == (None, 7)
 
 
 def test_optimisers_and_penalties_are_told_apart_by_their_settings(tmp_path):
@@ -228,7 +288,7 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     train_cut_and_resumed(tmp_path / "plain", rows=best + 1, every=1, **settings)
     assert steps(tmp_path / "plain") == [7, 8]
     checkpoint = Checkpoint(tmp_path / "best", every=1, best="ndcg@10")
-    with pytest.raises(PowerCut):
+    with pytest.raises(Cut):
         train(checkpoint=checkpoint, callbacks=[cut_after(best + 1)], **settings)
     train(checkpoint=checkpoint, resume=True, **settings)
     assert steps(tmp_path / "best") == [best, 7, 8]
@@ -239,6 +299,9 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     assert steps(tmp_path / "loss") == [8]
     with pytest.raises(ConfigurationError, match=r"`best` is 'map@3', which is not among \['loss', 'ndcg@10'\]"):
         train(checkpoint=Checkpoint(tmp_path / "map", best="map@3"), **settings)
+    for loss_every in (0, 2):
+        with pytest.raises(ConfigurationError, match='`best="loss"` of a checkpoint needs `loss_every=1`'):
+            train(checkpoint=Checkpoint(tmp_path / "unmeasured", best="loss"), loss_every=loss_every)
 
 
 def test_a_checkpoint_can_be_read_by_itself(tmp_path):
@@ -280,19 +343,84 @@ def test_where_none_is_whole_nothing_is_begun(tmp_path):
     train(checkpoint=Checkpoint(tmp_path, every=5))
     for file in tmp_path.glob("step-*/document.json"):
         file.write_bytes(b"")
-    with (
-        pytest.warns(UserWarning, match="was put aside"),
-        pytest.raises(CheckpointError, match=r"None of the 2 checkpoints in .* is whole"),
-    ):
+    for _ in range(2):  # the second call finds what the first one did
+        with pytest.raises(CheckpointError, match=r"None of the 2 checkpoints .* is whole \(.*7 is damaged: document"):
+            train(checkpoint=Checkpoint(tmp_path), resume=True)
+        assert steps(tmp_path) == [5, 7]
+
+
+def forge(folder: pathlib.Path, change) -> None:
+    """Change the arrays and the document of a checkpoint, its checksums all in order."""
+    arrays, document = storage.read_folder(folder)
+    change(arrays, document)
+    storage.write_folder(folder, arrays, document)
+
+
+def test_checkpoints_of_another_format_stay_where_they_are(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path, every=5))
+    for folder in tmp_path.glob("step-*"):
+        forge(folder, lambda arrays, document: document.update(format=2))
+    with pytest.raises(CheckpointError, match="has checkpoints of format 2; this version reads 1"):
+        train(checkpoint=Checkpoint(tmp_path), resume=True)
+    assert steps(tmp_path) == [5, 7]
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_what_may_pass_is_no_damage(fault, tmp_path, monkeypatch):
+    def fail(_):
+        raise fault
+
+    whole = train(checkpoint=Checkpoint(tmp_path, every=5))
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "_summary", fail)
+        with pytest.raises(CheckpointError, match=r"0007 cannot be read: (Too many open files|MemoryError)\.$"):
+            train(checkpoint=Checkpoint(tmp_path), resume=True)
+    assert steps(tmp_path) == [5, 7]
+    assert_same(train(checkpoint=Checkpoint(tmp_path), resume=True), whole)
+
+
+def test_damaged_checkpoints_of_another_run_stay_where_they_are(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path, every=5))
+    empty(tmp_path / "step-0000000007" / "document.json")
+    with pytest.raises(CheckpointError, match="are of another run"):
+        train(checkpoint=Checkpoint(tmp_path), resume=True, seed=1)
+    assert steps(tmp_path) == [5, 7]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, document: document.pop("tables"), "is damaged: 'tables'"),
+        (lambda arrays, document: document.update(tables=3), "is damaged: "),
+        (lambda arrays, document: document.update(step=8), "is damaged: it is no checkpoint of step 7"),
+        (lambda arrays, document: document.update(records=[{"loss": "x"}]), "is damaged: its document"),
+        (lambda arrays, document: document.update(seconds=None), "is damaged: its document"),
+        (lambda arrays, document: document.update(watch={"top": 1.0, "settings": 2.0}), "is damaged: its document"),
+        (lambda arrays, document: arrays.update({"state-0": arrays["state-0"][0]}), "no tables of finite numbers"),
+        (lambda arrays, document: arrays.update({"state-0": arrays["state-0"] * np.nan}), "no tables of finite"),
+        (lambda arrays, document: arrays.update({"state-0": arrays["state-0"][:, :2]}), "different numbers of factors"),
+        (lambda arrays, document: arrays.pop("state-0"), "is damaged: 'state-0'"),
+    ],
+)
+def test_a_checkpoint_that_only_looks_whole_is_refused(change, message, tmp_path):
+    train(checkpoint=Checkpoint(tmp_path))
+    forge(tmp_path / "step-0000000007", change)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path)
+    shutil.rmtree(tmp_path / "step-0000000005")
+    with pytest.raises(CheckpointError, match=message):
         train(checkpoint=Checkpoint(tmp_path), resume=True)
 
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     train(trainer=ALS(factors=4, sweeps=5), checkpoint=Checkpoint(tmp_path))
-    shutil.copytree(tmp_path / "step-0000000005", tmp_path / ".jaxals-abc" / "new")
-    (tmp_path / ".jaxals-abc" / "new" / "checksums.json").unlink()
+    unfinished = tmp_path / ".jaxals-step-0000000007-abcd_123"
+    shutil.copytree(tmp_path / "step-0000000005", unfinished / "new")
+    (unfinished / "new" / "checksums.json").unlink()
+    model = tmp_path / ".jaxals-model-abcd_123"  # which somebody else may be writing
+    model.mkdir()
     assert_same(train(checkpoint=Checkpoint(tmp_path), resume=True), train())
-    assert not list(tmp_path.glob(".jaxals-*"))
+    assert list(tmp_path.glob(".jaxals-*")) == [model]
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path):
@@ -301,6 +429,32 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path):
             train(checkpoint=Checkpoint(tmp_path), resume=True)
 
     assert len(train(checkpoint=Checkpoint(tmp_path), callbacks=[begin_another]).history) == 7
+
+
+def test_the_folder_stays_locked_while_it_is_written_to(tmp_path, monkeypatch):
+    # A second Ctrl-C leaves training while the thread still writes.
+    let_go, write = threading.Event(), storage.write_folder
+    monkeypatch.setattr(checkpoints, "write_folder", lambda *arguments: (let_go.wait(20), write(*arguments)))
+    done: list[int] = []
+
+    def quit_at_once(self, step):
+        done.append(1)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return step()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Interruption, "run", quit_at_once)
+        with pytest.raises(KeyboardInterrupt):
+            train(checkpoint=Checkpoint(tmp_path, every=1))
+    with pytest.raises(CheckpointError, match="Another run"):
+        train(checkpoint=Checkpoint(tmp_path), resume=True)
+    let_go.set()
+    for thread in threading.enumerate():
+        if thread.name == "jaxals-checkpoint":
+            thread.join()
+    assert steps(tmp_path) == [1]
+    assert_same(train(checkpoint=Checkpoint(tmp_path), resume=True), train())
 
 
 def test_a_full_disk_ends_training_and_leaves_what_was_there(tmp_path):
@@ -330,10 +484,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*file/run: "):
         train(checkpoint=Checkpoint(tmp_path / "file" / "run"))
 
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
+    def refuse(path, *arguments, **settings):
+        if path.name == "lock":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **settings)
 
     # The tests may run as a user who may write anywhere.
+    opened = pathlib.Path.open
     monkeypatch.setattr(pathlib.Path, "open", refuse)
     with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*: Permission denied\.$"):
         train(checkpoint=Checkpoint(tmp_path / "run"))
@@ -347,6 +504,55 @@ def test_numbers_gone_bad_are_never_saved(tmp_path):
         train(trainer=trainer, checkpoint=Checkpoint(tmp_path, every=1))
     assert steps(tmp_path) == [20, 30]
     assert np.isfinite(load_checkpoint(tmp_path).factors.user).all()
+
+
+@pytest.mark.parametrize(
+    ("patched", "fault"),
+    [
+        ("fcntl.flock", OSError(errno.ENOLCK, "No locks available")),
+        ("fcntl.flock", OSError(errno.ENOSYS, "Function not implemented")),
+        ("remove_leftovers", OSError(errno.ENOSPC, "No space left on device")),
+    ],
+)
+def test_what_keeps_a_folder_from_being_locked_is_said(patched, fault, tmp_path, monkeypatch):
+    def fail(*_):
+        raise fault
+
+    train(checkpoint=Checkpoint(tmp_path))
+    monkeypatch.setattr(f"jaxals.{'storage' if '.' in patched else 'checkpoint'}.{patched}", fail)
+    with pytest.raises(CheckpointError, match=rf"^Checkpoints cannot be written to .*: {fault.strerror}\.$"):
+        train(checkpoint=Checkpoint(tmp_path), resume=True)
+
+
+class FullDisk(io.FileIO):
+    """A file that can be opened and not written."""
+
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_too_full_for_the_lock_is_one_error(tmp_path, monkeypatch):
+    def open_lock(path, mode="r", buffering=-1, **settings):
+        if path.name != "lock":
+            return opened(path, mode, buffering, **settings)
+        return io.BufferedRandom(FullDisk(path, mode)) if buffering else FullDisk(path, mode)
+
+    opened = pathlib.Path.open
+    monkeypatch.setattr(pathlib.Path, "open", open_lock)
+    with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*: No space left on device\.$"):
+        train(checkpoint=Checkpoint(tmp_path))
+
+
+def test_a_damaged_checkpoint_that_cannot_be_put_aside_is_said(tmp_path, monkeypatch):
+    train(checkpoint=Checkpoint(tmp_path, every=5))
+    empty(tmp_path / "step-0000000007" / "document.json")
+
+    def fail(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(pathlib.Path, "rename", fail)
+    with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*: Read-only file system\.$"):
+        train(checkpoint=Checkpoint(tmp_path), resume=True)
 
 
 @pytest.mark.parametrize(("name", "value"), [("every", 0), ("keep", 0)])

@@ -1,9 +1,12 @@
+import dataclasses
 import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -394,10 +397,45 @@ def test_interrupted_training_keeps_its_sweeps(folder, monkeypatch, capsys, tmp_
 
     real = training.fit
     monkeypatch.setattr(training, "fit", interrupted)
+    monkeypatch.setattr(jaxals.Recommender, "settled", lambda _: pytest.fail("there may be no time for that"))
     arguments = ["fit", str(folder / "plays.tsv"), "--output", str(tmp_path / "m"), *FAST]
     assert cli.main(arguments) == 130
     assert capsys.readouterr().err.startswith("jaxals: interrupted; the model after 2 sweeps is in")
     assert len(jaxals.Recommender.load(tmp_path / "m").factors.user) == 60
+
+
+def test_termination_in_the_first_sweep_says_how_to_go_on(folder, monkeypatch, capsys, tmp_path):
+    let_go, begin = threading.Event(), jaxals.ALS.begin
+
+    def begin_slowly(*arguments):
+        def step(*given):
+            os.kill(os.getpid(), signal.SIGTERM)
+            let_go.wait(20)
+            return begun.step(*given)
+
+        begun = begin(*arguments)
+        return dataclasses.replace(begun, step=step)
+
+    arguments = ["fit", str(folder / "plays.tsv"), "--output", str(tmp_path / "m"), *FAST, "--resume"]
+    arguments += ["--checkpoint", str(tmp_path / "run")]
+    with monkeypatch.context() as patched:
+        patched.setattr(jaxals.ALS, "begin", begin_slowly)
+        patched.setattr("jaxals.interruption.GRACE_SECONDS", 0.0)
+        assert cli.main(arguments) == 143
+    let_go.set()
+    # What the handler says goes past Python's streams.
+    assert capsys.readouterr().err == (
+        "jaxals: terminated before the first sweep was finished; the same command with --resume goes on from there\n"
+    )
+    assert not (tmp_path / "m").exists()
+    assert cli.main(arguments) == 0
+
+
+def test_checkpoints_inside_the_model_are_refused_before_anything_is_read(fails, tmp_path):
+    for checkpoint in (tmp_path / "m", tmp_path / "m" / "checkpoints", tmp_path / "m" / ".." / "m"):
+        said = fails("fit", tmp_path / "no-data.tsv", "--output", tmp_path / "m", "--checkpoint", checkpoint)
+        assert "`--checkpoint` must lie outside of the model" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_interrupt_elsewhere_is_one_line(monkeypatch, capsys):

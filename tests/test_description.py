@@ -14,7 +14,7 @@ DATA = datasets.synthetic(n_users=12, n_items=9, n_interactions=30, seed=0)
 
 
 def changed(before, after) -> list[str]:
-    return [text.split("`")[1] for text in differences(describe(of=before), describe(of=after))]
+    return list(differences(describe(of=before), describe(of=after)))
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,20 @@ def test_functions_differ_by_their_constants_and_what_they_closed_over():
     assert changed(make(table), make(table + 1)) == ["of"]
 
 
+@pytest.mark.parametrize("text", ["lambda x: WEIGHT * x", "lambda x: (lambda: WEIGHT * x)()"])
+def test_functions_differ_by_the_numbers_and_arrays_that_are_global(text):
+    make = lambda weight: eval(text, {"WEIGHT": weight, "unused": object()})
+    assert changed(make(0.1), make(0.2)) == ["of"]
+    assert changed(make(np.ones(2)), make(np.zeros(2))) == ["of"]
+    assert changed(make(0.1), make(0.1)) == []
+    assert changed(eval(text, {}), eval(text, {})) == []
+
+
+def test_functions_differ_by_their_defaults():
+    make = lambda weight: eval(f"lambda x, *, weight={weight}: weight * x")
+    assert changed(make(1), make(2)) == ["of"]
+
+
 def test_a_function_that_knows_itself_comes_to_an_end():
     def again(n):
         return again(n - 1) if n else 0
@@ -69,7 +83,7 @@ def test_a_function_that_knows_itself_comes_to_an_end():
 
 
 def test_differences_say_what_was_and_what_is():
-    assert differences({"a": 1, "b": "x", "c": None}, {"a": 2, "b": "x"}) == [
-        "`a` was 1, is 2",
-        "`c` was null, is not there",
-    ]
+    assert differences({"a": 1, "b": "x", "c": None}, {"a": 2, "b": "x"}) == {
+        "a": "`a` was 1, is 2",
+        "c": "`c` was null, is not there",
+    }

@@ -150,6 +150,12 @@ def another_folder(folder):
     (folder / "arrays" / "more" / "0").write_bytes(b"")
 
 
+def a_name_that_leads_elsewhere(folder):
+    (folder / "arrays" / "table").rename(folder.parent / "table")
+    text = (folder / "checksums.json").read_text()
+    (folder / "checksums.json").write_text(text.replace('"table"', '"../../table"'))
+
+
 def no_tree(folder):
     (folder / "arrays" / "_METADATA").write_text('{"tree_metadata": {}}')
 
@@ -158,14 +164,15 @@ def no_tree(folder):
     "change",
     [
         *(larger_than_it_is, more_chunks, compressed, another_type, objects, empty_but_long),
-        *(the_other_format, another_folder, no_tree),
+        *(the_other_format, another_folder, no_tree, a_name_that_leads_elsewhere),
     ],
 )
 def test_what_a_stranger_changed_with_care_is_refused(change, tmp_path):
     folder = written(tmp_path / "folder")
     change(folder)
     with_checksums_in_order(folder)
-    with pytest.raises(CheckpointError, match="is damaged: "):
+    # What Orbax refuses is what was written.
+    with pytest.raises(CheckpointError, match="cannot be read: " if change is no_tree else "is damaged: "):
         read_folder(folder)
 
 
@@ -187,9 +194,43 @@ def test_more_than_memory_holds_is_refused_before_it_is_read(tmp_path, monkeypat
 
 def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path):
     written(tmp_path / "folder")
-    (tmp_path / ".jaxals-abc" / "new").mkdir(parents=True)
-    remove_leftovers(tmp_path)
+    other, living = tmp_path / ".jaxals-folder-2-abcd_123", tmp_path / ".jaxals-folder-dcba_321"
+    for leftover in (tmp_path / ".jaxals-folder-abcd_123", other, living):
+        (leftover / "new").mkdir(parents=True)
+    with storage._locked(living):
+        remove_leftovers(tmp_path, "folder")
+        assert sorted(tmp_path.iterdir()) == [other, living, tmp_path / "folder"]
+    written(tmp_path / "folder")
+    assert sorted(tmp_path.iterdir()) == [other, tmp_path / "folder"]
+
+
+def test_what_a_process_that_was_killed_had_moved_away_is_put_back(tmp_path):
+    folder, leftover = written(tmp_path / "folder"), tmp_path / ".jaxals-folder-abcd_123"
+    leftover.mkdir()
+    folder.rename(leftover / "old")
+    remove_leftovers(tmp_path, "folder")
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    read_folder(folder)
+
+
+def test_a_folder_is_removed_whole(tmp_path):
+    storage.remove_folder(written(tmp_path / "folder"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_machine_may_stop_once_a_folder_is_written(tmp_path, monkeypatch):
+    flushed: list[tuple[int, bool]] = []
+    folder, fsync = tmp_path / "folder", os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, folder.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    written(folder)
+    for path in [folder, *folder.rglob("*")]:
+        assert (path.stat().st_ino, False) in flushed
+    assert flushed[-1] == (tmp_path.stat().st_ino, True)
 
 
 def test_a_folder_is_written_without_a_word(tmp_path, caplog):

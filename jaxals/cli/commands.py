@@ -99,6 +99,8 @@ def fit(
     if checkpoint is None and (resume or anyway):
         raise ConfigurationError("`--resume` goes on from checkpoints; name their folder with `--checkpoint`.")
     objective, trainer = build_objective(preset), dataclasses.replace(trainer, solver=SOLVERS[solver])
+    if checkpoint and checkpoint.resolve().is_relative_to(output.resolve()):
+        raise ConfigurationError(f"`--checkpoint` must lie outside of the model, {output}; name another folder.")
     require_model_place(output)
     if trainer.dtype == "float64":
         _allow_float64()
@@ -121,9 +123,14 @@ def fit(
             checkpoint=Checkpoint(checkpoint, every, keep) if checkpoint else None,
             resume="anyway" if anyway else resume,
         )
-    if run.history.empty and run.stopped_early:
-        raise KeyboardInterrupt
-    Recommender(run.factors, split.train if split else interactions, objective).settled().save(output)
+    code = EXIT_CODES.get(run.stopped_early or "", 0)
+    how = "; the same command with --resume goes on from there" if checkpoint else ""
+    if code and run.history.empty:
+        complain(f"{run.stopped_early} before the first sweep was finished{how}")
+        return code
+    model = Recommender(run.factors, split.train if split else interactions, objective)
+    # Not where time may be short: another solve may take, and compile, for long.
+    (model if code else model.settled()).save(output)
     summary = {
         "objective": describe(preset),
         **_summary(run),
@@ -136,11 +143,9 @@ def fit(
         print_json({"data": data, **shape, **summary, "history": run.history})
     else:
         print_table(pd.DataFrame(summary.items()).dropna(), header=False)
-    if run.stopped_early in EXIT_CODES:
-        how = "; the same command with --resume goes on from there" if checkpoint else ""
+    if code:
         complain(f"{run.stopped_early}; the model after {len(run.history)} sweeps is in {output}{how}")
-        return EXIT_CODES[run.stopped_early]
-    return 0
+    return code
 
 
 @app.command(help_epilogue="Example: `jaxals recommend model 2 57 --n 5 --explain`")
