@@ -62,7 +62,7 @@ without, with_them = (statistics.median(taken) for taken in times.values())
 cost = with_them / without - 1
 print(f"median of {arguments.repeats}: {without:.2f} s without, {with_them:.2f} s with checkpoints; {cost:+.1%}")
 machine = {"cores": os.cpu_count(), "jax": jax.__version__}
-settings = {name: str(value) for name, value in vars(arguments).items()}
+settings = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "scratch")}
 document = {"settings": settings, "machine": machine, "seconds": times, "cost": cost}
 arguments.out.mkdir(parents=True, exist_ok=True)
 name = f"benchmark_checkpoint-f{arguments.factors}-{arguments.solver}-every{arguments.every}.json"

@@ -385,7 +385,11 @@ def main() -> int:
     print(frame.to_string())
     print(f"{total:,} inputs, {failures} failures, {time.perf_counter() - start:.0f} s")
     if not arguments.only:
-        document = {"settings": {k: str(v) for k, v in vars(arguments).items()}, "failures": failures, "inputs": counts}
+        document = {
+            "settings": {k: str(v) for k, v in vars(arguments).items() if k != "out"},
+            "failures": failures,
+            "inputs": counts,
+        }
         arguments.out.mkdir(parents=True, exist_ok=True)
         name = f"fuzz-seed{arguments.seed}-from{arguments.first}.json"
         (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")

@@ -135,7 +135,7 @@ def main() -> int:
     running, writing = (sum(row[f"was {what}"] for row in rows) for what in ("running", "writing"))
     print(f"{running} were running, {writing} of them writing a checkpoint")
     print(f"most sweeps lost: {most}, of {arguments.every} from one checkpoint to the next")
-    document = {"settings": {k: str(v) for k, v in vars(arguments).items()}, "kills": rows}
+    document = {"settings": {k: str(v) for k, v in vars(arguments).items() if k != "out"}, "kills": rows}
     arguments.out.mkdir(parents=True, exist_ok=True)
     name = f"kill_and_resume-{arguments.solver}-seed{arguments.seed}-from{arguments.first}.json"
     (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")

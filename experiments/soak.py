@@ -86,7 +86,7 @@ found = {
         BATCH,
     ),
 }
-settings = {name: str(value) for name, value in vars(arguments).items()}
+settings = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "scratch")}
 arguments.out.mkdir(parents=True, exist_ok=True)
 (arguments.out / "soak.json").write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n")
 is_flat = all(one["change"] <= arguments.band and not one["programs compiled since"] for one in found.values())
