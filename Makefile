@@ -28,7 +28,8 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-reproduce: $(VENV)/.dev ## measure the published tables again; needs JAXALS_DATA
+reproduce: $(VENV)/.dev ## measure the published tables again, beside irspack; needs JAXALS_DATA
+	$(PIP) install --quiet --editable '.[peers]'
 	@for script in $(filter-out %/report.py %/strong.py,$(wildcard experiments/reproduce/*.py)); do \
 		echo "$$script"; $(BIN)/python $$script || exit 1; done
 
