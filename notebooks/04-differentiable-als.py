@@ -47,7 +47,7 @@ run = jaxals.fit(data, objective, trainer, progress=False)
 # gives all their derivatives. Below, plays · derivative / 100: what one per cent more plays of an artist adds.
 
 # %%
-listener = 7
+listener = 39
 mine = data.user == listener
 artists, plays = data.item[mine], jnp.asarray(data.value[mine], jnp.float32)
 alone = jaxals.Interactions.from_arrays(np.zeros(len(artists), int), artists, shape=(1, data.n_items))
@@ -137,7 +137,7 @@ left.legend(frameon=False)
 for side, marker in (("user", "o"), ("item", "s")):
     right.plot(range(1, 5), found.parameters[side], marker=marker, label={"user": "listeners", "item": "artists"}[side])
 right.axhline(3.0, color="0.7", linewidth=1)
-right.annotate("where all began", (4, 3.0), ha="right", va="bottom", color="0.4")
+right.annotate("where all began", (2.5, 3.0), ha="center", va="top", color="0.4")
 right.set(yscale="log", xlabel="quarter, least active or popular first", ylabel="λ", title="The ridge that was found")
 right.set_xticks(range(1, 5))
 right.legend(frameon=False)
