@@ -91,7 +91,7 @@ def test_an_evaluation_that_takes_too_long_is_left_behind_with_its_step(tmp_path
 
     monkeypatch.setattr(training, "run_plan", run_plan)
     measured: dict[str, Any] = {"validation": split.test, "metrics": "ndcg@5", "interactions": split.train}
-    with pytest.warns(UserWarning, match="Terminated; returning the factors after 2 steps"):
+    with pytest.warns(UserWarning, match="Terminated; returning the factors after sweep 2"):
         run = train(tmp_path, **measured)
     let_go.set()
     assert (len(run.history), steps(tmp_path)) == (2, [2])
