@@ -19,29 +19,39 @@ class Momentum:
     """What an accelerated sweep remembers.
 
     Attributes:
-        last: Both tables after the sweep before the last one.
+        user: Users after the sweep before the last one; None where nothing depends on where users start.
+        item: Items after the sweep before the last one.
         streak: Sweeps since the momentum was last given up, -1 before the first.
     """
 
-    last: Factors
+    user: Float[Array, "users factors"] | None
+    item: Float[Array, "items factors"]
     streak: Int[Array, ""]
 
 
-def no_momentum(factors: Factors) -> Momentum:
-    """Return the memory of a run that has not made a sweep yet."""
-    return Momentum(factors, jnp.full((), -1, jnp.int32))
+def no_momentum(factors: Factors, is_exact: bool) -> Momentum:
+    """Return the memory of a run that has not made a sweep yet.
+
+    Args:
+        factors: Where it begins.
+        is_exact: Whether the solver is. A sweep then begins with users that depend on the items alone, and those are
+            all that has to be moved on and remembered.
+    """
+    return Momentum(None if is_exact else factors.user, factors.item, jnp.full((), -1, jnp.int32))
 
 
 @jax.jit
 def look_ahead(factors: Factors, momentum: Momentum) -> Factors:
-    """Move both tables on along the last sweep's change: z + (k + 1) / (k + 3) (z - z_last) in a streak of k sweeps.
+    """Move the tables on along the last sweep's change: z + (k + 1) / (k + 3) (z - z_last) in a streak of k sweeps.
 
     After the first sweep there is no change to go by, since it may have started from random factors; nor
     after a restart.
     """
-    streak = momentum.streak.astype(factors.user.dtype)
+    streak = momentum.streak.astype(factors.item.dtype)
     share = jnp.where(streak < 1, jnp.zeros_like(streak), (streak + 1) / (streak + 3))
-    return jax.tree.map(lambda now, last: now + share * (now - last), factors, momentum.last)
+    move = lambda now, last: now + share * (now - last)
+    user = factors.user if momentum.user is None else move(factors.user, momentum.user)
+    return Factors(user, move(factors.item, momentum.item))
 
 
 @jax.jit
@@ -50,11 +60,9 @@ def remember(factors: Factors, ahead: Factors, swept: Factors, momentum: Momentu
 
     The streak ends when the sweep moved against the change that it is part of.
     """
-    move = jax.tree.map(jnp.subtract, swept, ahead)
-    change = jax.tree.map(jnp.subtract, swept, factors)
-    is_against = _dot(move, change) < 0
-    return Momentum(factors, jnp.where(is_against, jnp.zeros_like(momentum.streak), momentum.streak + 1))
-
-
-def _dot(a: Factors, b: Factors) -> Float[Array, ""]:
-    return jnp.sum(a.user * b.user) + jnp.sum(a.item * b.item)
+    advance = lambda now, start, end: jnp.sum((end - start) * (end - now))
+    along = advance(factors.item, ahead.item, swept.item)
+    if momentum.user is not None:
+        along = along + advance(factors.user, ahead.user, swept.user)
+    streak = jnp.where(along < 0, jnp.zeros_like(momentum.streak), momentum.streak + 1)
+    return Momentum(None if momentum.user is None else factors.user, factors.item, streak)

@@ -148,7 +148,7 @@ class ALS:
                 momentum = remember(state.factors, ahead, swept, momentum)
             return ALSState(swept, momentum), info
 
-        momentum = no_momentum(initial) if self.acceleration else None
+        momentum = no_momentum(initial, isinstance(self.solver, Cholesky)) if self.acceleration else None
         return Training(ALSState(initial, momentum), step, self.sweeps, "sweep")
 
     def cut(self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT) -> tuple[RowTiles, RowTiles]:

@@ -13,14 +13,21 @@ def tables(seed: int) -> Factors:
     return initial_factors(jax.random.key(seed), 6, 5, 3, scale=1.0)
 
 
-def test_momentum_grows_along_a_streak_and_a_turn_ends_it():
+@pytest.mark.parametrize("is_exact", [False, True])
+def test_momentum_grows_along_a_streak_and_a_turn_ends_it(is_exact):
     here, step = tables(0), tables(1)
     move = lambda times: Factors(here.user + times * step.user, here.item + times * step.item)
-    momentum, factors, shares = no_momentum(here), here, []
+    momentum, factors, shares = no_momentum(here, is_exact), here, []
     for n in range(1, 6):  # sweeps that all go the same way
         ahead = look_ahead(factors, momentum)
-        gap = np.asarray(factors.user - momentum.last.user)
-        shares.append(float(np.sum(np.asarray(ahead.user - factors.user) * gap) / max(np.sum(gap**2), 1e-30)))
+        gap = np.asarray(factors.item - momentum.item)
+        shares.append(float(np.sum(np.asarray(ahead.item - factors.item) * gap) / max(np.sum(gap**2), 1e-30)))
+        if is_exact:
+            assert momentum.user is None
+            np.testing.assert_array_equal(ahead.user, factors.user)
+        else:
+            expected = shares[-1] * (factors.user - momentum.user)
+            np.testing.assert_allclose(ahead.user - factors.user, expected, atol=1e-5)
         swept = move(float(n) + 10.0)
         momentum, factors = remember(factors, ahead, swept, momentum), swept
     assert shares == pytest.approx([0, 0, 2 / 4, 3 / 5, 4 / 6], abs=1e-5)

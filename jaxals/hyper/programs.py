@@ -23,7 +23,7 @@ from jaxals.descent import Batch, DescentState, Problem, descend
 from jaxals.interactions import COO
 from jaxals.losses import ObservedLoss, Penalty, Terms, exact_loss
 from jaxals.objective import Factors, Objective
-from jaxals.solvers import Solver
+from jaxals.solvers import Cholesky, Solver
 from jaxals.tiles import RowTiles
 
 State = TypeVar("State")
@@ -95,7 +95,7 @@ class ALSProgram:
                 momentum = remember(factors, ahead, swept, momentum)
             return swept, momentum, info
 
-        memory = no_momentum(first) if self.is_accelerated else None
+        memory = no_momentum(first, isinstance(self.solver, Cholesky)) if self.is_accelerated else None
         factors, _, info = _repeat(self.n_sweeps, step, (first, memory, _no_info()))
         return Trained(factors, _with_loss(info, objective.loss(factors, self.entries)))
 
