@@ -246,7 +246,7 @@ def evaluations(task: Task, trainer: jaxals.Gradient, initial: jaxals.Factors | 
     """Count the gradients that each step of L-BFGS takes; the first step needs one more, to begin with."""
     trainer = dataclasses.replace(trainer, report_every=1)
     training = trainer.begin(task.train, task.objective, jax.random.key(0), initial, jaxals.make_mesh())
-    counts, state = [], training.state
+    counts, state = [], training.start()
     for _ in range(training.n_steps):
         state, _ = training.step(state, False)
         counts.append(int(optax.tree.get(state.optimizer, "num_linesearch_steps")))

@@ -40,29 +40,45 @@ def no_momentum(factors: Factors, is_exact: bool) -> Momentum:
     return Momentum(None if is_exact else factors.user, factors.item, jnp.full((), -1, jnp.int32))
 
 
-@jax.jit
 def look_ahead(factors: Factors, momentum: Momentum) -> Factors:
     """Move the tables on along the last sweep's change: z + (k + 1) / (k + 3) (z - z_last) in a streak of k sweeps.
 
     After the first sweep there is no change to go by, since it may have started from random factors; nor
     after a restart.
     """
-    streak = momentum.streak.astype(factors.item.dtype)
-    share = jnp.where(streak < 1, jnp.zeros_like(streak), (streak + 1) / (streak + 3))
-    move = lambda now, last: now + share * (now - last)
-    user = factors.user if momentum.user is None else move(factors.user, momentum.user)
-    return Factors(user, move(factors.item, momentum.item))
+    user = factors.user if momentum.user is None else _move_on(factors.user, momentum.user, momentum.streak)
+    return Factors(user, _move_on(factors.item, momentum.item, momentum.streak))
 
 
-@jax.jit
-def remember(factors: Factors, ahead: Factors, swept: Factors, momentum: Momentum) -> Momentum:
-    """Update the memory after a sweep from `ahead`, which `look_ahead` made of `factors`.
+def remember(factors: Factors, swept: Factors, momentum: Momentum) -> Momentum:
+    """Update the memory after a sweep from where `look_ahead` led from `factors`.
 
     The streak ends when the sweep moved against the change that it is part of.
     """
-    advance = lambda now, start, end: jnp.sum((end - start) * (end - now))
-    along = advance(factors.item, ahead.item, swept.item)
+    along = _advance(factors.item, swept.item, momentum.item, momentum.streak)
     if momentum.user is not None:
-        along = along + advance(factors.user, ahead.user, swept.user)
+        along = along + _advance(factors.user, swept.user, momentum.user, momentum.streak)
     streak = jnp.where(along < 0, jnp.zeros_like(momentum.streak), momentum.streak + 1)
+    # Not within a compiled function, which would return copies of the tables.
     return Momentum(None if momentum.user is None else factors.user, factors.item, streak)
+
+
+@jax.jit
+def _move_on(
+    now: Float[Array, "rows factors"], last: Float[Array, "rows factors"], streak: Int[Array, ""]
+) -> Float[Array, "rows factors"]:
+    streak = streak.astype(now.dtype)
+    share = jnp.where(streak < 1, jnp.zeros_like(streak), (streak + 1) / (streak + 3))
+    return now + share * (now - last)
+
+
+@jax.jit
+def _advance(
+    now: Float[Array, "rows factors"],
+    swept: Float[Array, "rows factors"],
+    last: Float[Array, "rows factors"],
+    streak: Int[Array, ""],
+) -> Float[Array, ""]:
+    """Return how far the sweep went along the change that it is part of."""
+    # Where it started is computed again, so that nobody has to keep it until here.
+    return jnp.sum((swept - _move_on(now, last, streak)) * (swept - now))

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxals.als import StepInfo
 from jaxals.catalog import Side
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.interactions import Interactions
 from jaxals.objective import Factors, Objective
+from jaxals.solving import StepInfo
 
 _NAMED = 3
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt16
 
 from jaxals._pytree import pytree, static
@@ -56,6 +57,16 @@ def pack(table: Float[Array, "rows factors"], stored_dtype: Any = None) -> Table
         return Table(table, None, stored)
     pieces = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(table).astype(stored), jnp.uint16)
     return Table(table, pieces.reshape(len(table), -1), stored)
+
+
+def pack_without_copy(table: Float[Array, "rows factors"], stored_dtype: Any = None) -> Table:
+    """Prepare a table on a CPU for being read, outside of compiled programs.
+
+    The pieces are the table's own memory, but where it is rounded.
+    """
+    stored = jnp.dtype(table.dtype if stored_dtype is None else stored_dtype)
+    pieces = np.asarray(table.astype(stored)).view(np.uint16)
+    return Table(table, jax.device_put(pieces, table.device), stored)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))

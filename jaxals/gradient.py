@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from jaxals._checks import require_at_least, require_integer, require_one_of
-from jaxals.als import StepInfo, initial_factors
+from jaxals.als import initial_factors
 from jaxals.batches import UserBatch, build_batches
 from jaxals.descent import Batch, DescentState, FullBatch, Problem, descend, has_line_search
 from jaxals.errors import ConfigurationError, DataError
@@ -21,6 +21,7 @@ from jaxals.losses import ObservedLoss, Penalty, Terms, exact_loss
 from jaxals.memory import require_memory
 from jaxals.objective import Factors, Objective, require_shape
 from jaxals.sharding import from_one_device, to_every_device
+from jaxals.solving import StepInfo
 from jaxals.trainers import Training
 
 
@@ -110,38 +111,39 @@ class Gradient:
             )
         dtype, optimizer = jnp.dtype(self.dtype), optax.with_extra_args_support(self.optimizer)
         self._refuse_what_cannot_work(interactions, optimizer, mesh)
-        if initial is None:
-            initial = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
-        require_shape(initial, interactions.shape)
-        if initial.user.shape[1] != self.factors:
-            raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
+        if initial is not None:
+            require_shape(initial, interactions.shape)
+            if initial.user.shape[1] != self.factors:
+                raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
         counts = interactions.counts("user"), interactions.counts("item")
-        initial = Factors(
-            *(_active(table, count, dtype) for table, count in zip((initial.user, initial.item), counts, strict=True))
-        )
 
         lay_out = lambda size: build_batches(interactions, size, factors=self.factors, dtype=dtype, mesh=mesh)
         batches = lay_out(self.batch.size)
         everyone = batches if self.batch.size is None else lay_out(None)
         terms = Terms(objective, self.observed_loss, self.penalty)
         item_count = jnp.asarray(counts[1], jnp.int32)
-        # The initial factors were drawn from the key itself.
-        item_count, key = to_every_device((item_count, jax.random.fold_in(key, 1)), mesh)
-        problem = Problem(batches, item_count, terms, key)
+        # The initial factors are drawn from the key itself.
+        item_count, order = to_every_device((item_count, jax.random.fold_in(key, 1)), mesh)
+        problem = Problem(batches, item_count, terms, order)
 
         def step(state: DescentState, with_loss: bool) -> tuple[DescentState, StepInfo]:
             done = int(state.n_done)
             n_steps = jnp.asarray(min(self.steps - done, self.report_every - done % self.report_every), jnp.int32)
-            start, n_steps = to_every_device((state, n_steps), mesh)
-            after = descend(start, n_steps, problem, batch=self.batch, optimizer=optimizer)
+            everywhere, n_steps = to_every_device((state, n_steps), mesh)
+            after = descend(everywhere, n_steps, problem, batch=self.batch, optimizer=optimizer)
             info = _describe(after.factors, everyone, item_count, terms, with_loss)
             return from_one_device((after, info), mesh)
 
-        # Weak types would be strong after the first call, and the second one be compiled anew.
-        strong = lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype)
-        memory = jax.tree.map(strong, self.batch.init(initial, optimizer))
-        state = DescentState(initial, memory, jnp.zeros((), jnp.int32))
-        return Training(state, step, self.steps, "step", self.report_every)
+        def start() -> DescentState:
+            drawn = lambda: initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
+            first = drawn() if initial is None else initial
+            first = Factors(_active(first.user, counts[0], dtype), _active(first.item, counts[1], dtype))
+            # Weak types would be strong after the first call, and the second one be compiled anew.
+            strong = lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype)
+            memory = jax.tree.map(strong, self.batch.init(first, optimizer))
+            return DescentState(first, memory, jnp.zeros((), jnp.int32))
+
+        return Training(start, step, self.steps, "step", self.report_every)
 
     def _refuse_what_cannot_work(
         self, interactions: Interactions, optimizer: optax.GradientTransformationExtraArgs, mesh: Mesh | None

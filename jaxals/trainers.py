@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxals import shared_memory
 from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree
 from jaxals.acceleration import Momentum, look_ahead, no_momentum, remember
-from jaxals.als import Arithmetic, StepInfo, TableType, initial_factors, sweep
+from jaxals.als import initial_factors, sweep
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.interactions import Interactions
 from jaxals.memory import require_memory
@@ -20,6 +21,7 @@ from jaxals.objective import Factors, Objective, require_shape
 from jaxals.row_classes import ONE_FIT
 from jaxals.sharding import from_one_device, to_every_device
 from jaxals.solvers import Cholesky, Precision, Solver
+from jaxals.solving import Arithmetic, StepInfo, TableType
 from jaxals.tiles import RowTiles, build_tiles
 
 
@@ -28,14 +30,15 @@ class Training:
     """A trainer at work on its data.
 
     Attributes:
-        state: All that the next step needs, a pytree with a field `factors`.
+        start: Makes all that the first step needs, a pytree with a field `factors`. Made when asked for, so that nobody
+            keeps it longer than it takes.
         step: Pure function from state, and whether the loss is wanted, to the next state and the step's info.
         n_steps: How many steps to take.
         unit: What a step is called in the history.
         stride: A call of `step` goes on to the next multiple of so many steps; the last one takes what is left.
     """
 
-    state: Any
+    start: Callable[[], Any]
     step: Callable[[Any, bool], tuple[Any, StepInfo]]
     n_steps: int
     unit: str
@@ -129,27 +132,38 @@ class ALS:
             )
         self._refuse_what_cannot_work(interactions, objective, mesh)
         dtype = jnp.dtype(self.dtype)
-        if initial is None:
-            initial = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
-        require_shape(initial, interactions.shape)
-        if initial.user.shape[1] != self.factors:
-            raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
-        initial = jax.tree.map(lambda table: table.astype(dtype), initial)
-        initial = from_one_device(to_every_device(initial, mesh), mesh)
+        if initial is not None:
+            require_shape(initial, interactions.shape)
+            if initial.user.shape[1] != self.factors:
+                raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
         user_tiles, item_tiles = tiles or self.cut(interactions, mesh)
 
         def step(state: ALSState, with_loss: bool) -> tuple[ALSState, StepInfo]:
             momentum = state.momentum
-            ahead = state.factors if momentum is None else look_ahead(state.factors, momentum)
-            start = to_every_device(ahead, mesh)
-            swept, info = sweep(user_tiles, item_tiles, start, objective, self.solver, self.arithmetic, with_loss)
-            swept, info = from_one_device((swept, info), mesh)
+            # Where there is nothing to go by, no copies are made.
+            is_moving = momentum is not None and int(momentum.streak) >= 1
+            ahead = lambda: look_ahead(state.factors, momentum) if momentum and is_moving else state.factors
+            # What a sweep starts from is kept by nobody else, so that its users go on the way.
+            if shared_memory.share_memory(mesh):
+                swept, info = shared_memory.sweep(
+                    user_tiles, item_tiles, ahead(), objective, self.solver, self.arithmetic, with_loss
+                )
+            else:
+                start = to_every_device(ahead(), mesh)
+                swept, info = sweep(user_tiles, item_tiles, start, objective, self.solver, self.arithmetic, with_loss)
+                swept, info = from_one_device((swept, info), mesh)
             if momentum is not None:
-                momentum = remember(state.factors, ahead, swept, momentum)
+                momentum = remember(state.factors, swept, momentum)
             return ALSState(swept, momentum), info
 
-        momentum = no_momentum(initial, isinstance(self.solver, Cholesky)) if self.acceleration else None
-        return Training(ALSState(initial, momentum), step, self.sweeps, "sweep")
+        def start() -> ALSState:
+            drawn = lambda: initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
+            first = drawn() if initial is None else jax.tree.map(lambda table: table.astype(dtype), initial)
+            first = from_one_device(to_every_device(first, mesh), mesh)
+            is_exact = isinstance(self.solver, Cholesky)
+            return ALSState(first, no_momentum(first, is_exact) if self.acceleration else None)
+
+        return Training(start, step, self.sweeps, "sweep")
 
     def cut(self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT) -> tuple[RowTiles, RowTiles]:
         """Cut the interactions into tiles, with users as rows and with items as rows.
@@ -178,12 +192,13 @@ class ALS:
 
     def _refuse_what_cannot_work(self, interactions: Interactions, objective: Objective, mesh: Mesh | None) -> None:
         itemsize = np.dtype(self.dtype).itemsize
-        # The devices of a CPU share its memory, and each has tables and chunks of its own.
-        copies = mesh.size if mesh is not None and mesh.devices.flat[0].platform == "cpu" else 1
         tables = (5 if self.acceleration else 3) * sum(interactions.shape) * self.factors * itemsize
         entries = 2 * len(interactions) * (2 * 4 + itemsize)
+        chunks = 4 * self.chunk_bytes + 8 * self.factors**2 * itemsize
+        # The devices of a CPU share tables, but each has chunks of its own.
+        n_chunks = mesh.size if mesh is not None and shared_memory.share_memory(mesh) else 1
         require_memory(
-            copies * (tables + 4 * self.chunk_bytes + 8 * self.factors**2 * itemsize) + entries,
+            tables + n_chunks * chunks + entries,
             f"Training {self.factors} factors on {interactions!r}",
             "take fewer factors or a smaller dtype",
         )

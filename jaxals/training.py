@@ -18,7 +18,6 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from jaxals._checks import require_integer
-from jaxals.als import StepInfo
 from jaxals.checkpoint import Checkpoint, CheckpointFolder
 from jaxals.description import describe
 from jaxals.divergence import require_finite_start, require_finite_step
@@ -26,9 +25,11 @@ from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
 from jaxals.interactions import Interactions, require_interactions
 from jaxals.interruption import REASONS, Interruption, StepAbandoned
+from jaxals.memory import give_back_memory
 from jaxals.objective import Factors, Objective
 from jaxals.position import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
 from jaxals.sharding import make_mesh
+from jaxals.solving import StepInfo
 from jaxals.trainers import ALS, Trainer, Training
 
 T = TypeVar("T")
@@ -177,18 +178,22 @@ def fit(
     )
     description.pop(f"trainer.{training.unit}s", None)  # whoever goes on may ask for more steps
     with CheckpointFolder(checkpoint, description, _columns(training, plan), _kinds(devices)).opened() as folder:
-        standing = folder.restore(_start(training, early_stopping), bool(resume), resume == "anyway")
-        if standing.step > training.n_steps:
-            raise ConfigurationError(
-                f"The newest checkpoint in {folder.path} is of {training.unit} {standing.step}, past the "
-                f"{training.n_steps} that are asked for."
-            )
-        return go(standing=standing, folder=folder)
+
+        def restore() -> Position:
+            standing = folder.restore(_start(training, early_stopping), bool(resume), resume == "anyway")
+            if standing.step > training.n_steps:
+                raise ConfigurationError(
+                    f"The newest checkpoint in {folder.path} is of {training.unit} {standing.step}, past the "
+                    f"{training.n_steps} that are asked for."
+                )
+            return standing
+
+        return go(restore=restore, folder=folder)
 
 
 def _start(training: Training, early_stopping: EarlyStopping | None) -> Position:
-    factors = training.state.factors
-    return Position(training.state, Watch(early_stopping, factors) if early_stopping else None)
+    state = training.start()
+    return Position(state, Watch(early_stopping, state.factors) if early_stopping else None)
 
 
 def _columns(training: Training, plan: EvaluationPlan | None) -> list[str]:
@@ -220,7 +225,7 @@ def minimise(
     loss_every: int = 1,
     progress: bool = True,
     interactions: Interactions | None = None,
-    standing: Position | None = None,
+    restore: Callable[[], Position] | None = None,
     folder: CheckpointFolder | None = None,
 ) -> Run:
     """Take the steps of a training that has begun; `fit` without its checks.
@@ -235,7 +240,7 @@ def minimise(
         loss_every: Compute the loss after each so many steps, 0 for never.
         progress: Whether to draw a progress bar.
         interactions: What is trained on, for messages.
-        standing: Where to go on from; at the beginning, by default.
+        restore: Returns where to go on from; by default it is the beginning.
         folder: Where to write checkpoints.
 
     Returns:
@@ -245,12 +250,13 @@ def minimise(
         CheckpointError: A checkpoint could not be written.
         NumericalError: A step gave numbers that are not finite.
     """
-    standing = _start(training, early_stopping) if standing is None else standing
+    standing = _start(training, early_stopping) if restore is None else restore()
     unit, columns = training.unit, _columns(training, plan)
     run = functools.partial(_timed_step, training, ThreadpoolController().select(user_api="blas"))
     interruption = Interruption()
     # A signal leaves behind what takes too long, and where a finished step is still being measured, the step with it.
     take = _call if folder is None else interruption.run
+    is_first = True
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
             tqdm(total=training.n_steps, initial=standing.step, unit=unit, desc="Training", disable=not progress)
@@ -261,6 +267,9 @@ def minimise(
             while standing.step < training.n_steps and not standing.stopped:
                 with_loss = loss_every > 0 and (len(standing.records) + 1) % loss_every == 0
                 state, info, seconds = take(functools.partial(run, standing.state, with_loss))
+                if is_first:
+                    give_back_memory()  # what compiling took
+                    is_first = False
                 if folder is not None:
                     folder.wait()  # so that no more than `every` rows of the history can be lost
                 row_ends = (standing.step // training.stride + 1) * training.stride

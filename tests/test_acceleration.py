@@ -22,18 +22,18 @@ def test_momentum_grows_along_a_streak_and_a_turn_ends_it(is_exact):
         ahead = look_ahead(factors, momentum)
         gap = np.asarray(factors.item - momentum.item)
         shares.append(float(np.sum(np.asarray(ahead.item - factors.item) * gap) / max(np.sum(gap**2), 1e-30)))
-        if is_exact:
-            assert momentum.user is None
+        assert (momentum.user is None) == is_exact
+        if momentum.user is None:
             np.testing.assert_array_equal(ahead.user, factors.user)
         else:
             expected = shares[-1] * (factors.user - momentum.user)
             np.testing.assert_allclose(ahead.user - factors.user, expected, atol=1e-5)
         swept = move(float(n) + 10.0)
-        momentum, factors = remember(factors, ahead, swept, momentum), swept
+        momentum, factors = remember(factors, swept, momentum), swept
     assert shares == pytest.approx([0, 0, 2 / 4, 3 / 5, 4 / 6], abs=1e-5)
     ahead = look_ahead(factors, momentum)
     turned = Factors(ahead.user - 0.1 * step.user, ahead.item - 0.1 * step.item)  # still ahead of `factors`
-    momentum = remember(factors, ahead, turned, momentum)
+    momentum = remember(factors, turned, momentum)
     assert int(momentum.streak) == 0
     np.testing.assert_array_equal(look_ahead(turned, momentum).item, turned.item)
 

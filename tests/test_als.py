@@ -19,8 +19,8 @@ from jaxals import (
     row_classes,
     sweep,
 )
-from jaxals.als import Arithmetic
 from jaxals.errors import ConfigurationError, DataError
+from jaxals.solving import Arithmetic
 from tests import oracles
 
 N_USERS, N_ITEMS, FACTORS = 23, 17, 5

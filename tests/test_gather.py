@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals.gather import pack
+from jaxals.gather import pack, pack_without_copy
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -38,3 +38,13 @@ def test_rows_may_be_stored_rounded(stored):
     rows = pack(table, stored)[jnp.asarray([2, 2, 9])]
     assert rows.dtype == jnp.float32
     np.testing.assert_array_equal(rows, table.astype(stored).astype(jnp.float32)[np.asarray([2, 2, 9])])
+
+
+@pytest.mark.parametrize("stored", [None, jnp.float16, jnp.bfloat16])
+def test_outside_of_programs_the_same_is_read_from_the_same_memory(stored):
+    table, index = jax.random.normal(jax.random.key(0), (64, 64), jnp.float32), jnp.asarray([2, 2, 9])
+    packed = pack_without_copy(table, stored)
+    np.testing.assert_array_equal(packed[index], pack(table, stored)[index])
+    assert packed.pieces is not None
+    if stored is None:
+        assert packed.pieces.unsafe_buffer_pointer() == table.unsafe_buffer_pointer()

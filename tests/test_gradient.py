@@ -104,7 +104,7 @@ def test_only_the_rows_of_a_batch_are_touched_and_their_moments():
     batch, optimizer = UserBatches(16), optax.with_extra_args_support(optax.adam(0.02))
     trainer = Gradient(factors=4, steps=3, optimizer=optimizer, batch=batch, report_every=1, dtype="float64")
     training = trainer.begin(DATA, OBJECTIVE, jax.random.key(0), None, None)
-    before = training.state
+    before = training.start()
     after, _ = training.step(before, False)
     moved = np.flatnonzero((np.asarray(after.factors.user) != np.asarray(before.factors.user)).any(axis=1))
     assert len(moved) == 15  # 60 users in 4 batches

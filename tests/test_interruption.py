@@ -69,7 +69,7 @@ def test_a_step_that_takes_too_long_is_left_behind(tmp_path, monkeypatch):
                     let_go.wait(20)
                 return training.step(state, with_loss)
 
-            return jaxals.trainers.Training(training.state, step, 7, "sweep")
+            return jaxals.trainers.Training(training.start, step, 7, "sweep")
 
     with pytest.warns(UserWarning, match="Terminated; returning the factors after sweep 2"):
         run = fit(DATA, Objective.hkv(), Slow(), progress=False, checkpoint=Checkpoint(tmp_path))

@@ -35,3 +35,9 @@ def test_a_container_has_less_than_its_machine(container, monkeypatch):
     container("max", 400)
     assert memory.available_memory() == 500
     assert whole > 10**6
+
+
+def test_giving_memory_back_is_harmless_where_it_cannot_be_asked_for(monkeypatch):
+    memory.give_back_memory()
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
+    memory.give_back_memory()

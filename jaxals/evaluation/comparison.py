@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from jaxals._checks import require_integer
 from jaxals.errors import ConfigurationError, DataError
@@ -61,7 +60,10 @@ def compare(
     if len(ours) < 2:
         raise DataError("There is one user, and nothing to draw from; evaluate more.")
     difference = (ours - theirs.loc[ours.index]).to_numpy()
-    drawn = scipy.stats.bootstrap(
+    # Not at the top: it takes two fifths of the time, and a sixth of the memory, of importing all of jaxals.
+    from scipy.stats import bootstrap
+
+    drawn = bootstrap(
         (difference,),
         np.mean,
         axis=0,

@@ -17,13 +17,14 @@ from jaxtyping import Array, Float, Int
 from jaxals import als
 from jaxals._pytree import pytree, static
 from jaxals.acceleration import look_ahead, no_momentum, remember
-from jaxals.als import StepInfo, initial_factors
+from jaxals.als import initial_factors
 from jaxals.batches import UserBatch
 from jaxals.descent import Batch, DescentState, Problem, descend
 from jaxals.interactions import COO
 from jaxals.losses import ObservedLoss, Penalty, Terms, exact_loss
 from jaxals.objective import Factors, Objective
 from jaxals.solvers import Cholesky, Solver
+from jaxals.solving import Arithmetic, StepInfo
 from jaxals.tiles import RowTiles
 
 State = TypeVar("State")
@@ -68,7 +69,7 @@ class ALSProgram:
     initial_scale: float = static()
     is_accelerated: bool = static()
     dtype: Any = static()
-    arithmetic: als.Arithmetic = static()
+    arithmetic: Arithmetic = static()
 
     @property
     def working_bytes(self) -> int:
@@ -92,7 +93,7 @@ class ALSProgram:
             ahead = look_ahead(factors, momentum) if self.is_accelerated else factors
             swept, info = als.sweep(self.user_tiles, self.item_tiles, ahead, objective, self.solver, self.arithmetic)
             if self.is_accelerated:
-                momentum = remember(factors, ahead, swept, momentum)
+                momentum = remember(factors, swept, momentum)
             return swept, momentum, info
 
         memory = no_momentum(first, isinstance(self.solver, Cholesky)) if self.is_accelerated else None

@@ -1,0 +1,159 @@
+"""Sweeps over the devices of a CPU, which share one memory: what all of them read is there once. Host side.
+
+The stages of `jaxals.solving` as programs of their own. Compiled together, every device would turn the other table for
+itself, and hold the solutions of all of them as they come and once more in the order of rows. The numbers are the same
+but for rounding; they cannot be differentiated. What it saves: `docs/performance.md`.
+"""
+
+import dataclasses
+import functools
+import gc
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from jaxals._pytree import pytree
+from jaxals.als import whole_loss
+from jaxals.gather import Table, pack_without_copy
+from jaxals.objective import Factors, Objective
+from jaxals.sharding import from_one_device, to_every_device
+from jaxals.solvers import Solver
+from jaxals.solving import EXACT, Arithmetic, Basis, StepInfo, arrange, eigenbasis, solve_part
+from jaxals.tiles import RowTiles
+
+T = TypeVar("T")
+
+
+def share_memory(mesh: Mesh | None) -> bool:
+    """Tell whether a mesh is of devices that share one memory: those of a CPU, in one process."""
+    here = jax.process_index()
+    return mesh is not None and all(
+        device.platform == "cpu" and device.process_index == here for device in mesh.devices.flat
+    )
+
+
+def sweep(
+    user_tiles: RowTiles,
+    item_tiles: RowTiles,
+    factors: Factors,
+    objective: Objective,
+    solver: Solver,
+    arithmetic: Arithmetic = EXACT,
+    with_loss: bool = False,
+) -> tuple[Factors, StepInfo]:
+    """Update all users and then all items, as `jaxals.als.sweep` does.
+
+    Args:
+        user_tiles: Tiles with users as rows, for a mesh whose devices share one memory.
+        item_tiles: Tiles with items as rows, likewise.
+        factors: Both tables before the sweep, on the first device.
+        objective: What is minimised.
+        solver: How each row is solved.
+        arithmetic: How half steps round.
+        with_loss: Whether to compute the loss on the way.
+
+    Returns:
+        Both tables after the sweep, on the first device, and what there is to say about it.
+    """
+    user, item = factors.user, factors.item
+    solve = functools.partial(_solve, solver=solver, arithmetic=arithmetic)
+    # What is not needed any more goes, where the caller has not kept it: tables are most of what a fit holds.
+    del factors
+    parts = _finish(solve(user_tiles, item, objective.of("user"), user, with_loss=False))
+    del user
+    user, user_info = _finish(_in_order(user_tiles, parts))
+    del parts
+    parts = _finish(solve(item_tiles, user, objective.of("item"), item, with_loss=with_loss))
+    del item
+    item, item_info = _finish(_in_order(item_tiles, parts))
+    swept, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
+    if with_loss:
+        rest = parts.loss, user_tiles.count, item_tiles.count
+        on_entries, *counts = from_one_device(rest, item_tiles.mesh)
+        info = dataclasses.replace(info, loss=whole_loss(on_entries, objective, swept, *counts))
+    return swept, info
+
+
+@pytree
+class _Parts:
+    """What a half step has solved, as it lies on the devices.
+
+    Attributes:
+        rows: Solutions in the order of the tiles, each device's on that device.
+        unconverged: How many have not reached the tolerance.
+        loss: The entries' part of the loss, 0 where it was not asked for.
+    """
+
+    rows: Float[Array, "places factors"]
+    unconverged: Int[Array, ""]
+    loss: Float[Array, ""]
+
+
+def _solve(
+    tiles: RowTiles,
+    other: Float[Array, "columns factors"],
+    objective: Objective,
+    start: Float[Array, "rows factors"],
+    *,
+    solver: Solver,
+    arithmetic: Arithmetic,
+    with_loss: bool,
+) -> _Parts:
+    basis, turned = _eigenbasis(other, objective.unobserved_weight)
+    table = pack_without_copy(turned, arithmetic.table_dtype)
+    everywhere = to_every_device((basis, table, start), tiles.mesh)
+    return _solve_parts(tiles, objective, solver, *everywhere, arithmetic=arithmetic, with_loss=with_loss)
+
+
+def _in_order(tiles: RowTiles, parts: _Parts) -> tuple[Float[Array, "rows factors"], StepInfo]:
+    unconverged, position = from_one_device((parts.unconverged, tiles.position), tiles.mesh)
+    shards = sorted(parts.rows.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    # Views: one device reads the memory of all.
+    everyones = [jax.device_put(np.asarray(shard.data), position.device) for shard in shards]
+    rows, non_finite = _arrange(everyones, position)
+    return rows, StepInfo(non_finite, unconverged)
+
+
+def _finish(arrays: T) -> T:
+    """Wait for arrays, so that what they were made from can go."""
+    arrays = jax.block_until_ready(arrays)
+    # JAX gives up memory that devices share through NumPy when Python collects garbage, be it the youngest.
+    gc.collect(0)
+    return arrays
+
+
+_eigenbasis = jax.jit(eigenbasis)
+_arrange = jax.jit(arrange)
+
+
+@functools.partial(jax.jit, static_argnames=("arithmetic", "with_loss"))
+def _solve_parts(
+    tiles: RowTiles,
+    objective: Objective,
+    solver: Solver,
+    basis: Basis,
+    table: Table,
+    start: Float[Array, "rows factors"],
+    arithmetic: Arithmetic,
+    with_loss: bool,
+) -> _Parts:
+    parts, whole = PartitionSpec("rows"), PartitionSpec()
+    solve: Any = functools.partial(solve_part, target=None, arithmetic=arithmetic, with_loss=with_loss)
+
+    def solve_mine(mine: tuple, everywhere: tuple) -> tuple:
+        solved, *sums = solve(*mine, *everywhere)
+        return solved, *jax.lax.psum(sums, "rows")
+
+    ridge = objective.ridge(tiles.count, tiles.n_columns, start.dtype)
+    on_mesh = jax.shard_map(
+        solve_mine,
+        mesh=tiles.mesh,
+        in_specs=(parts, whole),
+        out_specs=(parts, whole, whole),
+        check_vma=False,
+    )
+    return _Parts(*on_mesh((tiles.groups, tiles.long), (basis, table, ridge, objective, solver, start)))

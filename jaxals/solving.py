@@ -1,0 +1,245 @@
+"""The systems of a half step: what they share, what one device solves of them, where its solutions belong. Device side.
+
+Three stages: one program runs them all on each device (`jaxals.als`), or each is a program of its own where devices
+share a memory (`jaxals.shared_memory`).
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxals._checks import require_one_of
+from jaxals._pytree import pytree
+from jaxals.factorization import solve_symmetric
+from jaxals.gather import Table
+from jaxals.objective import Objective, gramian
+from jaxals.solvers import NormalEquations, Precision, Solver, weighted_gram
+from jaxals.tiles import LongRows, Tiles
+
+TableType = Literal["float16", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """How half steps round; static. Sums over entries keep the type of the tables, and systems are solved in it.
+
+    Attributes:
+        table_dtype: "float16" or "bfloat16" to round the other table for the gathers, which moves half the bytes.
+        precision: Of products with the gathered rows, as in `jax.lax.Precision`: "highest" is that of the type;
+            "high" and "default" let accelerators use their faster units, such as TF32 for float32, and change nothing
+            on a CPU.
+
+    Raises:
+        ConfigurationError: A name is unknown.
+    """
+
+    table_dtype: TableType | None = None
+    precision: Precision = "highest"
+
+    def __post_init__(self) -> None:
+        require_one_of("table_dtype", self.table_dtype, "float16", "bfloat16", None)
+        require_one_of("precision", self.precision, "highest", "high", "default")
+
+
+EXACT = Arithmetic()
+
+
+@pytree
+class StepInfo:
+    """What a person may want to know about a step; it never feeds back.
+
+    Attributes:
+        non_finite_rows: How many rows came out with a NaN or infinite factor: their systems are singular.
+        unconverged_rows: How many rows have not reached the tolerance that the solver was given.
+        loss: The loss after the step, or None where it was not asked for.
+    """
+
+    non_finite_rows: Int[Array, ""]
+    unconverged_rows: Int[Array, ""]
+    loss: Float[Array, ""] | None = None
+
+
+@pytree
+class _Part:
+    """What one device solves of a half step, in the order of its tiles.
+
+    Attributes:
+        rows: Solutions.
+        is_unconverged: Which of them have not reached the tolerance.
+        loss: Σ c (p - s)² - w0 s² over the entries; 0 from tiles where it was not asked for.
+    """
+
+    rows: Float[Array, "... factors"]
+    is_unconverged: Bool[Array, "..."]
+    loss: Float[Array, "..."]
+
+
+@pytree
+class Basis:
+    """The eigenbasis of w0 YᵀY, in which the matrix that all rows share is diagonal, whatever each row's ridge.
+
+    See `docs/solvers.md`.
+    """
+
+    eigenvalues: Float[Array, " factors"]
+    vectors: Float[Array, "factors factors"]
+
+
+def eigenbasis(
+    other: Float[Array, "columns factors"], unobserved_weight: Float[Array, ""] | float
+) -> tuple[Basis, Float[Array, "columns factors"]]:
+    """Return the basis that a half step is solved in, and the other table in it."""
+    with jax.named_scope("gramian"):
+        eigenvalues, vectors = _eigh(unobserved_weight * gramian(other))
+        basis = Basis(jnp.maximum(eigenvalues, 0), vectors)
+        return basis, _rotate(other, basis.vectors)
+
+
+def solve_part(
+    groups: tuple[Tiles, ...],
+    long: LongRows | None,
+    basis: Basis,
+    table: Table,
+    ridge: Float[Array, " rows"],
+    objective: Objective,
+    solver: Solver,
+    start: Float[Array, "rows factors"],
+    target: Float[Array, "rows factors"] | None,
+    *,
+    arithmetic: Arithmetic,
+    with_loss: bool,
+) -> tuple[Float[Array, "places factors"], Int[Array, ""], Float[Array, ""]]:
+    """Solve one device's part of the tiles.
+
+    Args:
+        groups: Short, middle and wide rows of that part.
+        long: Long ones.
+        basis: From `eigenbasis`, with the next.
+        table: The other table in that basis.
+        ridge: λ_r of every row.
+        objective: Confidence; the rest of it is in the basis and the ridge.
+        solver: How to solve.
+        start: Where an iterative solver begins, all rows.
+        target: Right-hand sides of all rows in the place of Σ b y, or None.
+        arithmetic: How to round.
+        with_loss: Whether to compute the loss of the entries.
+
+    Returns:
+        Solutions in the order of the tiles, how many have not reached the tolerance, and Σ c (p - s)² - w0 s² over the
+        entries, 0 where it was not asked for.
+    """
+    if not groups and long is None:
+        return jnp.zeros((0, start.shape[1]), start.dtype), jnp.zeros((), jnp.int32), jnp.zeros((), start.dtype)
+
+    def solve_chunk(chunk: Tiles) -> _Part:
+        own_ridge = ridge[jnp.minimum(chunk.row, len(ridge) - 1)]
+        gram_weight, target_weight = objective.weights(chunk.value.astype(table.dtype))
+        with jax.named_scope("gather"):
+            equations = NormalEquations(
+                vectors=table[chunk.column],  # [tiles, width] -> [tiles, width, factors]
+                gram_weight=gram_weight,
+                target_weight=target_weight,
+                segment=chunk.segment,
+                shared=basis.eigenvalues[None, :] + own_ridge[:, None],
+                # Rotated here, not the whole table at once: that stays in cache.
+                start=_rotate(_rows_or_zero(start, chunk.row), basis.vectors),
+                one_tile_per_row=chunk.one_tile_per_row,
+                precision=arithmetic.precision,
+                target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis.vectors),
+            )
+        rows, is_unconverged = solver.solve(equations)
+        loss = jnp.zeros((), rows.dtype)
+        if with_loss:
+            loss = objective.loss_on_entries(chunk.value.astype(rows.dtype), equations.scores(rows))
+        return _Part(_rotate(rows, basis.vectors.T), is_unconverged & (chunk.count > 0), loss)
+
+    def solve_lane(lane: LongRows) -> _Part:
+        turned = None if target is None else _rotate(target, basis.vectors)
+        part = _solve_long_rows(lane, table, objective, basis.eigenvalues, ridge, turned, arithmetic.precision)
+        return dataclasses.replace(part, rows=_rotate(part.rows, basis.vectors.T))
+
+    parts = [jax.lax.map(solve_chunk, group) for group in groups]
+    if long is not None:
+        parts.append(jax.lax.map(solve_lane, long))
+    rows = jnp.concatenate([part.rows.reshape(-1, start.shape[1]) for part in parts])
+    unconverged = jnp.stack([jnp.sum(part.is_unconverged, dtype=jnp.int32) for part in parts]).sum(dtype=jnp.int32)
+    loss = jnp.sum(jnp.stack([jnp.sum(part.loss) for part in parts]))
+    return rows, unconverged, loss
+
+
+def arrange(
+    parts: list[Float[Array, "places factors"]], position: Int[Array, " rows"]
+) -> tuple[Float[Array, "rows factors"], Int[Array, ""]]:
+    """Return solutions in the order of their rows, and how many are not finite.
+
+    Args:
+        parts: Solutions in the order of the tiles, those of equally many on each device, or all in one.
+        position: Where each row's solution lies, as `RowTiles` has it.
+    """
+    # Each row's solution is read from where its chunk left it; rows without entries read past the end and get zero.
+    size = len(parts[0])
+    rows = _rows_or_zero(parts[0], position)
+    for number, part in enumerate(parts[1:], start=1):
+        is_here = (position >= number * size) & (position < (number + 1) * size)
+        rows = jnp.where(is_here[:, None], part[jnp.clip(position - number * size, 0, size - 1)], rows)
+    return rows, jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
+
+
+@jax.custom_batching.sequential_vmap
+def _eigh(matrix: Float[Array, "factors factors"]) -> tuple[Float[Array, " factors"], Float[Array, "factors factors"]]:
+    """Decompose one matrix after another where there are many: batches of them can hang (`docs/solvers.md`)."""
+    eigenvalues, basis = jnp.linalg.eigh(matrix)
+    return eigenvalues, basis
+
+
+def _rotate(
+    table: Float[Array, "rows factors"], basis: Float[Array, "factors factors"]
+) -> Float[Array, "rows factors"]:
+    return jnp.matmul(table, basis, precision="highest")
+
+
+def _rows_or_zero(rows: Float[Array, "rows factors"], index: Int[Array, " wanted"]) -> Float[Array, "wanted factors"]:
+    """Read rows; an index past the end reads zeros."""
+    if not len(rows):
+        return jnp.zeros((len(index), rows.shape[1]), rows.dtype)
+    last = len(rows) - 1
+    wanted = rows[jnp.minimum(index, last)]
+    return jnp.where((index <= last)[:, None], wanted, jnp.zeros_like(wanted))
+
+
+def _solve_long_rows(
+    long: LongRows,
+    table: Table,
+    objective: Objective,
+    eigenvalues: Float[Array, " factors"],
+    ridge: Float[Array, " rows"],
+    target_rows: Float[Array, "rows factors"] | None,
+    precision: Precision,
+) -> _Part:
+    # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
+    # matrix units, while an iterative solver would gather its entries once per iteration.
+    def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, _Part]:
+        value = step.value.astype(table.dtype)
+        gram_weight, target_weight = objective.weights(value)
+        observed = objective.loss_on_entries(value, jnp.zeros_like(value))
+        entries = (*weighted_gram(table[step.column], gram_weight, target_weight, precision), observed)
+        gram, target, observed = sums = jax.tree.map(jnp.add, carry, entries)
+        own = jnp.minimum(step.row, len(ridge) - 1)
+
+        def solve() -> tuple[Float[Array, " factors"], Float[Array, ""]]:
+            matrix = gram + jnp.diag(eigenvalues + ridge[own])
+            row = solve_symmetric(matrix[None], (target if target_rows is None else target_rows[own])[None])[0]
+            # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know, to within the rounding of Σ c p².
+            return row, observed + jnp.dot(jnp.matmul(gram, row, precision="highest") - 2 * target, row)
+
+        skip = lambda: (jnp.zeros_like(target), jnp.zeros_like(observed))
+        row, loss = jax.lax.cond(step.is_last, solve, skip)
+        carry = jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums)
+        return carry, _Part(row, jnp.zeros((), bool), loss)
+
+    factors = len(eigenvalues)
+    zeros = [jnp.zeros(shape, table.dtype) for shape in ((factors, factors), (factors,), ())]
+    return jax.lax.scan(accumulate, tuple(zeros), long)[1]
