@@ -34,8 +34,8 @@ def no_momentum(factors: Factors, is_exact: bool) -> Momentum:
 
     Args:
         factors: Where it begins.
-        is_exact: Whether the solver is. A sweep then begins with users that depend on the items alone, and those are
-            all that has to be moved on and remembered.
+        is_exact: Whether the solver is. A sweep then depends on no users before it, so that items alone are
+            moved on and remembered.
     """
     return Momentum(None if is_exact else factors.user, factors.item, jnp.full((), -1, jnp.int32))
 
