@@ -15,7 +15,7 @@ from jaxals.factorization import solve_symmetric
 from jaxals.gather import pack
 from jaxals.objective import Factors, Objective, gramian
 from jaxals.solvers import Cholesky, ConjugateGradient, Solver, weighted_gram
-from jaxals.solving import EXACT, Arithmetic, StepInfo, arrange, eigenbasis, solve_part
+from jaxals.solving import EXACT, Arithmetic, StepInfo, Task, arrange, eigenbasis, solve_part
 from jaxals.tiles import LongRows, RowTiles, Tiles
 
 
@@ -78,8 +78,8 @@ def _half_step(
     # What the equations depend on, and no more: a hyperparameter of the ridge acts through it.
     bare = dataclasses.replace(objective, regularization=0.0, frequency_exponent=0.0, frequency_offset=0.0)
     system = System(tiles, other, ridge, bare)
-    fixed, start = jax.lax.stop_gradient((system, start))
-    rows, info, loss = _solve(fixed, solver, start, arithmetic=arithmetic, with_loss=with_loss)
+    task = Task(ridge, bare, solver, start, arithmetic=arithmetic, with_loss=with_loss)
+    rows, info, loss = _solve(*jax.lax.stop_gradient((tiles, other, task)))
     adjoint = functools.partial(_solve_adjoint, arithmetic=arithmetic)
     return with_derivatives(adjoint, rows, system, transposed, solver), info, loss
 
@@ -90,60 +90,35 @@ def _solve_adjoint(
     """Return A⁻¹ C, exactly or by conjugate gradient to nearly the precision of its type, from zero."""
     if not isinstance(solver, Cholesky):
         solver = ConjugateGradient(tolerance=float(jnp.finfo(target.dtype).eps) ** 0.75)
-    return _solve(system, solver, jnp.zeros_like(target), target, arithmetic=arithmetic)[0]
+    task = Task(system.ridge, system.objective, solver, jnp.zeros_like(target), target, arithmetic)
+    return _solve(system.tiles, system.other, task)[0]
 
 
-def _solve(
-    system: System,
-    solver: Solver,
-    start: Float[Array, "rows factors"],
-    target: Float[Array, "rows factors"] | None = None,
-    *,
-    arithmetic: Arithmetic,
-    with_loss: bool = False,
-) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
-    """Solve a system for its own right-hand sides Σ b y, or for others."""
-    mesh = system.tiles.mesh
-    solve = functools.partial(_solve_on_each_device, arithmetic=arithmetic, with_loss=with_loss)
-    if mesh is not None:
+Solved = tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]
+
+
+def _solve(tiles: RowTiles, other: Float[Array, "columns factors"], task: Task) -> Solved:
+    """Solve the systems of all tiles, on all devices that they lie on."""
+    solve: Any = _solve_on_each_device
+    if tiles.mesh is not None:
         parts, whole = PartitionSpec("rows"), PartitionSpec()
-        specs = ((parts, parts, whole), *[whole] * 6)
         solve = functools.partial(solve, axis="rows")
         # What comes out is gathered from all devices, which the checker of replication cannot see.
-        solve = jax.shard_map(solve, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False)
-    entries = (system.tiles.groups, system.tiles.long, system.tiles.position)
-    return solve(entries, system.other, system.ridge, system.objective, solver, start, target)
+        specs = ((parts, parts, whole), whole, whole)
+        solve = jax.shard_map(solve, mesh=tiles.mesh, in_specs=specs, out_specs=whole, check_vma=False)
+    return solve((tiles.groups, tiles.long, tiles.position), other, task)
 
 
 def _solve_on_each_device(
     entries: tuple[tuple[Tiles, ...], LongRows | None, Int[Array, " rows"]],
     other: Float[Array, "columns factors"],
-    ridge: Float[Array, " rows"],
-    objective: Objective,
-    solver: Solver,
-    start: Float[Array, "rows factors"],
-    target: Float[Array, "rows factors"] | None,
-    *,
-    arithmetic: Arithmetic,
-    with_loss: bool,
+    task: Task,
     axis: str | None = None,
-) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
+) -> Solved:
     """Solve one device's part of the tiles, and bring all parts together on each."""
     groups, long, position = entries
-    basis, turned = eigenbasis(other, objective.unobserved_weight)
-    part, unconverged, loss = solve_part(
-        groups,
-        long,
-        basis,
-        pack(turned, arithmetic.table_dtype),
-        ridge,
-        objective,
-        solver,
-        start,
-        target,
-        arithmetic=arithmetic,
-        with_loss=with_loss,
-    )
+    basis, turned = eigenbasis(other, task.objective.unobserved_weight)
+    part, unconverged, loss = solve_part(groups, long, basis, pack(turned, task.arithmetic.table_dtype), task)
     if axis is not None:
         part = jax.lax.all_gather(part, axis, tiled=True)
         unconverged, loss = jax.lax.psum((unconverged, loss), axis)

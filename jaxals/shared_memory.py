@@ -8,7 +8,7 @@ but for rounding; they cannot be differentiated. What it saves: `docs/performanc
 import dataclasses
 import functools
 import gc
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jaxals.gather import Table, pack_without_copy
 from jaxals.objective import Factors, Objective
 from jaxals.sharding import from_one_device, to_every_device
 from jaxals.solvers import Solver
-from jaxals.solving import EXACT, Arithmetic, Basis, StepInfo, arrange, eigenbasis, solve_part
+from jaxals.solving import EXACT, Arithmetic, Basis, StepInfo, Task, arrange, eigenbasis, solve_part
 from jaxals.tiles import RowTiles
 
 T = TypeVar("T")
@@ -142,13 +142,13 @@ def _solve_parts(
     with_loss: bool,
 ) -> _Parts:
     parts, whole = PartitionSpec("rows"), PartitionSpec()
-    solve: Any = functools.partial(solve_part, target=None, arithmetic=arithmetic, with_loss=with_loss)
 
     def solve_mine(mine: tuple, everywhere: tuple) -> tuple:
-        solved, *sums = solve(*mine, *everywhere)
+        solved, *sums = solve_part(*mine, *everywhere)
         return solved, *jax.lax.psum(sums, "rows")
 
     ridge = objective.ridge(tiles.count, tiles.n_columns, start.dtype)
+    task = Task(ridge, objective, solver, start, arithmetic=arithmetic, with_loss=with_loss)
     on_mesh = jax.shard_map(
         solve_mine,
         mesh=tiles.mesh,
@@ -156,4 +156,4 @@ def _solve_parts(
         out_specs=(parts, whole, whole),
         check_vma=False,
     )
-    return _Parts(*on_mesh((tiles.groups, tiles.long), (basis, table, ridge, objective, solver, start)))
+    return _Parts(*on_mesh((tiles.groups, tiles.long), (basis, table, task)))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._checks import require_one_of
-from jaxals._pytree import pytree
+from jaxals._pytree import pytree, static
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table
 from jaxals.objective import Objective, gramian
@@ -98,19 +98,31 @@ def eigenbasis(
         return basis, _rotate(other, basis.vectors)
 
 
+@pytree
+class Task:
+    """What a half step asks of the systems that its tiles are for: the same on every device.
+
+    Attributes:
+        ridge: λ_r of every row.
+        objective: Confidence and w0; its own λ is not read.
+        solver: How to solve.
+        start: Where an iterative solver begins, all rows.
+        target: Right-hand sides of all rows in the place of Σ b y, or None.
+        arithmetic: How to round, static.
+        with_loss: Whether to compute the loss of the entries, static.
+    """
+
+    ridge: Float[Array, " rows"]
+    objective: Objective
+    solver: Solver
+    start: Float[Array, "rows factors"]
+    target: Float[Array, "rows factors"] | None = None
+    arithmetic: Arithmetic = static(default=EXACT)
+    with_loss: bool = static(default=False)
+
+
 def solve_part(
-    groups: tuple[Tiles, ...],
-    long: LongRows | None,
-    basis: Basis,
-    table: Table,
-    ridge: Float[Array, " rows"],
-    objective: Objective,
-    solver: Solver,
-    start: Float[Array, "rows factors"],
-    target: Float[Array, "rows factors"] | None,
-    *,
-    arithmetic: Arithmetic,
-    with_loss: bool,
+    groups: tuple[Tiles, ...], long: LongRows | None, basis: Basis, table: Table, task: Task
 ) -> tuple[Float[Array, "places factors"], Int[Array, ""], Float[Array, ""]]:
     """Solve one device's part of the tiles.
 
@@ -119,18 +131,14 @@ def solve_part(
         long: Long ones.
         basis: From `eigenbasis`, with the next.
         table: The other table in that basis.
-        ridge: λ_r of every row.
-        objective: Confidence; the rest of it is in the basis and the ridge.
-        solver: How to solve.
-        start: Where an iterative solver begins, all rows.
-        target: Right-hand sides of all rows in the place of Σ b y, or None.
-        arithmetic: How to round.
-        with_loss: Whether to compute the loss of the entries.
+        task: What is asked.
 
     Returns:
         Solutions in the order of the tiles, how many have not reached the tolerance, and Σ c (p - s)² - w0 s² over the
         entries, 0 where it was not asked for.
     """
+    ridge, objective, start, target = task.ridge, task.objective, task.start, task.target
+    precision = task.arithmetic.precision
     if not groups and long is None:
         return jnp.zeros((0, start.shape[1]), start.dtype), jnp.zeros((), jnp.int32), jnp.zeros((), start.dtype)
 
@@ -147,18 +155,18 @@ def solve_part(
                 # Rotated here, not the whole table at once: that stays in cache.
                 start=_rotate(_rows_or_zero(start, chunk.row), basis.vectors),
                 one_tile_per_row=chunk.one_tile_per_row,
-                precision=arithmetic.precision,
+                precision=precision,
                 target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis.vectors),
             )
-        rows, is_unconverged = solver.solve(equations)
+        rows, is_unconverged = task.solver.solve(equations)
         loss = jnp.zeros((), rows.dtype)
-        if with_loss:
+        if task.with_loss:
             loss = objective.loss_on_entries(chunk.value.astype(rows.dtype), equations.scores(rows))
         return _Part(_rotate(rows, basis.vectors.T), is_unconverged & (chunk.count > 0), loss)
 
     def solve_lane(lane: LongRows) -> _Part:
         turned = None if target is None else _rotate(target, basis.vectors)
-        part = _solve_long_rows(lane, table, objective, basis.eigenvalues, ridge, turned, arithmetic.precision)
+        part = _solve_long_rows(lane, table, objective, basis.eigenvalues, ridge, turned, precision)
         return dataclasses.replace(part, rows=_rotate(part.rows, basis.vectors.T))
 
     parts = [jax.lax.map(solve_chunk, group) for group in groups]
