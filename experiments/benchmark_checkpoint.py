@@ -1,13 +1,15 @@
-"""What a checkpoint after every sweep, or every few of them, adds to the time of a fit, on the medium synthetic set.
+"""What a checkpoint after every sweep adds to the time of a fit, on the medium synthetic set.
 
-Fits with and without checkpoints take turns, the first of a pair being second in the next one, after one of each that
-compiles; times are of the whole call of `fit`, layout and the last checkpoint included. The cost is the median over the
-pairs. A cost above `--most` ends with exit code 1.
+In one fit that writes after every other sweep, sweeps beside which a checkpoint is written take turns with sweeps that
+have the machine to themselves: each of the former is compared with its two neighbours, so that a machine whose speed
+drifts matters little. What the last checkpoint takes, which no sweep hides, comes on top. `--whole N` also times N
+pairs of whole fits, without checkpoints and with one after every sweep. A cost above `--most` ends with exit code 1.
 
-    python experiments/benchmark_checkpoint.py --factors 64 --sweeps 15 --repeats 4 --most 0.05
+    python experiments/benchmark_checkpoint.py --factors 64 --sweeps 15 --most 0.05
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -25,10 +27,10 @@ parser.add_argument("--users", type=int, default=100_000)
 parser.add_argument("--items", type=int, default=50_000)
 parser.add_argument("--entries", type=int, default=4_800_000)
 parser.add_argument("--factors", type=int, default=64)
-parser.add_argument("--sweeps", type=int, default=15)
+parser.add_argument("--sweeps", type=int, default=15, help="of the fit whose time is shared out")
 parser.add_argument("--solver", choices=["exact", "cg"], default="exact")
-parser.add_argument("--every", type=int, default=1)
-parser.add_argument("--repeats", type=int, default=4)
+parser.add_argument("--turns", type=int, default=15, help="checkpoints to compare with their neighbours")
+parser.add_argument("--whole", type=int, default=0, help="pairs of whole fits to time as well")
 parser.add_argument(
     "--scratch", type=pathlib.Path, help="where checkpoints are written, by default the folder of temporary files"
 )
@@ -41,33 +43,48 @@ data = jaxals.datasets.synthetic(
     n_users=arguments.users, n_items=arguments.items, n_interactions=arguments.entries, seed=0
 )
 solver = jaxals.Cholesky() if arguments.solver == "exact" else jaxals.ConjugateGradient()
-trainer = jaxals.ALS(factors=arguments.factors, sweeps=arguments.sweeps, solver=solver)
 
 
-def seconds(checkpoint: jaxals.Checkpoint | None) -> float:
-    start = time.perf_counter()
-    jaxals.fit(data, jaxals.Objective.hkv(), trainer, progress=False, checkpoint=checkpoint)
-    return time.perf_counter() - start
+def fit(sweeps: int, every: int) -> list[float]:
+    """Return how long the layout with the first sweep took, each further sweep, and what came after the last one."""
+    ends = [time.perf_counter()]
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        jaxals.fit(
+            data,
+            jaxals.Objective.hkv(),
+            jaxals.ALS(factors=arguments.factors, sweeps=sweeps, solver=solver),
+            progress=False,
+            callbacks=[lambda _: ends.append(time.perf_counter())],
+            checkpoint=jaxals.Checkpoint(folder, every=every) if every else None,
+        )
+        ends.append(time.perf_counter())
+        size = sum(path.stat().st_size for path in pathlib.Path(folder).glob(f"step-{sweeps:010}/**/*"))
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
+    print(f"{sweeps} sweeps, a checkpoint every {every or '-'}: {sum(seconds):.2f} s, {size / 1e6:.0f} MB", flush=True)
+    return seconds
 
 
-times: dict[str, list[float]] = {"without": [], "with": []}
-for turn in range(arguments.repeats + 1):
-    for name, taken in sorted(times.items(), reverse=turn % 2 == 1):
-        with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
-            elapsed = seconds(jaxals.Checkpoint(folder, every=arguments.every) if name == "with" else None)
-            sizes = [path.stat().st_size for path in pathlib.Path(folder).glob(f"step-{arguments.sweeps:010}/**/*")]
-        if turn:
-            taken.append(elapsed)
-        print(f"{'measured' if turn else 'warm-up'}: {name}, {elapsed:.2f} s, {sum(sizes) / 1e6:.0f} MB", flush=True)
-without, with_them = (statistics.median(taken) for taken in times.values())
-costs = [after / before - 1 for before, after in zip(*times.values(), strict=True)]
-cost = statistics.median(costs)
-print(f"medians of {arguments.repeats}: {without:.2f} s without, {with_them:.2f} s with checkpoints")
-print(f"cost of each pair: {', '.join(f'{one:+.1%}' for one in costs)}; median {cost:+.1%}")
+_, *sweeps, last = fit(2 * arguments.turns + 2, every=2)
+# Sweeps 3, 5, ... run while the checkpoint of the sweep before them is written; sweep 2 is the first of the list.
+added = [sweeps[at] - (sweeps[at - 1] + sweeps[at + 1]) / 2 for at in range(1, len(sweeps) - 1, 2)]
+alone, each = statistics.median(sweeps[::2]), statistics.median(added)
+cost = ((arguments.sweeps - 1) * each + last) / (arguments.sweeps * alone)
+print(f"a sweep alone: {alone:.3f} s; added by a checkpoint beside it, {len(added)} times: {each:+.3f} s")
+print("single ones:", ", ".join(f"{one:+.3f}" for one in sorted(added)))
+print(f"the last checkpoint: {last:.3f} s; in all, of a fit of {arguments.sweeps} sweeps: {cost:+.1%}")
+
+pairs = []
+for turn in range(arguments.whole):
+    # Both orders, for whatever drifts.
+    seconds = {every: sum(fit(arguments.sweeps, every)) for every in ((0, 1), (1, 0))[turn % 2]}
+    pairs.append([seconds[0], seconds[1]])
+if pairs:
+    print("whole fits:", ", ".join(f"{after / before - 1:+.1%}" for before, after in pairs))
 machine = {"cores": os.cpu_count(), "jax": jax.__version__}
 settings = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "scratch")}
-document = {"settings": settings, "machine": machine, "seconds": times, "cost": cost}
+seconds = {"sweeps": sweeps, "last checkpoint": last, "whole fits without and with": pairs}
+document = {"settings": settings, "machine": machine, "seconds": seconds, "cost": cost}
 arguments.out.mkdir(parents=True, exist_ok=True)
-name = f"benchmark_checkpoint-f{arguments.factors}-{arguments.solver}-every{arguments.every}.json"
+name = f"benchmark_checkpoint-f{arguments.factors}-{arguments.solver}.json"
 (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")
 sys.exit(0 if cost <= arguments.most else 1)

@@ -60,6 +60,10 @@ def test_memory_stays_flat_over_some_fits(tmp_path):
 @pytest.mark.parametrize(("most", "code"), [("1000", 0), ("-1", 1)])
 def test_checkpoints_that_cost_too_much_are_a_failure(most, code, tmp_path):
     size = ["--users", "300", "--items", "200", "--entries", "3000", "--factors", "4", "--sweeps", "2"]
-    said = run("benchmark_checkpoint.py", *size, "--repeats", "1", "--most", most, "--out", str(tmp_path), code=code)
-    assert "median of 1" in said
-    assert [path.name for path in tmp_path.iterdir()] == ["benchmark_checkpoint-f4-exact-every1.json"]
+    turns = ["--turns", "2", "--whole", "1"]
+    said = run("benchmark_checkpoint.py", *size, *turns, "--most", most, "--out", str(tmp_path), code=code)
+    assert "6 sweeps, a checkpoint every 2" in said
+    document = json.loads((tmp_path / "benchmark_checkpoint-f4-exact.json").read_text())
+    # The sweeps after the first one, of which two were made beside a checkpoint.
+    assert len(document["seconds"]["sweeps"]) == 5
+    assert len(document["seconds"]["whole fits without and with"]) == 1
