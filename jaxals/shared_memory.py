@@ -27,6 +27,9 @@ from jaxals.tiles import RowTiles
 
 T = TypeVar("T")
 
+# Each device has a core: matrix products that are shared out over the threads of all devices wait for one another.
+_ON_ITS_CORE = {"xla_cpu_multi_thread_eigen": False}
+
 
 def share_memory(mesh: Mesh | None) -> bool:
     """Tell whether a mesh is of devices that share one memory: those of a CPU, in one process."""
@@ -130,7 +133,7 @@ _eigenbasis = jax.jit(eigenbasis)
 _arrange = jax.jit(arrange)
 
 
-@functools.partial(jax.jit, static_argnames=("arithmetic", "with_loss"))
+@functools.partial(jax.jit, static_argnames=("arithmetic", "with_loss"), compiler_options=_ON_ITS_CORE)
 def _solve_parts(
     tiles: RowTiles,
     objective: Objective,
