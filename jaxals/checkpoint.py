@@ -10,7 +10,6 @@ import os
 import pathlib
 import re
 import socket
-import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -239,7 +238,6 @@ class CheckpointFolder:
 
     def _write(self, step: int, arrays: Arrays, document: Document, held: int) -> None:
         try:
-            _give_way()
             write_folder(self.path / _name(step), arrays, document)
             if best := self._settings.best:
                 self._scores[step] = score(document, best)
@@ -299,14 +297,6 @@ class CheckpointFolder:
 
     def _not_writable(self, error: Exception) -> CheckpointError:
         return CheckpointError(f"Checkpoints cannot be written to {self.path}: {first_line(error)}.")
-
-
-def _give_way() -> None:
-    """Let this thread, and those that it starts, run after those that compute, where threads have priorities."""
-    if sys.platform == "linux":  # elsewhere 0 is the whole process
-        with contextlib.suppress(OSError):
-            # Not lower: where other programs use all cores, a fit would wait long for what is written.
-            os.setpriority(os.PRIO_PROCESS, 0, max(10, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _name(step: int) -> str:

@@ -457,16 +457,6 @@ def test_the_folder_stays_locked_while_it_is_written_to(tmp_path, monkeypatch):
     assert_same(train(checkpoint=Checkpoint(tmp_path), resume=True), train())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
-def test_writing_gives_way_to_computing(tmp_path, monkeypatch):
-    own = lambda: os.getpriority(os.PRIO_PROCESS, 0)
-    write, before, found = storage.write_folder, own(), []
-    monkeypatch.setattr(checkpoints, "write_folder", lambda *arguments: (found.append(own()), write(*arguments)))
-    train(checkpoint=Checkpoint(tmp_path, every=1))
-    assert set(found) == {max(10, before)}
-    assert own() == before
-
-
 def test_a_full_disk_ends_training_and_leaves_what_was_there(tmp_path):
     # A bound on the size of files stands for the disk: the users' table is 512 kB.
     code = f"""
