@@ -2,8 +2,10 @@
 
 In one fit that writes after every other sweep, sweeps beside which a checkpoint is written take turns with sweeps that
 have the machine to themselves: each of the former is compared with its two neighbours, so that a machine whose speed
-drifts matters little. What the last checkpoint takes, which no sweep hides, comes on top. `--whole N` also times N
-pairs of whole fits, without checkpoints and with one after every sweep. A cost above `--most` ends with exit code 1.
+drifts matters little. What the last checkpoint takes, which no sweep hides, comes on top. The cost is a share of a
+fit's time from layout and compilation on; the larger share of its sweeps alone is printed beside it. `--whole N` also
+times N pairs of whole fits, without checkpoints and with one after every sweep. A cost above `--most` ends with exit
+code 1.
 
     python experiments/benchmark_checkpoint.py --factors 64 --sweeps 15 --most 0.05
 """
@@ -64,14 +66,16 @@ def fit(sweeps: int, every: int) -> list[float]:
     return seconds
 
 
-_, *sweeps, last = fit(2 * arguments.turns + 2, every=2)
+first, *sweeps, last = fit(2 * arguments.turns + 2, every=2)
 # Sweeps 3, 5, ... run while the checkpoint of the sweep before them is written; sweep 2 is the first of the list.
 added = [sweeps[at] - (sweeps[at - 1] + sweeps[at + 1]) / 2 for at in range(1, len(sweeps) - 1, 2)]
 alone, each = statistics.median(sweeps[::2]), statistics.median(added)
-cost = ((arguments.sweeps - 1) * each + last) / (arguments.sweeps * alone)
+in_all = (arguments.sweeps - 1) * each + last
+cost, of_sweeps = in_all / (first + (arguments.sweeps - 1) * alone), in_all / (arguments.sweeps * alone)
 print(f"a sweep alone: {alone:.3f} s; added by a checkpoint beside it, {len(added)} times: {each:+.3f} s")
 print("single ones:", ", ".join(f"{one:+.3f}" for one in sorted(added)))
-print(f"the last checkpoint: {last:.3f} s; in all, of a fit of {arguments.sweeps} sweeps: {cost:+.1%}")
+print(f"the last checkpoint: {last:.3f} s; layout, compilation and the first sweep: {first:.2f} s")
+print(f"in all, of a fit of {arguments.sweeps} sweeps: {cost:+.1%}; of its sweeps alone: {of_sweeps:+.1%}")
 
 pairs = []
 for turn in range(arguments.whole):
@@ -82,8 +86,9 @@ if pairs:
     print("whole fits:", ", ".join(f"{after / before - 1:+.1%}" for before, after in pairs))
 machine = {"cores": os.cpu_count(), "jax": jax.__version__}
 settings = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "scratch")}
-seconds = {"sweeps": sweeps, "last checkpoint": last, "whole fits without and with": pairs}
-document = {"settings": settings, "machine": machine, "seconds": seconds, "cost": cost}
+seconds = {"first sweep": first, "sweeps": sweeps, "last checkpoint": last, "whole fits without and with": pairs}
+costs = {"cost": cost, "cost of sweeps alone": of_sweeps}
+document = {"settings": settings, "machine": machine, "seconds": seconds, **costs}
 arguments.out.mkdir(parents=True, exist_ok=True)
 name = f"benchmark_checkpoint-f{arguments.factors}-{arguments.solver}.json"
 (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")

@@ -271,11 +271,12 @@ def _files(path: pathlib.Path) -> Iterator[str]:
 
 
 def _summary(path: pathlib.Path) -> list[int]:
-    """Return a file's size and CRC-32: 4 GB/s, and every error of up to 32 bits in a row shows."""
+    """Return a file's size and CRC-32: 2.6 GB/s, and every error of up to 32 bits in a row shows."""
     checksum = size = 0
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            checksum, size = zlib.crc32(block, checksum), size + len(block)
+    block = memoryview(bytearray(2**18))  # one for all: fresh memory takes as long as the sums
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            checksum, size = zlib.crc32(block[:count], checksum), size + count
     return [size, checksum]
 
 
