@@ -66,4 +66,6 @@ def test_checkpoints_that_cost_too_much_are_a_failure(most, code, tmp_path):
     document = json.loads((tmp_path / "benchmark_checkpoint-f4-exact.json").read_text())
     # The sweeps after the first one, of which two were made beside a checkpoint.
     assert len(document["seconds"]["sweeps"]) == 5
+    # What is added is the same, and the whole fit takes longer than its sweeps do without compilation.
+    assert 0 < document["cost"] / document["cost of sweeps alone"] < 1
     assert len(document["seconds"]["whole fits without and with"]) == 1

@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import shutil
+import zlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +63,17 @@ def flip(place: float):
         file.write_bytes(content)
 
     return change
+
+
+def test_checksums_are_of_whole_files_however_long(tmp_path):
+    # Read in several blocks, the last of which is not full.
+    long = np.random.default_rng(0).integers(0, 256, 1_000_001, np.uint8)
+    write_folder(tmp_path / "folder", {"long": long}, DOCUMENT)
+    checksums = json.loads((tmp_path / "folder" / "checksums.json").read_text())
+    for name, summary in checksums["files"].items():
+        content = (tmp_path / "folder" / name).read_bytes()
+        assert summary == [len(content), zlib.crc32(content)]
+    assert max(size for size, _ in checksums["files"].values()) == len(long)
 
 
 @pytest.mark.parametrize("damage", [delete, empty, halve, lengthen, flip(0.0), flip(0.5), flip(1.0)])
