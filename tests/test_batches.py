@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxals import datasets, make_mesh
+from jaxals import Interactions, datasets, make_mesh
 from jaxals.batches import EntryTiles, build_batches
 
 DATA = datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
@@ -46,6 +46,14 @@ def test_rows_ascend_and_batches_weigh_alike():
     assert entries.max() - entries.min() <= np.asarray(batches.count).max()
     users = np.asarray(batches.user)
     assert ((np.diff(users, axis=1) > 0) | (users[:, 1:] == DATA.n_users)).all()
+
+
+def test_dealing_goes_back_and_forth():
+    counts = np.arange(1, 13)
+    user = np.repeat(np.arange(12), counts)
+    data = Interactions.from_arrays(user, np.arange(len(user)) % 13)
+    batches = build_batches(data, 4, factors=4)
+    assert np.asarray(batches.count).sum(axis=1).tolist() == [26, 26, 26]  # 12 + 7 + 6 + 1, 11 + 8 + 5 + 2, ...
 
 
 def test_long_rows_go_on_in_the_next_chunk():

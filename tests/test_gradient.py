@@ -141,6 +141,17 @@ def test_penalties_and_links_shape_the_factors():
     assert np.asarray(linked.factors.user @ linked.factors.item.T)[DATA.user, DATA.item].max() > 1.5
 
 
+def test_reports_stay_at_multiples_after_a_step_that_is_none():
+    training = Gradient(factors=4, steps=50).begin(DATA, OBJECTIVE, jax.random.key(0), None, None)
+    shorter = Gradient(factors=4, steps=7).begin(DATA, OBJECTIVE, jax.random.key(0), None, None)
+    state, _ = shorter.step(shorter.start(), False)
+    reported = [int(state.n_done)]
+    for _ in range(3):
+        state, _ = training.step(state, False)
+        reported.append(int(state.n_done))
+    assert reported == [7, 20, 40, 50]
+
+
 def test_continuing_early_stopping_and_float32():
     run = train(steps=60)
     longer = train(steps=60, initial=run.factors)

@@ -179,6 +179,24 @@ def test_sampled_loss_counts_a_user_by_its_entries(on_mesh):
     assert abs(np.mean(draws) - expected) < 4 * error
 
 
+def test_every_entry_draws_items_of_its_own():
+    data = Interactions.from_arrays(np.zeros(256, int), np.arange(256))
+    batch = jax.tree.map(lambda stacked: stacked[0], build_batches(data, factors=2**15, dtype=np.float64))
+    n_chunks = len(batch.by_user.row)
+    assert n_chunks == 4
+
+    def drawn(item: Any) -> Any:
+        rows, key = jnp.ones((1, 1)), jax.random.key(0)
+        loss = lambda weight: sampled_loss(rows, item, batch, Terms(Objective.hkv()), key, 1, weight)
+        return loss(1.0) - loss(0.0)
+
+    # An item drawn n times adds n s², whose derivative where x and y are 1 is 2 n.
+    times = np.asarray(jax.grad(drawn)(jnp.ones((256, 1)))) / 2
+    np.testing.assert_allclose(times, times.round(), atol=1e-12)
+    assert times.sum().round() == len(data)
+    assert (times.round() % n_chunks).any()  # where chunks drew the same ones, all are multiples
+
+
 @pytest.mark.parametrize("on_mesh", [False, True])
 def test_gradient_of_the_sampled_loss(on_mesh):
     mesh = make_mesh() if on_mesh else None
