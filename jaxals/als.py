@@ -13,8 +13,9 @@ from jaxals.adjoint import System, with_derivatives
 from jaxals.errors import DataError
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import pack
+from jaxals.gram import weighted_gram
 from jaxals.objective import Factors, Objective, gramian
-from jaxals.solvers import Cholesky, ConjugateGradient, Solver, weighted_gram
+from jaxals.solvers import Cholesky, ConjugateGradient, Solver
 from jaxals.solving import EXACT, Arithmetic, StepInfo, Task, arrange, eigenbasis, solve_part
 from jaxals.tiles import LongRows, RowTiles, Tiles
 

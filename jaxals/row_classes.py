@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Int
 
 _WIDTHS = (4, 8, 16, 32, 48, 64, 96, 128)
-_WIDE_WIDTH = 256
 _MIDDLE_ROW_ENTRIES = 512
 _WIDE_ROW_ENTRIES = 16_384
 # Gathered rows of one chunk, in bytes: what stays in cache between the passes over them.
@@ -95,10 +94,10 @@ def _kinds(end: int, longest: int, entries: int, gram_size: int, most_tiles: int
         if not gram_size or end <= max(gram_size, min(_WIDTHS)):
             yield RowClass(end, end, max(min(entries // end, most_tiles), 1))
         return
-    for width in (*_WIDTHS, _WIDE_WIDTH):
+    for width in _WIDTHS:
         most_of_a_row = -(-longest // width)
-        # A row lies whole in a chunk, whose partial sums are all held at a time.
-        if width == _WIDE_WIDTH or most_of_a_row <= most_tiles:
+        # A row lies whole in a chunk.
+        if width == max(_WIDTHS) or most_of_a_row <= most_tiles:
             yield RowClass(end, width, max(min(entries // width, most_tiles), most_of_a_row))
 
 
@@ -114,6 +113,6 @@ def _cost(
     if kind.longest == kind.width < gram_size:
         solved, by_tile = kind.width, kind.width**2 * 1.25e-5 * gram_size + 0.0018 * kind.width * gram_size
     else:
-        solved, by_tile = gram_size, gram_size**2 * (3.2e-5 * kind.width + 5e-4)
+        solved, by_tile = gram_size, gram_size**2 * (1.1e-5 * kind.width + 2.5e-4) + 9e-4 * kind.width * gram_size
     a_sweep = n_blocks * (n_tiles * by_tile + float(n_rows.sum()) * 0.0025 * solved**2)
     return a_sweep, _COMPILE + _COMPILE_UNKNOWN * solved

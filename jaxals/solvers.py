@@ -16,14 +16,13 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree, static
 from jaxals.factorization import solve_symmetric
+from jaxals.gather import Table
+from jaxals.gram import Precision, sum_grams
 
 # Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
 # more than the heaviest weights need (`docs/solvers.md`).
 _FEW_STEPS = 3
 _MOST_STEPS = 1000
-
-
-Precision = Literal["highest", "high", "default"]
 
 
 @pytree
@@ -42,6 +41,7 @@ class NormalEquations:
         one_tile_per_row: Whether tile i is all of row i, static.
         precision: Of products with the vectors, static.
         target: c in the place of Σ b y, or None.
+        origin: Where the vectors were read from, for them to be read again, in parts; None if they cannot be.
     """
 
     vectors: Float[Array, "tiles width factors"]
@@ -53,6 +53,23 @@ class NormalEquations:
     one_tile_per_row: bool = static()
     precision: Precision = static(default="highest")
     target: Float[Array, "rows factors"] | None = None
+    origin: tuple[Table, Int[Array, "tiles width"]] | None = None
+
+    def matrices(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
+        """Return Σ g y yᵀ and Σ b y for every row."""
+        sum_up = functools.partial(
+            sum_grams,
+            gram_weight=self.gram_weight,
+            target_weight=self.target_weight,
+            segment=self.segment,
+            n_rows=len(self.shared),
+            factors=self.shared.shape[1],
+            precision=self.precision,
+        )
+        if self.origin is None:
+            return sum_up(lambda vectors: vectors, self.vectors)
+        table, column = self.origin
+        return sum_up(table.__getitem__, column)
 
     def sum_by_row(self, by_tile: Float[Array, "tiles ..."]) -> Float[Array, "rows ..."]:
         """Add up what the tiles of each row hold."""
@@ -187,7 +204,7 @@ class ConjugateGradient:
             return None
         diagonal = equations.shared
         if self.preconditioner == "jacobi":
-            squares = dataclasses.replace(equations, vectors=equations.vectors**2)
+            squares = dataclasses.replace(equations, vectors=equations.vectors**2, origin=None)
             diagonal = diagonal + squares.combine(equations.gram_weight)
         return 1 / diagonal
 
@@ -228,7 +245,7 @@ class Subspace:
             start = jnp.minimum(number * width, factors - width)
             cut = lambda array: jax.lax.dynamic_slice_in_dim(array, start, width, axis=-1)
             block = dataclasses.replace(
-                equations, vectors=cut(equations.vectors), shared=cut(equations.shared), start=cut(rows)
+                equations, vectors=cut(equations.vectors), shared=cut(equations.shared), start=cut(rows), origin=None
             )
             # A x = Σ b y over the block alone: what the other factors explain is taken from b.
             others = scores - block.scores(block.start)
@@ -242,24 +259,10 @@ class Subspace:
         return rows, jnp.zeros(len(rows), bool)
 
 
-def weighted_gram(
-    vectors: Float[Array, "width factors"],
-    gram_weight: Float[Array, " width"],
-    target_weight: Float[Array, " width"],
-    precision: Precision = "highest",
-) -> tuple[Float[Array, "factors factors"], Float[Array, " factors"]]:
-    """Return Σ g y yᵀ and Σ b y over one tile."""
-    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision=precision)
-    return gram, jnp.matmul(target_weight, vectors, precision=precision)
-
-
 def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
     with jax.named_scope("gram"):
-        gram, target = jax.vmap(functools.partial(weighted_gram, precision=equations.precision))(
-            equations.vectors, equations.gram_weight, equations.target_weight
-        )  # [tiles, factors, factors], [tiles, factors]
-        gram = equations.sum_by_row(gram)
-        target = equations.sum_by_row(target) if equations.target is None else equations.target
+        gram, target = equations.matrices()
+        target = target if equations.target is None else equations.target
     with jax.named_scope("solve"):
         return solve_symmetric(gram + _diagonal(equations.shared), target)
 

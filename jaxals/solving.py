@@ -15,8 +15,9 @@ from jaxals._checks import require_one_of
 from jaxals._pytree import pytree, static
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table
+from jaxals.gram import Precision, sum_grams
 from jaxals.objective import Objective, gramian
-from jaxals.solvers import NormalEquations, Precision, Solver, weighted_gram
+from jaxals.solvers import NormalEquations, Solver
 from jaxals.tiles import LongRows, Tiles
 
 TableType = Literal["float16", "bfloat16"]
@@ -157,6 +158,7 @@ def solve_part(
                 one_tile_per_row=chunk.one_tile_per_row,
                 precision=precision,
                 target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis.vectors),
+                origin=(table, chunk.column),
             )
         rows, is_unconverged = task.solver.solve(equations)
         loss = jnp.zeros((), rows.dtype)
@@ -227,14 +229,17 @@ def _solve_long_rows(
     target_rows: Float[Array, "rows factors"] | None,
     precision: Precision,
 ) -> _Part:
+    factors = len(eigenvalues)
+
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
     # matrix units, while an iterative solver would gather its entries once per iteration.
     def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, _Part]:
         value = step.value.astype(table.dtype)
         gram_weight, target_weight = objective.weights(value)
         observed = objective.loss_on_entries(value, jnp.zeros_like(value))
-        entries = (*weighted_gram(table[step.column], gram_weight, target_weight, precision), observed)
-        gram, target, observed = sums = jax.tree.map(jnp.add, carry, entries)
+        cells = (step.column[None], gram_weight[None], target_weight[None])
+        (gram,), (target,) = sum_grams(table.__getitem__, *cells, jnp.zeros(1, jnp.int32), 1, factors, precision)
+        gram, target, observed = sums = jax.tree.map(jnp.add, carry, (gram, target, observed))
         own = jnp.minimum(step.row, len(ridge) - 1)
 
         def solve() -> tuple[Float[Array, " factors"], Float[Array, ""]]:
@@ -248,6 +253,5 @@ def _solve_long_rows(
         carry = jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums)
         return carry, _Part(row, jnp.zeros((), bool), loss)
 
-    factors = len(eigenvalues)
     zeros = [jnp.zeros(shape, table.dtype) for shape in ((factors, factors), (factors,), ())]
     return jax.lax.scan(accumulate, tuple(zeros), long)[1]

@@ -15,12 +15,13 @@ from jaxals._pytree import pytree
 from jaxals.acceleration import Momentum, look_ahead, no_momentum, remember
 from jaxals.als import initial_factors, sweep
 from jaxals.errors import ConfigurationError, DataError
+from jaxals.gram import Precision
 from jaxals.interactions import Interactions
 from jaxals.memory import require_memory
 from jaxals.objective import Factors, Objective, require_shape
 from jaxals.row_classes import ONE_FIT
 from jaxals.sharding import from_one_device, to_every_device
-from jaxals.solvers import Cholesky, Precision, Solver
+from jaxals.solvers import Cholesky, Solver
 from jaxals.solving import Arithmetic, StepInfo, TableType
 from jaxals.tiles import RowTiles, build_tiles
 

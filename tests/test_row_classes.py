@@ -50,4 +50,4 @@ def test_rows_of_one_entry_and_no_rows():
 @pytest.mark.parametrize("most_tiles", [1, 30])
 def test_partial_sums_stay_below_their_bound_unless_one_row_has_more(most_tiles):
     for kind in choose_classes(power_law(100_000), 64, 64, 4, most_tiles):
-        assert kind.tiles_per_chunk <= max(most_tiles, -(-3000 // 256))
+        assert kind.tiles_per_chunk <= max(most_tiles, -(-3000 // 128))

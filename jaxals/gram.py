@@ -1,0 +1,87 @@
+"""Gram matrices of weighted vectors, which normal equations are made of. Device side."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Precision = Literal["highest", "high", "default"]
+
+# What is done at a time on a CPU: so that vectors and matrices stay in the second-level cache, and the widest product
+# of which that is true (`docs/solvers.md`).
+_BLOCK_BYTES = 2**19
+_MOST_WIDTH = 128
+
+
+def weighted_gram(
+    vectors: Float[Array, "width factors"],
+    gram_weight: Float[Array, " width"],
+    target_weight: Float[Array, " width"],
+    precision: Precision = "highest",
+) -> tuple[Float[Array, "factors factors"], Float[Array, " factors"]]:
+    """Return Σ g y yᵀ and Σ b y over one tile."""
+    gram = jnp.matmul(vectors.T, gram_weight[:, None] * vectors, precision=precision)
+    return gram, jnp.matmul(target_weight, vectors, precision=precision)
+
+
+def sum_grams(
+    read: Callable[[Array], Float[Array, "some any factors"]],
+    source: Array,
+    gram_weight: Float[Array, "tiles width"],
+    target_weight: Float[Array, "tiles width"],
+    segment: Int[Array, " tiles"],
+    n_rows: int,
+    factors: int,
+    precision: Precision = "highest",
+) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
+    """Return Σ g y yᵀ and Σ b y over the tiles of each row.
+
+    On a CPU, a few tiles are read, multiplied and added to their rows at a time.
+
+    Args:
+        read: Function from some of the source to their vectors y.
+        source: What vectors are read from, such as columns: its first two axes are tiles and width.
+        gram_weight: g, zero in padding.
+        target_weight: b, zero in padding.
+        segment: Which row a tile belongs to, ascending.
+        n_rows: How many rows there are.
+        factors: Length of the vectors.
+        precision: Of products with the vectors.
+
+    Returns:
+        One matrix and one vector a row, zero for rows without tiles.
+    """
+    cells, n_blocks, size = (source, gram_weight, target_weight), 1, len(segment)
+    if jax.default_backend() == "cpu":
+        width = gram_weight.shape[1]
+        if width % _MOST_WIDTH == 0:
+            segment, width = jnp.repeat(segment, width // _MOST_WIDTH), _MOST_WIDTH
+            cells = jax.tree.map(lambda array: array.reshape(-1, width, *array.shape[2:]), cells)
+        of_a_tile = (2 * width + factors) * factors * gram_weight.dtype.itemsize
+        n_blocks, size = _blocks(len(segment), max(_BLOCK_BYTES // of_a_tile, 1))
+
+    def add(sums: tuple[Array, Array], block: tuple) -> tuple[tuple[Array, Array], None]:
+        part, *weights, segment = block
+        found = jax.vmap(functools.partial(weighted_gram, precision=precision))(read(part), *weights)
+        more = lambda total, new: total.at[segment].add(new, indices_are_sorted=True)
+        return (more(sums[0], found[0]), more(sums[1], found[1])), None
+
+    def cut(array: Array, **how: Any) -> Array:
+        rest = array.shape[1:]
+        array = jnp.pad(array, [(0, n_blocks * size - len(array)), *[(0, 0)] * len(rest)], **how)
+        return array.reshape(n_blocks, size, *rest)
+
+    dtype = gram_weight.dtype
+    zeros = jnp.zeros((n_rows, factors, factors), dtype), jnp.zeros((n_rows, factors), dtype)
+    # Tiles that fill the last block up weigh nothing, and belong to the last row.
+    return jax.lax.scan(add, zeros, (*map(cut, cells), cut(segment, mode="edge")))[0]
+
+
+def _blocks(n_tiles: int, most: int) -> tuple[int, int]:
+    """Return how many blocks of which size, at least half the most, to cut tiles into: what fills up least."""
+    most = min(most, n_tiles)
+    size = min(range(most, (most - 1) // 2, -1), key=lambda size: -n_tiles % size)
+    return -(-n_tiles // size), size

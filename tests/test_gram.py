@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxals import gram
+from jaxals.gather import pack
+from jaxals.gram import sum_grams
+
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(size=(50, 6))
+
+
+def tiles(n_tiles: int, width: int, n_rows: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    column = jnp.asarray(RNG.integers(0, len(TABLE), (n_tiles, width)), jnp.int32)
+    gram_weight, target_weight = jnp.asarray(RNG.normal(size=(2, n_tiles, width)))
+    # The last row has no tiles.
+    return column, gram_weight, target_weight, jnp.asarray(np.sort(RNG.integers(0, n_rows - 1, n_tiles)), jnp.int32)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize(("n_tiles", "width"), [(1, 4), (13, 4), (64, 3), (7, 128), (5, 384), (1, 4096)])
+@pytest.mark.parametrize("block_bytes", [1, 4000, 2**19])
+def test_agrees_with_numpy(block_bytes, n_tiles, width, backend, monkeypatch):
+    monkeypatch.setattr(gram, "_BLOCK_BYTES", block_bytes)
+    table = pack(jnp.asarray(TABLE))
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    arrays = tiles(n_tiles, width, n_rows=4)
+    matrices, vectors = sum_grams(table.__getitem__, *arrays, n_rows=4, factors=6)
+    again = sum_grams(lambda vectors: vectors, jnp.asarray(TABLE)[arrays[0]], *arrays[1:], n_rows=4, factors=6)
+    column, gram_weight, target_weight, segment = map(np.asarray, arrays)
+    expected_matrices, expected_vectors = np.zeros((4, 6, 6)), np.zeros((4, 6))
+    for tile, row in enumerate(segment):
+        found = TABLE[column[tile]]
+        expected_matrices[row] += found.T @ (gram_weight[tile][:, None] * found)
+        expected_vectors[row] += target_weight[tile] @ found
+    np.testing.assert_allclose(matrices, expected_matrices, atol=1e-11)
+    np.testing.assert_allclose(vectors, expected_vectors, atol=1e-11)
+    np.testing.assert_array_equal(again[0], matrices)
+    np.testing.assert_array_equal(again[1], vectors)
+
+
+def test_few_tiles_are_read_at_a_time_on_a_cpu():
+    read = []
+
+    def reading(column: jax.Array) -> jax.Array:
+        read.append(column.shape)
+        return jnp.asarray(TABLE)[column]
+
+    sum_grams(reading, *tiles(1000, 256, n_rows=3), n_rows=3, factors=6)
+    # Tiles of 256 are cut in two; 2000 halves of some 13 kB, 512 kB of them at a time.
+    assert set(read) == {(40, 128)}
+
+
+def test_blocks_hold_all_tiles_and_are_filled_up_little():
+    for n_tiles in range(1, 200):
+        for most in range(1, 40):
+            n_blocks, size = gram._blocks(n_tiles, most)
+            assert min(most, n_tiles) / 2 <= size <= most
+            assert 0 <= n_blocks * size - n_tiles < size
+    assert gram._blocks(65, 8) == (13, 5)
+    assert gram._blocks(67, 8) == (17, 4)
