@@ -1,4 +1,7 @@
-"""Gram matrices of weighted vectors, which normal equations are made of. Device side."""
+"""Gram matrices of weighted vectors. Device side.
+
+Every row's normal equations are made of Σ g y yᵀ and Σ b y over its entries (Hu, Koren and Volinsky 2008, eq. 4).
+"""
 
 import functools
 from collections.abc import Callable
@@ -10,9 +13,10 @@ from jaxtyping import Array, Float, Int
 
 Precision = Literal["highest", "high", "default"]
 
-# What is done at a time on a CPU: so that vectors and matrices stay in the second-level cache, and the widest product
-# of which that is true (`docs/solvers.md`).
+# Vectors, weighted vectors and matrices that a CPU works on at a time: what its second-level cache holds. How this and
+# the next were measured: `docs/solvers.md`.
 _BLOCK_BYTES = 2**19
+# Products of more entries are slower on a CPU: wider tiles are cut.
 _MOST_WIDTH = 128
 
 
