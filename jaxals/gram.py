@@ -4,12 +4,13 @@ Every row's normal equations are made of Σ g y yᵀ and Σ b y over its entries
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from jaxals.gather import Table
 
 Precision = Literal["highest", "high", "default"]
 
@@ -32,44 +33,43 @@ def weighted_gram(
 
 
 def sum_grams(
-    read: Callable[[Array], Float[Array, "some any factors"]],
-    source: Array,
+    table: Table,
+    column: Int[Array, "tiles width"],
     gram_weight: Float[Array, "tiles width"],
     target_weight: Float[Array, "tiles width"],
     segment: Int[Array, " tiles"],
     n_rows: int,
-    factors: int,
     precision: Precision = "highest",
 ) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
-    """Return Σ g y yᵀ and Σ b y over the tiles of each row.
+    """Return Σ g y yᵀ and Σ b y over the tiles of each row, y being rows of a table.
 
     On a CPU, a few tiles are read, multiplied and added to their rows at a time.
 
     Args:
-        read: Function from some of the source to their vectors y.
-        source: What vectors are read from, such as columns: its first two axes are tiles and width.
+        table: What vectors y are read from.
+        column: Which one each entry reads, 0 in padding.
         gram_weight: g, zero in padding.
         target_weight: b, zero in padding.
         segment: Which row a tile belongs to, ascending.
         n_rows: How many rows there are.
-        factors: Length of the vectors.
         precision: Of products with the vectors.
 
     Returns:
         One matrix and one vector a row, zero for rows without tiles.
     """
-    cells, n_blocks, size = (source, gram_weight, target_weight), 1, len(segment)
+    factors, dtype = table.rows.shape[1], gram_weight.dtype
+    cells, n_blocks, size = (column, gram_weight, target_weight), 1, len(segment)
     if jax.default_backend() == "cpu":
         width = gram_weight.shape[1]
         if width % _MOST_WIDTH == 0:
             segment, width = jnp.repeat(segment, width // _MOST_WIDTH), _MOST_WIDTH
-            cells = jax.tree.map(lambda array: array.reshape(-1, width, *array.shape[2:]), cells)
-        of_a_tile = (2 * width + factors) * factors * gram_weight.dtype.itemsize
+            cells = jax.tree.map(lambda array: array.reshape(-1, width), cells)
+        of_a_tile = (2 * width + factors) * factors * dtype.itemsize
         n_blocks, size = _blocks(len(segment), max(_BLOCK_BYTES // of_a_tile, 1))
 
     def add(sums: tuple[Array, Array], block: tuple) -> tuple[tuple[Array, Array], None]:
-        part, *weights, segment = block
-        found = jax.vmap(functools.partial(weighted_gram, precision=precision))(read(part), *weights)
+        column, *weights, segment = block
+        found = jax.vmap(functools.partial(weighted_gram, precision=precision))(table[column], *weights)
         more = lambda total, new: total.at[segment].add(new, indices_are_sorted=True)
         return (more(sums[0], found[0]), more(sums[1], found[1])), None
 
@@ -78,7 +78,6 @@ def sum_grams(
         array = jnp.pad(array, [(0, n_blocks * size - len(array)), *[(0, 0)] * len(rest)], **how)
         return array.reshape(n_blocks, size, *rest)
 
-    dtype = gram_weight.dtype
     zeros = jnp.zeros((n_rows, factors, factors), dtype), jnp.zeros((n_rows, factors), dtype)
     # Tiles that fill the last block up weigh nothing, and belong to the last row.
     return jax.lax.scan(add, zeros, (*map(cut, cells), cut(segment, mode="edge")))[0]

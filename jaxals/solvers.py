@@ -17,7 +17,7 @@ from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree, static
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table
-from jaxals.gram import Precision, sum_grams
+from jaxals.gram import Precision, sum_grams, weighted_gram
 
 # Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
 # more than the heaviest weights need (`docs/solvers.md`).
@@ -57,19 +57,11 @@ class NormalEquations:
 
     def matrices(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
         """Return Σ g y yᵀ and Σ b y for every row."""
-        sum_up = functools.partial(
-            sum_grams,
-            gram_weight=self.gram_weight,
-            target_weight=self.target_weight,
-            segment=self.segment,
-            n_rows=len(self.shared),
-            factors=self.shared.shape[1],
-            precision=self.precision,
-        )
-        if self.origin is None:
-            return sum_up(lambda vectors: vectors, self.vectors)
-        table, column = self.origin
-        return sum_up(table.__getitem__, column)
+        weights = self.gram_weight, self.target_weight
+        if self.origin is not None:
+            return sum_grams(*self.origin, *weights, self.segment, len(self.shared), self.precision)
+        gram, target = jax.vmap(functools.partial(weighted_gram, precision=self.precision))(self.vectors, *weights)
+        return self.sum_by_row(gram), self.sum_by_row(target)
 
     def sum_by_row(self, by_tile: Float[Array, "tiles ..."]) -> Float[Array, "rows ..."]:
         """Add up what the tiles of each row hold."""

@@ -229,8 +229,6 @@ def _solve_long_rows(
     target_rows: Float[Array, "rows factors"] | None,
     precision: Precision,
 ) -> _Part:
-    factors = len(eigenvalues)
-
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
     # matrix units, while an iterative solver would gather its entries once per iteration.
     def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, _Part]:
@@ -238,7 +236,7 @@ def _solve_long_rows(
         gram_weight, target_weight = objective.weights(value)
         observed = objective.loss_on_entries(value, jnp.zeros_like(value))
         cells = (step.column[None], gram_weight[None], target_weight[None])
-        (gram,), (target,) = sum_grams(table.__getitem__, *cells, jnp.zeros(1, jnp.int32), 1, factors, precision)
+        (gram,), (target,) = sum_grams(table, *cells, jnp.zeros(1, jnp.int32), 1, precision)
         gram, target, observed = sums = jax.tree.map(jnp.add, carry, (gram, target, observed))
         own = jnp.minimum(step.row, len(ridge) - 1)
 
@@ -253,5 +251,6 @@ def _solve_long_rows(
         carry = jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums)
         return carry, _Part(row, jnp.zeros((), bool), loss)
 
+    factors = len(eigenvalues)
     zeros = [jnp.zeros(shape, table.dtype) for shape in ((factors, factors), (factors,), ())]
     return jax.lax.scan(accumulate, tuple(zeros), long)[1]
