@@ -204,9 +204,9 @@ def contributions(
     gram_weight, target_weight = objective.weights(value)
     gram, _ = weighted_gram(other[column], gram_weight, target_weight)
     count = jnp.sum(value != 0, dtype=jnp.int32)
-    ridge = objective.ridge(count, other.shape[0], other.dtype) * jnp.eye(other.shape[1], dtype=other.dtype)
-    matrix = gram + objective.unobserved_weight * gramian(other) + ridge
-    direction = solve_symmetric(matrix[None], other[target][None])[0]
+    matrix = gram + objective.unobserved_weight * gramian(other)
+    ridge = jnp.full(other.shape[1], objective.ridge(count, other.shape[0], other.dtype))
+    direction = solve_symmetric(matrix[None], ridge[None], other[target][None])[0]
     return target_weight * jnp.matmul(other[column], direction, precision="highest")
 
 

@@ -22,24 +22,27 @@ _einsum = functools.partial(jnp.einsum, precision="highest")
 
 def solve_symmetric(
     matrix: Float[Array, "batch size size"],
+    diagonal: Float[Array, "batch size"],
     target: Float[Array, "batch size"],
     sign: Float[Array, "batch size"] | None = None,
 ) -> Float[Array, "batch size"]:
-    """Solve systems whose leading principal minors have known signs, as those of positive definite ones have.
+    """Solve (M + diag(d)) x = b, where leading principal minors have known signs: positive if it is positive definite.
 
     Factorises A = L D Lᵀ with unit lower triangular L, without pivoting (Golub and Van Loan 2013, section 4.1), which
     is stable for positive definite A however its rows are scaled.
 
     Args:
-        matrix: A, symmetric.
-        target: Right-hand sides.
+        matrix: M, symmetric.
+        diagonal: d, added on the way, without a pass over the matrices.
+        target: Right-hand sides b.
         sign: 1 or -1, the sign of each pivot; all 1 by default.
 
     Returns:
         Solutions; NaN where a pivot has another sign, or is 0.
 
     Example:
-        >>> solve_symmetric(jnp.array([[[4.0, 2.0], [2.0, 3.0]]]), jnp.array([[8.0, 8.0]])).tolist()
+        >>> matrix, diagonal = jnp.full((1, 2, 2), 2.0), jnp.array([[2.0, 1.0]])
+        >>> solve_symmetric(matrix, diagonal, jnp.array([[8.0, 8.0]])).tolist()
         [[1.0, 2.0]]
     """
     size = target.shape[1]
@@ -47,63 +50,69 @@ def solve_symmetric(
     short = -size % n_blocks
     if short:
         # Up to whole blocks with rows of the identity, which change nothing.
-        ones = jnp.pad(jnp.zeros(size, matrix.dtype), (0, short), constant_values=1)
-        matrix = jnp.pad(matrix, ((0, 0), (0, short), (0, short))) + jnp.diag(ones)[None]
+        matrix = jnp.pad(matrix, ((0, 0), (0, short), (0, short)))
+        diagonal = jnp.pad(diagonal, ((0, 0), (0, short)), constant_values=1)
         target = jnp.pad(target, ((0, 0), (0, short)))
         sign = None if sign is None else jnp.pad(sign, ((0, 0), (0, short)), constant_values=1)
-    solution, pivot = _solve(matrix, target, n_blocks)
+    solution, pivot = _solve(matrix, diagonal, target, n_blocks)
     pivot = pivot if sign is None else sign * pivot
     is_good = jnp.all((pivot > 0) & jnp.isfinite(pivot), axis=1, keepdims=True)
     return jnp.where(is_good, solution, jnp.nan)[:, :size]
 
 
 def _solve(
-    matrix: Float[Array, "batch size size"], target: Float[Array, "batch size"], n_blocks: int
+    matrix: Float[Array, "batch size size"],
+    diagonal: Float[Array, "batch size"],
+    target: Float[Array, "batch size"],
+    n_blocks: int,
 ) -> tuple[Float[Array, "batch size"], Float[Array, "batch size"]]:
     """Return A⁻¹ b and D: the first half of the unknowns is eliminated, the second is solved for likewise."""
     if n_blocks == 1:
-        inverse, pivot = _factorise_block(matrix)
+        inverse, pivot = _factorise_block(matrix, diagonal)
         return _einsum("bji,bj->bi", inverse, _einsum("bij,bj->bi", inverse, target) / pivot), pivot
     half = target.shape[1] // 2
-    inverse, pivot, lower, complement = _eliminate_half(matrix, n_blocks)
+    inverse, pivot, lower, complement = _eliminate_half(matrix, diagonal, n_blocks)
     head = _einsum("bij,bj->bi", inverse, target[:, :half])
     target = target[:, half:] - _einsum("bmi,bi->bm", lower, head)
-    second, second_pivot = _solve(complement, target, n_blocks // 2)
+    second, second_pivot = _solve(complement, diagonal[:, half:], target, n_blocks // 2)
     left = head / pivot - _einsum("bmi,bm->bi", lower, second)
     first = _einsum("bji,bj->bi", inverse, left)
     return jnp.concatenate([first, second], axis=1), jnp.concatenate([pivot, second_pivot], axis=1)
 
 
 def _invert_factor(
-    matrix: Float[Array, "batch size size"], n_blocks: int
+    matrix: Float[Array, "batch size size"], diagonal: Float[Array, "batch size"], n_blocks: int
 ) -> tuple[Float[Array, "batch size size"], Float[Array, "batch size"]]:
     """Return L⁻¹ and D of A = L D Lᵀ, half by half."""
     if n_blocks == 1:
-        return _factorise_block(matrix)
-    first, first_pivot, lower, complement = _eliminate_half(matrix, n_blocks)
-    second, second_pivot = _invert_factor(complement, n_blocks // 2)
+        return _factorise_block(matrix, diagonal)
+    first, first_pivot, lower, complement = _eliminate_half(matrix, diagonal, n_blocks)
+    second, second_pivot = _invert_factor(complement, diagonal[:, first.shape[1] :], n_blocks // 2)
     corner = -_einsum("bmi,bij->bmj", _einsum("bmn,bni->bmi", second, lower), first)
     upper_rows = jnp.concatenate([first, jnp.zeros_like(first)], axis=2)
     lower_rows = jnp.concatenate([corner, second], axis=2)
     return jnp.concatenate([upper_rows, lower_rows], axis=1), jnp.concatenate([first_pivot, second_pivot], axis=1)
 
 
-def _eliminate_half(matrix: Float[Array, "batch size size"], n_blocks: int) -> tuple[Array, Array, Array, Array]:
-    """Return L₁₁⁻¹, D₁, L₂₁ and the Schur complement A₂₂ - L₂₁ D₁ L₂₁ᵀ."""
+def _eliminate_half(
+    matrix: Float[Array, "batch size size"], diagonal: Float[Array, "batch size"], n_blocks: int
+) -> tuple[Array, Array, Array, Array]:
+    """Return L₁₁⁻¹, D₁, L₂₁ and the Schur complement M₂₂ - L₂₁ D₁ L₂₁ᵀ, to which the diagonal is still to be added."""
     half = matrix.shape[1] // 2
-    inverse, pivot = _invert_factor(matrix[:, :half, :half], n_blocks // 2)
+    inverse, pivot = _invert_factor(matrix[:, :half, :half], diagonal[:, :half], n_blocks // 2)
     scaled = _einsum("bmi,bji->bmj", matrix[:, half:, :half], inverse)  # L₂₁ D₁
     lower = scaled / pivot[:, None, :]
     return inverse, pivot, lower, matrix[:, half:, half:] - _einsum("bmi,bni->bmn", scaled, lower)
 
 
 def _factorise_block(
-    matrix: Float[Array, "batch block block"],
+    matrix: Float[Array, "batch block block"], diagonal: Float[Array, "batch block"]
 ) -> tuple[Float[Array, "batch block block"], Float[Array, "batch block"]]:
-    """Return L⁻¹ and D of A = L D Lᵀ; L⁻¹ grows in the places that elimination clears."""
+    """Return L⁻¹ and D of M + diag(d) = L D Lᵀ; L⁻¹ grows in the places that elimination clears."""
     block = matrix.shape[1]
     index = jnp.arange(block)
     rows = jnp.moveaxis(matrix, 0, -1)  # [block, block, batch]
+    rows = rows + jnp.where(jnp.eye(block, dtype=bool)[:, :, None], diagonal.T[None], 0)
 
     def eliminate(j: Int[Array, ""] | int, rows: Float[Array, "block block batch"]) -> Array:
         is_here, is_below = index == j, index > j

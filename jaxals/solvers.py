@@ -256,40 +256,36 @@ def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
         gram, target = equations.matrices()
         target = target if equations.target is None else equations.target
     with jax.named_scope("solve"):
-        return solve_symmetric(gram + _diagonal(equations.shared), target)
+        return solve_symmetric(gram, equations.shared, target)
 
 
 def _solve_dual(equations: NormalEquations) -> Float[Array, "rows factors"]:
     """Solve (S + Yᵀ G Y) x = Yᵀ b in the space of the row's entries.
 
-    x = S⁻¹ Yᵀ D u, where (T + D K D) u = T D⁻¹ b, with K = Y S⁻¹ Yᵀ, D = √|G| and T = sign(G): Woodbury's identity.
-    The convention of the implicit library has Gram weights below zero, and of zero where the target weight is not:
-    |G| is kept above what rounding makes of K, which changes nothing else. With g >= -w0 no part of S + Yᵀ G Y with
-    fewer entries is indefinite, so that the pivots, ratios of such parts' determinants, have the signs of G.
+    x = S⁻¹ Yᵀ u, where (G⁻¹ + K) u = G⁻¹ b, with K = Y S⁻¹ Yᵀ: Woodbury's identity. The convention of the implicit
+    library has Gram weights below zero, and of zero where the target weight is not: |G| is kept above what rounding
+    makes of K, which changes nothing else. With g >= -w0 no part of S + Yᵀ G Y with fewer entries is indefinite, so
+    that the pivots, ratios of such parts' determinants, have the signs of G.
 
     For a right-hand side c, x = S⁻¹ c + what the above gives for b = -G Y S⁻¹ c.
     """
-    vectors, gram_weight, target_weight = equations.vectors, equations.gram_weight, equations.target_weight
+    gram_weight, target_weight, dtype = equations.gram_weight, equations.target_weight, equations.vectors.dtype
     first = None if equations.target is None else equations.target / equations.shared
     if first is not None:
         target_weight = -gram_weight * equations.scores(first)
     with jax.named_scope("gram"):
-        scaled = vectors / equations.shared[:, None, :]
-        kernel = jnp.einsum("twf,tvf->twv", scaled, vectors, precision=equations.precision)
-        rounding = jnp.finfo(vectors.dtype).eps / jnp.maximum(jnp.diagonal(kernel, axis1=1, axis2=2), 1)
         is_entry = (gram_weight != 0) | (target_weight != 0)
-        root = jnp.where(is_entry, jnp.sqrt(jnp.maximum(jnp.abs(gram_weight), rounding)), 0)
-        sign = jnp.where(gram_weight < 0, -1, 1).astype(vectors.dtype)
-        matrix = root[:, :, None] * kernel * root[:, None, :] + _diagonal(sign)
+        root = jax.lax.rsqrt(equations.shared)
+        # One array on both sides of the product; padding is zero.
+        scaled = jnp.where(is_entry[:, :, None], equations.vectors * root[:, None, :], 0)
+        kernel = jnp.einsum("twf,tvf->twv", scaled, scaled, precision=equations.precision)
+        rounding = jnp.finfo(dtype).eps / jnp.maximum(jnp.diagonal(kernel, axis1=1, axis2=2), 1)
     with jax.named_scope("solve"):
-        target = sign * target_weight / jnp.where(is_entry, root, 1)
-        left = solve_symmetric(matrix, target, sign)
-    rows = jnp.einsum("tw,twf->tf", root * left, scaled, precision="highest")
+        sign = jnp.where(gram_weight < 0, -1, 1).astype(dtype)
+        inverse = jnp.where(is_entry, sign / jnp.maximum(jnp.abs(gram_weight), rounding), 1)
+        left = solve_symmetric(kernel, inverse, inverse * target_weight, sign)
+    rows = root * jnp.einsum("tw,twf->tf", left, scaled, precision="highest")
     return rows if first is None else first + rows
-
-
-def _diagonal(values: Float[Array, "batch size"]) -> Float[Array, "batch size size"]:
-    return jax.vmap(jnp.diag)(values)
 
 
 def _dot(a: Float[Array, "rows factors"], b: Float[Array, "rows factors"]) -> Float[Array, " rows"]:

@@ -241,8 +241,8 @@ def _solve_long_rows(
         own = jnp.minimum(step.row, len(ridge) - 1)
 
         def solve() -> tuple[Float[Array, " factors"], Float[Array, ""]]:
-            matrix = gram + jnp.diag(eigenvalues + ridge[own])
-            row = solve_symmetric(matrix[None], (target if target_rows is None else target_rows[own])[None])[0]
+            right = target if target_rows is None else target_rows[own]
+            row = solve_symmetric(gram[None], (eigenvalues + ridge[own])[None], right[None])[0]
             # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know, to within the rounding of Σ c p².
             return row, observed + jnp.dot(jnp.matmul(gram, row, precision="highest") - 2 * target, row)
 

@@ -14,15 +14,17 @@ def systems(size: int, batch: int = 7, scale: float = 1.0) -> tuple[np.ndarray, 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 64, 300])
 def test_agrees_with_numpy(size):
     matrix, target = systems(size)
-    solved = solve_symmetric(jnp.asarray(matrix), jnp.asarray(target))
-    expected = np.linalg.solve(matrix, target[:, :, None])[:, :, 0]
+    diagonal = np.random.default_rng(1).random(target.shape) * matrix[0, 0, 0]
+    solved = solve_symmetric(jnp.asarray(matrix), jnp.asarray(diagonal), jnp.asarray(target))
+    whole = matrix + diagonal[:, :, None] * np.eye(size)
+    expected = np.linalg.solve(whole, target[:, :, None])[:, :, 0]
     np.testing.assert_allclose(solved, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
 
 
 def test_float32_is_accurate_on_rows_of_any_scale():
     matrix, target = systems(48, scale=1e4)
     matrix32, target32 = matrix.astype(np.float32), target.astype(np.float32)
-    solved = np.asarray(solve_symmetric(jnp.asarray(matrix32), jnp.asarray(target32)))
+    solved = np.asarray(solve_symmetric(jnp.asarray(matrix32), jnp.zeros_like(target32), jnp.asarray(target32)))
     left = np.einsum("bij,bj->bi", matrix32.astype(float), solved.astype(float)) - target32
     size = np.einsum("bij,bj->bi", np.abs(matrix), np.abs(solved)) + np.abs(target)
     assert (np.abs(left) / size).max() < 1e-5  # backward error, component by component
@@ -34,16 +36,17 @@ def test_pivots_of_stated_signs():
     matrix, target = systems(20)
     sign = np.where(np.random.default_rng(0).random(20) < 0.3, -1.0, 1.0)
     # Every leading part of diag(sign) + small has the pivots' signs.
-    matrix = 1e-2 * matrix / np.abs(matrix).max() + np.diag(sign)
+    matrix = 1e-2 * matrix / np.abs(matrix).max()
     signs = jnp.asarray(np.broadcast_to(sign, target.shape))
-    solved = solve_symmetric(jnp.asarray(matrix), jnp.asarray(target), signs)
-    np.testing.assert_allclose(solved, np.linalg.solve(matrix, target[:, :, None])[:, :, 0], rtol=1e-9)
-    assert np.isnan(solve_symmetric(jnp.asarray(matrix), jnp.asarray(target))).all()
+    solved = solve_symmetric(jnp.asarray(matrix), signs, jnp.asarray(target), signs)
+    expected = np.linalg.solve(matrix + np.diag(sign), target[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(solved, expected, rtol=1e-9)
+    assert np.isnan(solve_symmetric(jnp.asarray(matrix), signs, jnp.asarray(target))).all()
 
 
 def test_an_indefinite_system_alone_comes_out_nan():
     matrix, target = systems(20)
     matrix[2] -= 1.01 * np.linalg.eigvalsh(matrix[2])[0] * np.eye(20)
-    solved = np.asarray(solve_symmetric(jnp.asarray(matrix), jnp.asarray(target)))
+    solved = np.asarray(solve_symmetric(jnp.asarray(matrix), jnp.zeros_like(target), jnp.asarray(target)))
     assert np.isnan(solved[2]).all()
     assert np.isfinite(np.delete(solved, 2, axis=0)).all()
