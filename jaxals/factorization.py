@@ -32,7 +32,7 @@ def solve_symmetric(
     is stable for positive definite A however its rows are scaled.
 
     Args:
-        matrix: M, symmetric.
+        matrix: M, of which only the lower triangle is read.
         diagonal: d, added on the way, without a pass over the matrices.
         target: Right-hand sides b.
         sign: 1 or -1, the sign of each pivot; all 1 by default.
@@ -111,8 +111,10 @@ def _factorise_block(
     """Return L⁻¹ and D of M + diag(d) = L D Lᵀ; L⁻¹ grows in the places that elimination clears."""
     block = matrix.shape[1]
     index = jnp.arange(block)
-    rows = jnp.moveaxis(matrix, 0, -1)  # [block, block, batch]
-    rows = rows + jnp.where(jnp.eye(block, dtype=bool)[:, :, None], diagonal.T[None], 0)
+    lower = jnp.moveaxis(matrix, 0, -1)  # [block, block, batch]
+    is_diagonal, is_above = index[:, None] == index[None], index[:, None] < index[None]
+    rows = jnp.where(is_above[:, :, None], jnp.swapaxes(lower, 0, 1), lower)
+    rows = rows + jnp.where(is_diagonal[:, :, None], diagonal.T[None], 0)
 
     def eliminate(j: Int[Array, ""] | int, rows: Float[Array, "block block batch"]) -> Array:
         is_here, is_below = index == j, index > j

@@ -19,6 +19,8 @@ Precision = Literal["highest", "high", "default"]
 _BLOCK_BYTES = 2**19
 # Products of more entries are slower on a CPU: wider tiles are cut.
 _MOST_WIDTH = 128
+# From this many factors on, leaving out the upper right quarter of a matrix pays for making it of two products.
+_LEAST_HALVED = 128
 
 
 def weighted_gram(
@@ -41,7 +43,7 @@ def sum_grams(
     n_rows: int,
     precision: Precision = "highest",
 ) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
-    """Return Σ g y yᵀ and Σ b y over the tiles of each row, y being rows of a table.
+    """Return the lower triangle of Σ g y yᵀ, and Σ b y, over the tiles of each row, y being rows of a table.
 
     On a CPU, a few tiles are read, multiplied and added to their rows at a time.
 
@@ -55,10 +57,10 @@ def sum_grams(
         precision: Of products with the vectors.
 
     Returns:
-        One matrix and one vector a row, zero for rows without tiles.
+        One matrix and one vector a row, zero for rows without tiles; what is above a matrix's diagonal means nothing.
     """
     factors, dtype = table.rows.shape[1], gram_weight.dtype
-    cells, n_blocks, size = (column, gram_weight, target_weight), 1, len(segment)
+    cells, n_blocks, size, half = (column, gram_weight, target_weight), 1, len(segment), 0
     if jax.default_backend() == "cpu":
         width = gram_weight.shape[1]
         if width % _MOST_WIDTH == 0:
@@ -66,12 +68,17 @@ def sum_grams(
             cells = jax.tree.map(lambda array: array.reshape(-1, width), cells)
         of_a_tile = (2 * width + factors) * factors * dtype.itemsize
         n_blocks, size = _blocks(len(segment), max(_BLOCK_BYTES // of_a_tile, 1))
+        half = factors // 2 if factors >= _LEAST_HALVED else 0
 
     def add(sums: tuple[Array, Array], block: tuple) -> tuple[tuple[Array, Array], None]:
         column, *weights, segment = block
-        found = jax.vmap(functools.partial(weighted_gram, precision=precision))(table[column], *weights)
-        more = lambda total, new: total.at[segment].add(new, indices_are_sorted=True)
-        return (more(sums[0], found[0]), more(sums[1], found[1])), None
+        multiply = functools.partial(_lower_gram, half=half, precision=precision)
+        (upper, lower), targets = jax.vmap(multiply)(table[column], *weights)
+        add_to = lambda place, new: place.add(new, indices_are_sorted=True)
+        grams = add_to(sums[0].at[segment, half:], lower)
+        if half:
+            grams = add_to(grams.at[segment, :half, :half], upper)
+        return (grams, add_to(sums[1].at[segment], targets)), None
 
     def cut(array: Array, **how: Any) -> Array:
         rest = array.shape[1:]
@@ -81,6 +88,20 @@ def sum_grams(
     zeros = jnp.zeros((n_rows, factors, factors), dtype), jnp.zeros((n_rows, factors), dtype)
     # Tiles that fill the last block up weigh nothing, and belong to the last row.
     return jax.lax.scan(add, zeros, (*map(cut, cells), cut(segment, mode="edge")))[0]
+
+
+def _lower_gram(
+    vectors: Float[Array, "width factors"],
+    gram_weight: Float[Array, " width"],
+    target_weight: Float[Array, " width"],
+    half: int,
+    precision: Precision,
+) -> tuple[tuple[Float[Array, "half half"], Float[Array, "rest factors"]], Float[Array, " factors"]]:
+    """Return Σ g y yᵀ over one tile, without its upper right part, and Σ b y."""
+    first, rest = vectors[:, :half], vectors[:, half:]
+    multiply = lambda left, right: jnp.matmul((gram_weight[:, None] * left).T, right, precision=precision)
+    target = jnp.matmul(target_weight, vectors, precision=precision)
+    return (multiply(first, first), multiply(rest, vectors)), target
 
 
 def _blocks(n_tiles: int, most: int) -> tuple[int, int]:

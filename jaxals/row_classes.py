@@ -19,6 +19,9 @@ _WIDE_ROW_ENTRIES = 16_384
 _CHUNK_CACHE_BYTES = 2**21
 # But this many entries at least: systems are solved faster in larger batches (`docs/performance.md`).
 _LEAST_CHUNK_ENTRIES = 2048
+# The dual form holds its vectors twice, and a matrix of each row's entries: that stays in cache with a part of a chunk,
+# but with this many systems at least.
+_DUAL_CHUNKS, _LEAST_DUAL_TILES = 4, 32
 # How much longer the passes over a chunk take that leaves the cache.
 _SPILL = 1.3
 # Sweeps that the time saved by a class is counted for: as many as `ALS` makes by default, and as 16 such fits make.
@@ -92,7 +95,10 @@ def _kinds(end: int, longest: int, entries: int, gram_size: int, most_tiles: int
     if end < _MIDDLE_ROW_ENTRIES:
         # One tile a row; the exact solver has a form of its own for those with fewer entries than factors.
         if not gram_size or end <= max(gram_size, min(_WIDTHS)):
-            yield RowClass(end, end, max(min(entries // end, most_tiles), 1))
+            tiles = entries // end
+            if end < gram_size:
+                tiles = min(max(tiles // _DUAL_CHUNKS, _LEAST_DUAL_TILES), tiles)
+            yield RowClass(end, end, max(min(tiles, most_tiles), 1))
         return
     for width in _WIDTHS:
         most_of_a_row = -(-longest // width)

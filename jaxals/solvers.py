@@ -56,7 +56,7 @@ class NormalEquations:
     origin: tuple[Table, Int[Array, "tiles width"]] | None = None
 
     def matrices(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
-        """Return Σ g y yᵀ and Σ b y for every row."""
+        """Return the lower triangle of Σ g y yᵀ, and Σ b y, for every row."""
         weights = self.gram_weight, self.target_weight
         if self.origin is not None:
             return sum_grams(*self.origin, *weights, self.segment, len(self.shared), self.precision)

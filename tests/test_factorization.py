@@ -21,6 +21,15 @@ def test_agrees_with_numpy(size):
     np.testing.assert_allclose(solved, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("size", [5, 20, 130])
+def test_reads_the_lower_triangle_alone(size):
+    matrix, target = systems(size)
+    zero = jnp.zeros_like(target)
+    lower = np.where(np.tri(size, dtype=bool), matrix, np.nan)
+    expected = solve_symmetric(jnp.asarray(matrix), zero, jnp.asarray(target))
+    np.testing.assert_array_equal(solve_symmetric(jnp.asarray(lower), zero, jnp.asarray(target)), expected)
+
+
 def test_float32_is_accurate_on_rows_of_any_scale():
     matrix, target = systems(48, scale=1e4)
     matrix32, target32 = matrix.astype(np.float32), target.astype(np.float32)

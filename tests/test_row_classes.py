@@ -51,3 +51,14 @@ def test_rows_of_one_entry_and_no_rows():
 def test_partial_sums_stay_below_their_bound_unless_one_row_has_more(most_tiles):
     for kind in choose_classes(power_law(100_000), 64, 64, 4, most_tiles):
         assert kind.tiles_per_chunk <= max(most_tiles, -(-3000 // 128))
+
+
+@pytest.mark.parametrize(("factors", "tiles_of_width"), [(64, {16: 128, 32: 64}), (128, {16: 64, 32: 32, 96: 32})])
+def test_the_dual_form_gets_less_than_a_cache_of_vectors_but_many_systems(factors, tiles_of_width):
+    for width, tiles in tiles_of_width.items():
+        settings = {"factors": factors, "item_bytes": 4, "most_tiles": 1024}
+        (kind,) = choose_classes(np.full(1000, width), gram_size=factors, **settings)
+        assert (kind.longest, kind.width, kind.tiles_per_chunk) == (width, width, tiles)
+        # Conjugate gradient reads its vectors again and again, and solves no systems.
+        (kind,) = choose_classes(np.full(1000, width), gram_size=0, **settings)
+        assert kind.tiles_per_chunk == 2**21 // (factors * 4) // width
