@@ -111,9 +111,10 @@ def _factorise_block(
     """Return L⁻¹ and D of M + diag(d) = L D Lᵀ; L⁻¹ grows in the places that elimination clears."""
     block = matrix.shape[1]
     index = jnp.arange(block)
-    lower = jnp.moveaxis(matrix, 0, -1)  # [block, block, batch]
+    entries = jnp.moveaxis(matrix, 0, -1)  # [block, block, batch]
     is_diagonal, is_above = index[:, None] == index[None], index[:, None] < index[None]
-    rows = jnp.where(is_above[:, :, None], jnp.swapaxes(lower, 0, 1), lower)
+    # Once, and not where elimination reads a row: that takes 1.15 times as long.
+    rows = jnp.where(is_above[:, :, None], jnp.swapaxes(entries, 0, 1), entries)
     rows = rows + jnp.where(is_diagonal[:, :, None], diagonal.T[None], 0)
 
     def eliminate(j: Int[Array, ""] | int, rows: Float[Array, "block block batch"]) -> Array:

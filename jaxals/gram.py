@@ -19,7 +19,7 @@ Precision = Literal["highest", "high", "default"]
 _BLOCK_BYTES = 2**19
 # Products of more entries are slower on a CPU: wider tiles are cut.
 _MOST_WIDTH = 128
-# From this many factors on, leaving out the upper right quarter of a matrix pays for making it of two products.
+# From this many factors on, on a CPU, leaving out the upper right quarter of a matrix pays for making it of two products.
 _LEAST_HALVED = 128
 
 
@@ -73,11 +73,11 @@ def sum_grams(
     def add(sums: tuple[Array, Array], block: tuple) -> tuple[tuple[Array, Array], None]:
         column, *weights, segment = block
         multiply = functools.partial(_lower_gram, half=half, precision=precision)
-        (upper, lower), targets = jax.vmap(multiply)(table[column], *weights)
+        (corner, bottom), targets = jax.vmap(multiply)(table[column], *weights)
         add_to = lambda place, new: place.add(new, indices_are_sorted=True)
-        grams = add_to(sums[0].at[segment, half:], lower)
+        grams = add_to(sums[0].at[segment, half:], bottom)
         if half:
-            grams = add_to(grams.at[segment, :half, :half], upper)
+            grams = add_to(grams.at[segment, :half, :half], corner)
         return (grams, add_to(sums[1].at[segment], targets)), None
 
     def cut(array: Array, **how: Any) -> Array:

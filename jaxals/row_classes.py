@@ -19,8 +19,8 @@ _WIDE_ROW_ENTRIES = 16_384
 _CHUNK_CACHE_BYTES = 2**21
 # But this many entries at least: systems are solved faster in larger batches (`docs/performance.md`).
 _LEAST_CHUNK_ENTRIES = 2048
-# The dual form holds its vectors twice, and a matrix of each row's entries: that stays in cache with a part of a chunk,
-# but with this many systems at least.
+# Where vectors of all factors are solved in the dual form, they are there twice, beside a matrix of each row's entries:
+# chunks are a part as large, of this many systems at least.
 _DUAL_CHUNKS, _LEAST_DUAL_TILES = 4, 32
 # How much longer the passes over a chunk take that leaves the cache.
 _SPILL = 1.3
@@ -80,7 +80,7 @@ def choose_classes(
                 options.append((cost, before))
                 continue
             longest = int(lengths[is_in].max())
-            for kind in _kinds(end, longest, entries, gram_size, most_tiles):
+            for kind in _kinds(end, longest, entries, factors, gram_size, most_tiles):
                 more, compilation = _cost(kind, lengths[is_in], n_rows[is_in], factors, gram_size)
                 if kind.width * kind.tiles_per_chunk > 2 * entries:
                     more *= _SPILL
@@ -90,13 +90,13 @@ def choose_classes(
     return best[_WIDE_ROW_ENTRIES][1]
 
 
-def _kinds(end: int, longest: int, entries: int, gram_size: int, most_tiles: int) -> Iterator[RowClass]:
+def _kinds(end: int, longest: int, entries: int, factors: int, gram_size: int, most_tiles: int) -> Iterator[RowClass]:
     """List the ways to cut rows of up to `end` entries, the longest of which has `longest`."""
     if end < _MIDDLE_ROW_ENTRIES:
         # One tile a row; the exact solver has a form of its own for those with fewer entries than factors.
         if not gram_size or end <= max(gram_size, min(_WIDTHS)):
             tiles = entries // end
-            if end < gram_size:
+            if end < factors == gram_size:
                 tiles = min(max(tiles // _DUAL_CHUNKS, _LEAST_DUAL_TILES), tiles)
             yield RowClass(end, end, max(min(tiles, most_tiles), 1))
         return

@@ -244,8 +244,8 @@ def _solve_long_rows(
             right = target if target_rows is None else target_rows[own]
             row = solve_symmetric(gram[None], (eigenvalues + ridge[own])[None], right[None])[0]
             # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know, to within the rounding of Σ c p².
-            lower = jnp.tril(gram, -1)
-            image = jnp.matmul(lower + lower.T, row, precision="highest") + jnp.diagonal(gram) * row
+            # Of Σ g y yᵀ the lower triangle is there, which stands for both.
+            image = 2 * jnp.matmul(jnp.tril(gram, -1), row, precision="highest") + jnp.diagonal(gram) * row
             return row, observed + jnp.dot(image - 2 * target, row)
 
         skip = lambda: (jnp.zeros_like(target), jnp.zeros_like(observed))
