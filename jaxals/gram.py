@@ -19,7 +19,7 @@ Precision = Literal["highest", "high", "default"]
 _BLOCK_BYTES = 2**19
 # Products of more entries are slower on a CPU: wider tiles are cut.
 _MOST_WIDTH = 128
-# From this many factors on, on a CPU, leaving out the upper right quarter of a matrix pays for making it of two products.
+# From this many factors on, leaving out a matrix's upper right quarter pays on a CPU for making it of two products.
 _LEAST_HALVED = 128
 
 
