@@ -79,7 +79,7 @@ class Recommender:
         """Rank the items that users are most likely to want next.
 
         Args:
-            users: One raw user id, or a list, array or Series of them.
+            users: One raw user id, or a list, range, array or Series of them.
             n: How many items each; fewer where fewer are left.
             exclude_seen: Leave out what a user already interacted with.
             items: Raw ids of the only items to consider, by default all.
@@ -108,7 +108,7 @@ class Recommender:
         """Rank the items most alike to each of `items`, itself left out.
 
         Args:
-            items: One raw item id, or a list, array or Series of them.
+            items: One raw item id, or a list, range, array or Series of them.
             n: How many each.
             measure: "cosine" of the vectors, or their "dot" product, which favours popular items.
 
@@ -371,6 +371,6 @@ def _singular(what: str, objective: Objective) -> NumericalError:
 
 def _as_list(ids: Any) -> list:
     # A tuple may be one id, except the empty one, which stands for none.
-    if isinstance(ids, (list, np.ndarray, pd.Series, pd.Index)) or (isinstance(ids, tuple) and not ids):
+    if isinstance(ids, (list, range, np.ndarray, pd.Series, pd.Index)) or (isinstance(ids, tuple) and not ids):
         return list(np.atleast_1d(ids) if isinstance(ids, np.ndarray) else ids)
     return [ids]

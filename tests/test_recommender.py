@@ -45,6 +45,12 @@ def test_one_user_is_a_list_of_one(model):
     pd.testing.assert_frame_equal(model.recommend(np.array("u3"), n=4), model.recommend("u3", n=4))
 
 
+def test_a_range_is_many_users():
+    data = Interactions.from_arrays([0, 1, 2], [0, 1, 1])
+    model = Recommender(Factors(jnp.eye(3, 2), jnp.eye(2)), data)
+    pd.testing.assert_frame_equal(model.recommend(range(2)), model.recommend([0, 1]))
+
+
 def test_seen_items_candidates_and_exclusions(model):
     everything = model.recommend("u3", n=25, exclude_seen=False)
     assert len(everything) == 25
