@@ -26,7 +26,7 @@ def solve_symmetric(
     target: Float[Array, "batch size"],
     sign: Float[Array, "batch size"] | None = None,
 ) -> Float[Array, "batch size"]:
-    """Solve (M + diag(d)) x = b, where leading principal minors have known signs: positive if it is positive definite.
+    """Solve A x = b, A = M + diag(d), whose leading principal minors have known signs: all positive if A is definite.
 
     Factorises A = L D Lᵀ with unit lower triangular L, without pivoting (Golub and Van Loan 2013, section 4.1), which
     is stable for positive definite A however its rows are scaled.
