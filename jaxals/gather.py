@@ -35,11 +35,46 @@ class Table:
         """Type of what is read."""
         return self.rows.dtype
 
+    @property
+    def factors(self) -> int:
+        """How many numbers a row has."""
+        return self.rows.shape[1]
+
     def __getitem__(self, index: Int[Array, "*shape"]) -> Float[Array, "*shape factors"]:
         """Read rows; every index must be within bounds."""
         if self.pieces is None:
             return self.rows.astype(self.stored_dtype)[index].astype(self.dtype)
         return _read_pieces(self.rows, self.pieces, index, self.stored_dtype)
+
+
+@pytree
+class TablePart:
+    """Some neighbouring factors of a table, without a copy; for reading, not for derivatives.
+
+    Attributes:
+        table: The table.
+        start: The first of these factors.
+        factors: How many there are, static.
+    """
+
+    table: Table
+    start: Int[Array, ""] | int
+    factors: int = static()
+
+    @property
+    def dtype(self) -> Any:
+        """Type of what is read."""
+        return self.table.dtype
+
+    def __getitem__(self, index: Int[Array, "*shape"]) -> Float[Array, "*shape factors"]:
+        """Read these factors of rows; every index must be within bounds."""
+        table = self.table
+        array = table.rows.astype(table.stored_dtype) if table.pieces is None else table.pieces
+        size = array.shape[1] // table.factors
+        start = jnp.asarray(self.start * size, index.dtype)
+        cut = lambda row: jax.lax.dynamic_slice(array, (row, start), (1, self.factors * size))
+        found = jax.vmap(cut)(index.reshape(-1)).reshape(*index.shape, -1)
+        return (found if table.pieces is None else _from_pieces(found, table.stored_dtype)).astype(self.dtype)
 
 
 def pack(table: Float[Array, "rows factors"], stored_dtype: Any = None) -> Table:
@@ -71,11 +106,15 @@ def pack_without_copy(table: Float[Array, "rows factors"], stored_dtype: Any = N
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _read_pieces(rows: Array, pieces: Array, index: Array, stored_dtype: Any) -> Array:
+    return _from_pieces(pieces[index], stored_dtype).astype(rows.dtype)
+
+
+def _from_pieces(pieces: UInt16[Array, "*shape pieces"], stored_dtype: Any) -> Array:
     # The barrier keeps XLA from merging both steps, and thus from gathering whole numbers again.
-    found = jax.lax.optimization_barrier(pieces[index])
+    pieces = jax.lax.optimization_barrier(pieces)
     size = stored_dtype.itemsize // 2
-    shape = (*index.shape, -1, size) if size > 1 else (*index.shape, -1)
-    return jax.lax.bitcast_convert_type(found.reshape(shape), stored_dtype).astype(rows.dtype)
+    shape = (*pieces.shape[:-1], -1, size) if size > 1 else pieces.shape
+    return jax.lax.bitcast_convert_type(pieces.reshape(shape), stored_dtype)
 
 
 @_read_pieces.defjvp

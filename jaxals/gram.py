@@ -1,4 +1,4 @@
-"""Gram matrices of weighted vectors. Device side.
+"""Gram matrices of weighted vectors, and scores, a few tiles at a time. Device side.
 
 Every row's normal equations are made of Σ g y yᵀ and Σ b y over its entries (Hu, Koren and Volinsky 2008, eq. 4).
 """
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxals.gather import Table
+from jaxals.gather import Table, TablePart
 
 Precision = Literal["highest", "high", "default"]
 
@@ -35,7 +35,7 @@ def weighted_gram(
 
 
 def sum_grams(
-    table: Table,
+    table: Table | TablePart,
     column: Int[Array, "tiles width"],
     gram_weight: Float[Array, "tiles width"],
     target_weight: Float[Array, "tiles width"],
@@ -59,7 +59,7 @@ def sum_grams(
     Returns:
         One matrix and one vector a row, zero for rows without tiles; what is above a matrix's diagonal means nothing.
     """
-    factors, dtype = table.rows.shape[1], gram_weight.dtype
+    factors, dtype = table.factors, gram_weight.dtype
     cells, n_blocks, size, half = (column, gram_weight, target_weight), 1, len(segment), 0
     if jax.default_backend() == "cpu":
         width = gram_weight.shape[1]
@@ -80,14 +80,37 @@ def sum_grams(
             grams = add_to(grams.at[segment, :half, :half], corner)
         return (grams, add_to(sums[1].at[segment], targets)), None
 
-    def cut(array: Array, **how: Any) -> Array:
-        rest = array.shape[1:]
-        array = jnp.pad(array, [(0, n_blocks * size - len(array)), *[(0, 0)] * len(rest)], **how)
-        return array.reshape(n_blocks, size, *rest)
-
     zeros = jnp.zeros((n_rows, factors, factors), dtype), jnp.zeros((n_rows, factors), dtype)
     # Tiles that fill the last block up weigh nothing, and belong to the last row.
+    cut = functools.partial(_cut, n_blocks=n_blocks, size=size)
     return jax.lax.scan(add, zeros, (*map(cut, cells), cut(segment, mode="edge")))[0]
+
+
+def read_scores(
+    table: Table | TablePart,
+    column: Int[Array, "tiles width"],
+    rows: Float[Array, "tiles factors"],
+    precision: Precision = "highest",
+) -> Float[Array, "tiles width"]:
+    """Return y·x for every cell, y being rows of a table and x one row for each tile.
+
+    For one pass over entries; where there are several, reading them once and keeping them is faster.
+
+    Args:
+        table: What vectors y are read from.
+        column: Which one each entry reads, 0 in padding.
+        rows: x, for each tile.
+        precision: Of products with the vectors.
+
+    Returns:
+        One number for each cell.
+    """
+    n_blocks, size = 1, len(column)
+    if jax.default_backend() == "cpu":
+        n_blocks, size = _blocks(size, max(_BLOCK_BYTES // (column.shape[1] * table.factors * rows.dtype.itemsize), 1))
+    score = lambda block: jnp.einsum("twf,tf->tw", table[block[0]], block[1], precision=precision)
+    scores = jax.lax.map(score, (_cut(column, n_blocks, size), _cut(rows, n_blocks, size)))
+    return scores.reshape(-1, column.shape[1])[: len(column)]
 
 
 def _lower_gram(
@@ -102,6 +125,13 @@ def _lower_gram(
     multiply = lambda left, right: jnp.matmul((gram_weight[:, None] * left).T, right, precision=precision)
     target = jnp.matmul(target_weight, vectors, precision=precision)
     return (multiply(first, first), multiply(rest, vectors)), target
+
+
+def _cut(array: Array, n_blocks: int, size: int, **how: Any) -> Array:
+    """Cut tiles into blocks; the last one is filled up with zeros, or as `jnp.pad` is told."""
+    rest = array.shape[1:]
+    array = jnp.pad(array, [(0, n_blocks * size - len(array)), *[(0, 0)] * len(rest)], **how)
+    return array.reshape(n_blocks, size, *rest)
 
 
 def _blocks(n_tiles: int, most: int) -> tuple[int, int]:

@@ -67,7 +67,9 @@ def choose_classes(
         Classes in the order of their lengths; longer rows than the last one's are cut into steps.
     """
     lengths, n_rows = np.unique(counts[counts > 0], return_counts=True)
-    entries = max(_CHUNK_CACHE_BYTES // (factors * item_bytes), _LEAST_CHUNK_ENTRIES)
+    in_cache = lambda numbers: max(_CHUNK_CACHE_BYTES // (numbers * item_bytes), _LEAST_CHUNK_ENTRIES)
+    # Where blocks of factors are solved one after another, rows of several tiles are read a block at a time.
+    of_tiles = in_cache(gram_size or factors)
     ends = sorted({0, *_WIDTHS, _MIDDLE_ROW_ENTRIES, _WIDE_ROW_ENTRIES})
     # The cheapest way to cover all rows of up to `end` entries, and its cost.
     best: dict[int, tuple[float, list[RowClass]]] = {0: (0.0, [])}
@@ -80,6 +82,7 @@ def choose_classes(
                 options.append((cost, before))
                 continue
             longest = int(lengths[is_in].max())
+            entries = in_cache(factors) if end < _MIDDLE_ROW_ENTRIES else of_tiles
             for kind in _kinds(end, longest, entries, factors, gram_size, most_tiles):
                 more, compilation = _cost(kind, lengths[is_in], n_rows[is_in], factors, gram_size)
                 if kind.width * kind.tiles_per_chunk > 2 * entries:
@@ -94,9 +97,9 @@ def _kinds(end: int, longest: int, entries: int, factors: int, gram_size: int, m
     """List the ways to cut rows of up to `end` entries, the longest of which has `longest`."""
     if end < _MIDDLE_ROW_ENTRIES:
         # One tile a row; the exact solver has a form of its own for those with fewer entries than factors.
-        if not gram_size or end <= max(gram_size, min(_WIDTHS)):
+        if not gram_size or end <= max(factors, min(_WIDTHS)):
             tiles = entries // end
-            if end < factors == gram_size:
+            if gram_size and end < factors:
                 tiles = min(max(tiles // _DUAL_CHUNKS, _LEAST_DUAL_TILES), tiles)
             yield RowClass(end, end, max(min(tiles, most_tiles), 1))
         return
@@ -116,9 +119,11 @@ def _cost(
         # A tile costs about as much as 3 extra entries, for its partial sums are written and added up.
         return 0.0015 * factors * n_tiles * (kind.width + 3), _COMPILE
     n_blocks = -(-factors // gram_size)
-    if kind.longest == kind.width < gram_size:
-        solved, by_tile = kind.width, kind.width**2 * 1.25e-5 * gram_size + 0.0018 * kind.width * gram_size
+    if kind.longest == kind.width < factors:
+        n_blocks, solved = 1, kind.width
+        by_tile = kind.width**2 * 1.25e-5 * factors + 0.0018 * kind.width * factors
     else:
-        solved, by_tile = gram_size, gram_size**2 * (1.1e-5 * kind.width + 2.5e-4) + 9e-4 * kind.width * gram_size
+        solved, n_readings = gram_size, 3 if n_blocks > 1 else 1
+        by_tile = gram_size**2 * (1.1e-5 * kind.width + 2.5e-4) + n_readings * 9e-4 * kind.width * gram_size
     a_sweep = n_blocks * (n_tiles * by_tile + float(n_rows.sum()) * 0.0025 * solved**2)
     return a_sweep, _COMPILE + _COMPILE_UNKNOWN * solved

@@ -6,7 +6,6 @@ share is diagonal: each row's own shared part, ridge included, is then inverted 
 """
 
 import dataclasses
-import functools
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
@@ -16,8 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxals._checks import require_at_least, require_integer, require_one_of
 from jaxals._pytree import pytree, static
 from jaxals.factorization import solve_symmetric
-from jaxals.gather import Table
-from jaxals.gram import Precision, sum_grams, weighted_gram
+from jaxals.gather import Table, TablePart
+from jaxals.gram import Precision, read_scores, sum_grams
 
 # Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
 # more than the heaviest weights need (`docs/solvers.md`).
@@ -32,7 +31,9 @@ class NormalEquations:
     Or A_r x_r = c_r for any c_r, as derivatives ask for: then b is not read.
 
     Attributes:
-        vectors: The other table's rows y, gathered for every cell of every tile.
+        table: The other table, whose rows are the vectors y.
+        column: Which of them each cell reads.
+        vectors: y, gathered for every cell of every tile, for solvers that pass over them more than once.
         gram_weight: g, zero in padding.
         target_weight: b, zero in padding.
         segment: Which row a tile belongs to, ascending.
@@ -41,9 +42,10 @@ class NormalEquations:
         one_tile_per_row: Whether tile i is all of row i, static.
         precision: Of products with the vectors, static.
         target: c in the place of Σ b y, or None.
-        origin: Where the vectors were read from, for them to be read again, in parts; None if they cannot be.
     """
 
+    table: Table
+    column: Int[Array, "tiles width"]
     vectors: Float[Array, "tiles width factors"]
     gram_weight: Float[Array, "tiles width"]
     target_weight: Float[Array, "tiles width"]
@@ -53,15 +55,11 @@ class NormalEquations:
     one_tile_per_row: bool = static()
     precision: Precision = static(default="highest")
     target: Float[Array, "rows factors"] | None = None
-    origin: tuple[Table, Int[Array, "tiles width"]] | None = None
 
     def matrices(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
         """Return the lower triangle of Σ g y yᵀ, and Σ b y, for every row."""
-        weights = self.gram_weight, self.target_weight
-        if self.origin is not None:
-            return sum_grams(*self.origin, *weights, self.segment, len(self.shared), self.precision)
-        gram, target = jax.vmap(functools.partial(weighted_gram, precision=self.precision))(self.vectors, *weights)
-        return self.sum_by_row(gram), self.sum_by_row(target)
+        cells = self.column, self.gram_weight, self.target_weight
+        return sum_grams(self.table, *cells, self.segment, len(self.shared), self.precision)
 
     def sum_by_row(self, by_tile: Float[Array, "tiles ..."]) -> Float[Array, "rows ..."]:
         """Add up what the tiles of each row hold."""
@@ -112,9 +110,7 @@ class Cholesky:
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row; a system that is not positive definite gives NaN."""
-        width, factors = equations.vectors.shape[1:]
-        is_dual = equations.one_tile_per_row and width < factors
-        rows = _solve_dual(equations) if is_dual else _solve_primal(equations)
+        rows = _solve_dual(equations) if _has_dual(equations) else _solve_primal(equations)
         return rows, jnp.zeros(len(rows), bool)
 
 
@@ -196,7 +192,7 @@ class ConjugateGradient:
             return None
         diagonal = equations.shared
         if self.preconditioner == "jacobi":
-            squares = dataclasses.replace(equations, vectors=equations.vectors**2, origin=None)
+            squares = dataclasses.replace(equations, vectors=equations.vectors**2)
             diagonal = diagonal + squares.combine(equations.gram_weight)
         return 1 / diagonal
 
@@ -208,7 +204,8 @@ class Subspace:
     For 256 factors and more: O(entries · factors · block + rows · factors · block²), where `Cholesky` takes the squares
     and cubes of the factors. The scores of a row's entries are kept up to date from block to block. Differs from the
     paper in that a half step goes through all blocks of a side, in the eigenbasis of w0 YᵀY, where blocks are coupled
-    by the row's own entries alone.
+    by the row's own entries alone; and in that rows that lie in one tile, with fewer entries than factors, are solved
+    exactly, by one system as large as their entries in the place of one for each block.
 
     Attributes:
         block: Factors to a block, static.
@@ -228,27 +225,35 @@ class Subspace:
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row after one pass over the blocks."""
-        factors = equations.vectors.shape[2]
-        width = self.gram_size(factors)
+        n_rows, factors = equations.shared.shape
+        if _has_dual(equations):
+            return _solve_dual(equations), jnp.zeros(n_rows, bool)
+        width, precision = self.gram_size(factors), equations.precision
+        table, column = equations.table, equations.column
 
         def step(number: Int[Array, ""] | int, state: tuple[Array, Array]) -> tuple[Array, Array]:
             rows, scores = state
             # A last block that is not full begins sooner, and solves some factors again.
             start = jnp.minimum(number * width, factors - width)
-            cut = lambda array: jax.lax.dynamic_slice_in_dim(array, start, width, axis=-1)
-            block = dataclasses.replace(
-                equations, vectors=cut(equations.vectors), shared=cut(equations.shared), start=cut(rows), origin=None
-            )
-            # A x = Σ b y over the block alone: what the other factors explain is taken from b.
-            others = scores - block.scores(block.start)
-            target_weight = equations.target_weight - equations.gram_weight * others
-            solved, _ = Cholesky().solve(dataclasses.replace(block, target_weight=target_weight))
-            rows = jax.lax.dynamic_update_slice_in_dim(rows, solved, start, axis=1)
-            return rows, others + block.scores(solved)
+            cut = lambda array: jax.lax.dynamic_slice_in_dim(array, start, width, axis=1)
+            part, shared, before = TablePart(table, start, width), cut(equations.shared), cut(rows)
+            # What the block's equations lack, Σ (b - g y·x) y - S x, is its matrix times what x is to gain.
+            target_weight = equations.target_weight - equations.gram_weight * scores
+            weights = equations.gram_weight, target_weight
+            gram, target = sum_grams(part, column, *weights, equations.segment, n_rows, precision)
+            change = solve_symmetric(gram, shared, target - shared * before)
+            rows = jax.lax.dynamic_update_slice_in_dim(rows, before + change, start, axis=1)
+            return rows, scores + read_scores(part, column, equations.by_tile(change), precision)
 
-        state = (equations.start, equations.scores(equations.start))
-        rows, _ = jax.lax.fori_loop(0, -(-factors // width), step, state)
-        return rows, jnp.zeros(len(rows), bool)
+        scores = read_scores(table, column, equations.by_tile(equations.start), precision)
+        rows, _ = jax.lax.fori_loop(0, -(-factors // width), step, (equations.start, scores))
+        return rows, jnp.zeros(n_rows, bool)
+
+
+def _has_dual(equations: NormalEquations) -> bool:
+    """Tell whether each row's entries are fewer than the factors."""
+    width, factors = equations.vectors.shape[1:]
+    return equations.one_tile_per_row and width < factors
 
 
 def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:

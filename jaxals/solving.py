@@ -148,6 +148,8 @@ def solve_part(
         gram_weight, target_weight = objective.weights(chunk.value.astype(table.dtype))
         with jax.named_scope("gather"):
             equations = NormalEquations(
+                table=table,
+                column=chunk.column,
                 vectors=table[chunk.column],  # [tiles, width] -> [tiles, width, factors]
                 gram_weight=gram_weight,
                 target_weight=target_weight,
@@ -158,7 +160,6 @@ def solve_part(
                 one_tile_per_row=chunk.one_tile_per_row,
                 precision=precision,
                 target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis.vectors),
-                origin=(table, chunk.column),
             )
         rows, is_unconverged = task.solver.solve(equations)
         loss = jnp.zeros((), rows.dtype)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals.gather import pack, pack_without_copy
+from jaxals.gather import TablePart, pack, pack_without_copy
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -38,6 +38,19 @@ def test_rows_may_be_stored_rounded(stored):
     rows = pack(table, stored)[jnp.asarray([2, 2, 9])]
     assert rows.dtype == jnp.float32
     np.testing.assert_array_equal(rows, table.astype(stored).astype(jnp.float32)[np.asarray([2, 2, 9])])
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("stored", [None, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_some_factors_are_read_as_of_whole_rows(dtype, stored, backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    table = pack(jax.random.normal(jax.random.key(0), (11, 7), dtype), stored)
+    index = jnp.asarray([[2, 2, 9], [0, 10, 1]])
+    for start in (0, 3):
+        part = jax.jit(lambda table, start: TablePart(table, start, 4)[index])(table, start)
+        assert part.dtype == dtype
+        np.testing.assert_array_equal(part, table[index][..., start : start + 4])
 
 
 @pytest.mark.parametrize("stored", [None, jnp.float16, jnp.bfloat16])

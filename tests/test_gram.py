@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxals import gram
-from jaxals.gather import Table, pack
-from jaxals.gram import sum_grams
+from jaxals.gather import Table, TablePart, pack
+from jaxals.gram import read_scores, sum_grams
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(50, 6))
@@ -52,6 +52,24 @@ def test_few_tiles_are_read_at_a_time_on_a_cpu(monkeypatch):
     sum_grams(pack(jnp.asarray(TABLE)), *tiles(1000, 256, n_rows=3), n_rows=3)
     # Tiles of 256 are cut in two; 2000 halves of some 13 kB, 512 kB of them at a time.
     assert set(read) == {(40, 128)}
+    read.clear()
+    column, *_ = tiles(1000, 256, n_rows=3)
+    read_scores(pack(jnp.asarray(TABLE)), column, jnp.ones((1000, 6)))
+    assert set(read) == {(40, 256)}
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("block_bytes", [1, 1000, 2**19])
+@pytest.mark.parametrize("part", [slice(0, 6), slice(2, 5)])
+def test_scores_agree_with_numpy(part, block_bytes, backend, monkeypatch):
+    monkeypatch.setattr(gram, "_BLOCK_BYTES", block_bytes)
+    table, factors = pack(jnp.asarray(TABLE)), part.stop - part.start
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    column, *_ = tiles(13, 4, n_rows=4)
+    rows = jnp.asarray(RNG.normal(size=(13, factors)))
+    scores = read_scores(TablePart(table, part.start, factors), column, rows)
+    expected = np.einsum("twf,tf->tw", TABLE[np.asarray(column), part], rows)
+    np.testing.assert_allclose(scores, expected, atol=1e-12)
 
 
 def test_blocks_hold_all_tiles_and_are_filled_up_little():

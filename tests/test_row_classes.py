@@ -59,10 +59,24 @@ def test_the_dual_form_gets_less_than_a_cache_of_vectors_but_many_systems(factor
         settings = {"factors": factors, "item_bytes": 4, "most_tiles": 1024}
         (kind,) = choose_classes(np.full(1000, width), gram_size=factors, **settings)
         assert (kind.longest, kind.width, kind.tiles_per_chunk) == (width, width, tiles)
-        # Conjugate gradient solves no systems, and blocks scale vectors of a few factors alone.
-        for gram_size in (0, factors // 2):
-            (kind,) = choose_classes(np.full(1000, width), gram_size=gram_size, **settings)
-            assert kind.tiles_per_chunk == 2**21 // (factors * 4) // kind.width
+        # Conjugate gradient solves no systems.
+        (kind,) = choose_classes(np.full(1000, width), gram_size=0, **settings)
+        assert kind.tiles_per_chunk == 2**21 // (factors * 4) // kind.width
+
+
+def test_with_blocks_of_factors_rows_of_more_entries_than_a_block_have_the_dual_form_too():
+    settings = {"factors": 512, "item_bytes": 4, "most_tiles": 1024}
+    (kind,) = choose_classes(np.full(1000, 96), gram_size=64, **settings)
+    assert kind == RowClass(96, 96, 21)
+    (kind,) = choose_classes(np.full(1000, 200), gram_size=64, **settings)
+    assert kind.longest > kind.width
+
+
+def test_rows_of_several_tiles_are_read_a_block_of_factors_at_a_time():
+    settings = {"factors": 512, "item_bytes": 4, "most_tiles": 1024}
+    kinds = {gram_size: choose_classes(np.full(1000, 500), gram_size=gram_size, **settings) for gram_size in (64, 512)}
+    entries = {gram_size: kind.width * kind.tiles_per_chunk for gram_size, (kind,) in kinds.items()}
+    assert entries == {64: 2**21 // (64 * 4), 512: 2048}
 
 
 def test_rows_of_as_many_entries_as_factors_are_no_case_for_the_dual_form():

@@ -123,6 +123,44 @@ def test_passes_over_blocks_approach_the_exact_solution(block):
     assert errors[-1] < 1e-6
 
 
+def one_pass(r: np.ndarray, start: np.ndarray, block: int) -> np.ndarray:
+    """Blocks one after another, by the whole matrix of each row of "ials"."""
+    weight, target, ridge = oracles.cells("ials", r, oracles.PRESETS["ials"][1])
+    turn = np.linalg.eigh(OTHER.T @ OTHER)[1]
+    y, rows = OTHER @ turn, start @ turn
+    for row in range(len(r)):
+        matrix = (y * weight[row][:, None]).T @ y + ridge[row] * np.eye(FACTORS)
+        right = y.T @ (weight[row] * target[row])
+        for first in range(0, FACTORS, block):
+            first = min(first, FACTORS - block)
+            part = slice(first, first + block)
+            lacking = (right - matrix @ rows[row])[part]
+            rows[row, part] += np.linalg.solve(matrix[part, part], lacking)
+    return rows @ turn.T
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])
+@pytest.mark.parametrize("gram_size", [0, 2, 6])
+def test_a_pass_solves_for_one_block_after_another_and_short_rows_exactly(gram_size, block):
+    r = oracles.random_values(0, 23, 17)
+    r[0] = 1
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
+    start = np.random.default_rng(2).normal(size=(23, FACTORS))
+    tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64, gram_size=gram_size, sweeps=10**9)
+    objective, parameters = oracles.PRESETS["ials"]
+    rows, _ = half_step(tiles, jnp.asarray(OTHER), objective, Subspace(block), jnp.asarray(start))
+    in_blocks, exact = one_pass(r, start, block), oracles.half_step("ials", r, OTHER, parameters)
+    is_short = np.zeros(23, bool)
+    for group in tiles.groups:
+        if group.one_tile_per_row and group.column.shape[-1] < FACTORS:
+            is_short[np.asarray(group.row)[np.asarray(group.count) > 0]] = True
+    assert 0 < is_short.sum() < (r != 0).any(1).sum()
+    np.testing.assert_allclose(rows[is_short], exact[is_short], rtol=1e-9, atol=1e-10)
+    is_long = ~is_short & (r != 0).any(1)
+    np.testing.assert_allclose(rows[is_long], in_blocks[is_long], rtol=1e-9, atol=1e-10)
+    assert np.abs(in_blocks - exact)[is_long].max() > 1e-3
+
+
 def test_a_block_below_one_is_refused():
     with pytest.raises(ConfigurationError, match="`block` must be an integer >= 1; got 0"):
         Subspace(0)
