@@ -7,7 +7,7 @@ picture.
 
     pip install 'jaxals[peers,plots]'
     OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data medium --factors 64
-    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --factors 512 --only subspace --sweeps 10
+    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --factors 512 --only subspace --sweeps 10 --in-turn
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data ml-1m --factors 64
 """
 
@@ -44,6 +44,7 @@ parser.add_argument("--repeats", type=int, default=3)
 parser.add_argument("--sweeps", type=int, default=40, help="give up after so many")
 parser.add_argument("--growth", action="store_true", help="time sweeps on a quarter, half and all entries instead")
 parser.add_argument("--precision", action="store_true", help="compare types of the gathered tables instead")
+parser.add_argument("--in-turn", action="store_true", help="time single sweeps of jaxals and irspack in turn")
 parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
 arguments = parser.parse_args()
 jaxals.use_all_cores()
@@ -108,13 +109,13 @@ def train_implicit(observe: Observer, use_cg: bool) -> None:
         model.fit(data.to_scipy().astype(np.float32), show_progress=False, callback=callback)
 
 
-def train_irspack(observe: Observer, solver: str) -> None:
+def irspack_trainer(solver: str):
     from irspack.recommenders.ials import IALSTrainer, LossType, SolverType
 
     matrix = data.to_scipy().astype(np.float32)
     # Its original loss weighs observed cells 1 + x, ours α r.
     matrix.data = alpha * matrix.data - 1
-    trainer = IALSTrainer(
+    return IALSTrainer(
         matrix,
         n_components=arguments.factors,
         alpha0=1.0,
@@ -130,6 +131,10 @@ def train_irspack(observe: Observer, solver: str) -> None:
         prediction_time_max_cg_steps=5,
         prediction_time_ialspp_iteration=7,
     )
+
+
+def train_irspack(observe: Observer, solver: str) -> None:
+    trainer = irspack_trainer(solver)
     for _ in range(arguments.sweeps):
         start = time.perf_counter()
         trainer.run_epoch()
@@ -223,6 +228,40 @@ if arguments.precision:
     sys.exit()
 
 entries = data.to_coo()
+if arguments.in_turn:
+    # A machine whose speed drifts within minutes drifts for both alike.
+    ours, theirs = {
+        "CG": (jaxals.ConjugateGradient(), "CG"),
+        "Cholesky": (jaxals.Cholesky(), "CHOLESKY"),
+        "subspace": (jaxals.Subspace(64), "IALSPP"),
+    }[arguments.only]
+    peer, sweeps = irspack_trainer(theirs), []
+    trained: dict[str, jaxals.Factors] = {}
+
+    def sweep_both(seconds: float, factors: jaxals.Factors) -> bool:
+        start = time.perf_counter()
+        peer.run_epoch()
+        sweeps.append({"jaxals": seconds, "irspack": time.perf_counter() - start})
+        print(sweeps[-1], flush=True)
+        trained["jaxals"], trained["irspack"] = factors, jaxals.Factors(peer.core_trainer.user, peer.core_trainer.item)
+        return False
+
+    train_jaxals(sweep_both, solver=ours)
+    # The first sweep of jaxals compiles.
+    medians = pd.DataFrame(sweeps[1:]).median()
+    rows = [
+        {
+            "contender": name,
+            "seconds a sweep": seconds,
+            "of irspack's": seconds / medians["irspack"],
+            "loss": float(objective.loss(jax.tree.map(jax.numpy.asarray, trained[name]), entries)),
+            "seconds of each sweep": [round(sweep[name], 3) for sweep in sweeps],
+        }
+        for name, seconds in medians.items()
+    ]
+    save("sweeps", pd.DataFrame(rows))
+    sys.exit()
+
 solver = jaxals.Subspace(64) if arguments.only == "subspace" else jaxals.Cholesky()
 plain = jaxals.ALS(factors=arguments.factors, sweeps=15, solver=solver, acceleration=None)
 reached = jaxals.fit(data, objective, plain, seed=0, progress=False, loss_every=15).history["loss"].iloc[-1]
