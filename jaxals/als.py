@@ -69,7 +69,7 @@ def _half_step(
     with_loss: bool = False,
     transposed: RowTiles | None = None,
 ) -> tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]:
-    """Also return the entries' part of the loss, which costs little while their vectors are at hand."""
+    """Also return the entries' part of the loss, which costs little while the chunk is at hand."""
     if other.shape[0] != tiles.n_columns:
         turned = " The sides look swapped." if other.shape[0] == tiles.n_rows else ""
         raise DataError(f"The other table has {other.shape[0]} rows, but the tiles {tiles.n_columns} columns.{turned}")

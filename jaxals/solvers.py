@@ -5,7 +5,6 @@ so decides itself what to form. All vectors are in the eigenbasis of w0 YᵀY, w
 share is diagonal: each row's own shared part, ridge included, is then inverted by a division.
 """
 
-import dataclasses
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
@@ -17,6 +16,7 @@ from jaxals._pytree import pytree, static
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table, TablePart
 from jaxals.gram import Precision, read_scores, sum_grams
+from jaxals.row_classes import most_dual_entries
 
 # Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
 # more than the heaviest weights need (`docs/solvers.md`).
@@ -88,7 +88,10 @@ class Solver(Protocol):
     """Anything that solves a chunk's normal equations."""
 
     def gram_size(self, factors: int) -> int:
-        """Return the size of the Gram matrices that are formed, 0 for none; tiles are cut accordingly."""
+        """Return the size of the Gram matrices that are formed, 0 for none; tiles are cut accordingly.
+
+        Below `factors`, it is the size of blocks of factors that are solved for one after another.
+        """
         ...
 
     def solve(self, equations: NormalEquations) -> Solution:
@@ -110,7 +113,8 @@ class Cholesky:
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row; a system that is not positive definite gives NaN."""
-        rows = _solve_dual(equations) if _has_dual(equations) else _solve_primal(equations)
+        solve = _solve_dual if _suits_dual_form(equations, equations.shared.shape[1]) else _solve_primal
+        rows = solve(equations)
         return rows, jnp.zeros(len(rows), bool)
 
 
@@ -192,8 +196,9 @@ class ConjugateGradient:
             return None
         diagonal = equations.shared
         if self.preconditioner == "jacobi":
-            squares = dataclasses.replace(equations, vectors=equations.vectors**2)
-            diagonal = diagonal + squares.combine(equations.gram_weight)
+            squares = equations.vectors**2
+            by_tile = jnp.einsum("tw,twf->tf", equations.gram_weight, squares, precision=equations.precision)
+            diagonal = diagonal + equations.sum_by_row(by_tile)
         return 1 / diagonal
 
 
@@ -201,11 +206,13 @@ class ConjugateGradient:
 class Subspace:
     """Exact steps in one block of factors after another, the others held fixed (iALS++: Rendle et al. 2021).
 
-    For 256 factors and more: O(entries · factors · block + rows · factors · block²), where `Cholesky` takes the squares
-    and cubes of the factors. The scores of a row's entries are kept up to date from block to block. Differs from the
-    paper in that a half step goes through all blocks of a side, in the eigenbasis of w0 YᵀY, where blocks are coupled
-    by the row's own entries alone; and in that rows that lie in one tile, with fewer entries than factors, are solved
-    exactly, by one system as large as their entries in the place of one for each block.
+    For 256 factors and more: at most O(entries · factors · block + rows · factors · block²), where `Cholesky` takes the
+    squares and cubes of the factors. The scores of a row's entries are kept up to date from block to block.
+
+    Differs from the paper in that a half step goes through all blocks of a side, in the eigenbasis of w0 YᵀY, where
+    blocks are coupled by the row's own entries alone; and in that rows of few entries (up to twice as many as a block
+    has factors, 128 at most) are solved exactly, in their dual form: one system in the place of one for each block.
+    Tiles that were not built for the solver's `gram_size` may have it solve other rows exactly.
 
     Attributes:
         block: Factors to a block, static.
@@ -224,11 +231,11 @@ class Subspace:
         return min(self.block, factors)
 
     def solve(self, equations: NormalEquations) -> Solution:
-        """Return x_r for every row after one pass over the blocks."""
+        """Return x_r for every row: exact for short ones, after one pass over the blocks for the others."""
         n_rows, factors = equations.shared.shape
-        if _has_dual(equations):
-            return _solve_dual(equations), jnp.zeros(n_rows, bool)
         width, precision = self.gram_size(factors), equations.precision
+        if width == factors or _suits_dual_form(equations, width):
+            return Cholesky().solve(equations)
         table, column = equations.table, equations.column
 
         def step(number: Int[Array, ""] | int, state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -238,10 +245,12 @@ class Subspace:
             cut = lambda array: jax.lax.dynamic_slice_in_dim(array, start, width, axis=1)
             part, shared, before = TablePart(table, start, width), cut(equations.shared), cut(rows)
             # What the block's equations lack, Σ (b - g y·x) y - S x, is its matrix times what x is to gain.
-            target_weight = equations.target_weight - equations.gram_weight * scores
-            weights = equations.gram_weight, target_weight
-            gram, target = sum_grams(part, column, *weights, equations.segment, n_rows, precision)
-            change = solve_symmetric(gram, shared, target - shared * before)
+            left = -equations.gram_weight * scores
+            left = left + equations.target_weight if equations.target is None else left
+            weights = equations.gram_weight, left
+            gram, lack = sum_grams(part, column, *weights, equations.segment, n_rows, precision)
+            lack = lack if equations.target is None else lack + cut(equations.target)
+            change = solve_symmetric(gram, shared, lack - shared * before)
             rows = jax.lax.dynamic_update_slice_in_dim(rows, before + change, start, axis=1)
             return rows, scores + read_scores(part, column, equations.by_tile(change), precision)
 
@@ -250,10 +259,10 @@ class Subspace:
         return rows, jnp.zeros(n_rows, bool)
 
 
-def _has_dual(equations: NormalEquations) -> bool:
-    """Tell whether each row's entries are fewer than the factors."""
+def _suits_dual_form(equations: NormalEquations, gram_size: int) -> bool:
+    """Tell whether every row lies in one tile, narrow enough for a system of its entries."""
     width, factors = equations.vectors.shape[1:]
-    return equations.one_tile_per_row and width < factors
+    return equations.one_tile_per_row and width <= most_dual_entries(factors, gram_size)
 
 
 def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:

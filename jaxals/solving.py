@@ -15,7 +15,7 @@ from jaxals._checks import require_one_of
 from jaxals._pytree import pytree, static
 from jaxals.factorization import solve_symmetric
 from jaxals.gather import Table
-from jaxals.gram import Precision, sum_grams
+from jaxals.gram import Precision, read_scores, sum_grams
 from jaxals.objective import Objective, gramian
 from jaxals.solvers import NormalEquations, Solver
 from jaxals.tiles import LongRows, Tiles
@@ -164,7 +164,11 @@ def solve_part(
         rows, is_unconverged = task.solver.solve(equations)
         loss = jnp.zeros((), rows.dtype)
         if task.with_loss:
-            loss = objective.loss_on_entries(chunk.value.astype(rows.dtype), equations.scores(rows))
+            # What forms Gram matrices has read the vectors a few at a time; what does not has them at hand.
+            is_read_again = task.solver.gram_size(rows.shape[1]) > 0
+            by_tile = equations.by_tile(rows)
+            scores = read_scores(table, chunk.column, by_tile, precision) if is_read_again else equations.scores(rows)
+            loss = objective.loss_on_entries(chunk.value.astype(rows.dtype), scores)
         return _Part(_rotate(rows, basis.vectors.T), is_unconverged & (chunk.count > 0), loss)
 
     def solve_lane(lane: LongRows) -> _Part:

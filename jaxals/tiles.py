@@ -147,7 +147,8 @@ def build_tiles(
         factors: Number of factors that the chunks are sized for; any number can be solved with them.
         dtype: Type of the values on the device.
         gram_size: Size of the Gram matrices that the solver forms, as its method of this name says; 0 for none, by
-            default `factors`. Any layout serves any solver, at another speed.
+            default `factors`. Any layout serves any solver, at another speed; with `Subspace`, it decides which rows
+            are solved exactly.
         chunk_bytes: Bound on the Gram matrices that one chunk forms at a time, in bytes.
         sweeps: How many sweeps to be laid out for: the more, the more classes of rows, which save time in each sweep
             but take longer to compile.

@@ -64,19 +64,37 @@ def test_the_dual_form_gets_less_than_a_cache_of_vectors_but_many_systems(factor
         assert kind.tiles_per_chunk == 2**21 // (factors * 4) // kind.width
 
 
-def test_with_blocks_of_factors_rows_of_more_entries_than_a_block_have_the_dual_form_too():
-    settings = {"factors": 512, "item_bytes": 4, "most_tiles": 1024}
-    (kind,) = choose_classes(np.full(1000, 96), gram_size=64, **settings)
-    assert kind == RowClass(96, 96, 21)
-    (kind,) = choose_classes(np.full(1000, 200), gram_size=64, **settings)
-    assert kind.longest > kind.width
+def blocks(counts: np.ndarray, factors: int = 512, gram_size: int = 64, **settings) -> list[RowClass]:
+    return choose_classes(counts, factors=factors, gram_size=gram_size, item_bytes=4, most_tiles=1024, **settings)
+
+
+def test_with_blocks_of_factors_rows_of_up_to_two_blocks_have_the_dual_form():
+    assert blocks(np.full(1000, 96)) == [RowClass(96, 96, 21)]
+    assert blocks(np.full(1000, 96), gram_size=32)[0].longest > 96
+    # Never as tiles of longer rows that happen to hold a row each: chunks of those are larger.
+    for gram_size in (32, 64):
+        for longest in (20, 60, 100, 128):
+            kinds = blocks(np.arange(1, longest + 1).repeat(1000), gram_size=gram_size)
+            assert not any(kind.longest > 128 and longest <= kind.width <= 2 * gram_size for kind in kinds)
+
+
+@pytest.mark.parametrize("gram_size", [2, 16, 50, 64])
+@pytest.mark.parametrize("sweeps", [1, 15, 10**6])
+@pytest.mark.parametrize("n_rows", [30, 100_000])
+def test_what_is_solved_in_blocks_depends_on_the_row_alone(n_rows, sweeps, gram_size):
+    border = {2: 4, 16: 32, 50: 96, 64: 128}[gram_size]
+    longest = [kind.longest for kind in blocks(power_law(n_rows), gram_size=gram_size, sweeps=sweeps)]
+    assert border in longest
 
 
 def test_rows_of_several_tiles_are_read_a_block_of_factors_at_a_time():
-    settings = {"factors": 512, "item_bytes": 4, "most_tiles": 1024}
-    kinds = {gram_size: choose_classes(np.full(1000, 500), gram_size=gram_size, **settings) for gram_size in (64, 512)}
-    entries = {gram_size: kind.width * kind.tiles_per_chunk for gram_size, (kind,) in kinds.items()}
-    assert entries == {64: 2**21 // (64 * 4), 512: 2048}
+    counts = np.full(1000, 500)
+    entries = {
+        gram_size: kind.width * kind.tiles_per_chunk
+        for gram_size in (8, 64, 512)
+        for kind in blocks(counts, gram_size=gram_size)
+    }
+    assert entries == {512: 2048, 64: 2**21 // (64 * 4), 8: 4 * 2048}
 
 
 def test_rows_of_as_many_entries_as_factors_are_no_case_for_the_dual_form():

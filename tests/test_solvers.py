@@ -3,8 +3,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxals import Cholesky, ConjugateGradient, Interactions, Objective, Subspace, build_tiles, half_step
+from jaxals import (
+    Cholesky,
+    ConjugateGradient,
+    Interactions,
+    Objective,
+    Subspace,
+    build_tiles,
+    half_step,
+    make_mesh,
+)
 from jaxals.errors import ConfigurationError
+from jaxals.gather import pack
+from jaxals.solvers import NormalEquations
 from tests import oracles
 
 FACTORS = 6
@@ -123,42 +134,69 @@ def test_passes_over_blocks_approach_the_exact_solution(block):
     assert errors[-1] < 1e-6
 
 
-def one_pass(r: np.ndarray, start: np.ndarray, block: int) -> np.ndarray:
-    """Blocks one after another, by the whole matrix of each row of "ials"."""
-    weight, target, ridge = oracles.cells("ials", r, oracles.PRESETS["ials"][1])
-    turn = np.linalg.eigh(OTHER.T @ OTHER)[1]
+def one_pass(preset: str, r: np.ndarray, start: np.ndarray, block: int) -> np.ndarray:
+    """Blocks one after another, by the whole matrix of each row."""
+    objective, parameters = oracles.PRESETS[preset]
+    weight, target, ridge = oracles.cells(preset, r, parameters)
+    turn = np.linalg.eigh(float(objective.unobserved_weight) * OTHER.T @ OTHER)[1]
     y, rows = OTHER @ turn, start @ turn
     for row in range(len(r)):
         matrix = (y * weight[row][:, None]).T @ y + ridge[row] * np.eye(FACTORS)
         right = y.T @ (weight[row] * target[row])
         for first in range(0, FACTORS, block):
-            first = min(first, FACTORS - block)
-            part = slice(first, first + block)
-            lacking = (right - matrix @ rows[row])[part]
-            rows[row, part] += np.linalg.solve(matrix[part, part], lacking)
+            part = slice(min(first, FACTORS - block), min(first, FACTORS - block) + block)
+            lack = (right - matrix @ rows[row])[part]
+            rows[row, part] += np.linalg.solve(matrix[part, part], lack)
     return rows @ turn.T
 
 
-@pytest.mark.parametrize("block", [1, 2, 4])
-@pytest.mark.parametrize("gram_size", [0, 2, 6])
-def test_a_pass_solves_for_one_block_after_another_and_short_rows_exactly(gram_size, block):
+@pytest.mark.parametrize(
+    ("preset", "block", "on_mesh"),
+    [(preset, block, False) for preset in ("hkv", "implicit", "ials") for block in (1, 2, 4)] + [("hkv", 4, True)],
+)
+def test_a_pass_solves_one_block_after_another_and_short_rows_exactly(preset, block, on_mesh, all_devices):
     r = oracles.random_values(0, 23, 17)
     r[0] = 1
+    r[2:9, 3:] = 0  # rows of one and two entries
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
     start = np.random.default_rng(2).normal(size=(23, FACTORS))
-    tiles = build_tiles(data, "user", factors=FACTORS, dtype=jnp.float64, gram_size=gram_size, sweeps=10**9)
-    objective, parameters = oracles.PRESETS["ials"]
+    mesh = make_mesh() if on_mesh else None
+    tiles = build_tiles(data, factors=FACTORS, dtype=jnp.float64, gram_size=block, mesh=mesh)
+    objective, parameters = oracles.PRESETS[preset]
     rows, _ = half_step(tiles, jnp.asarray(OTHER), objective, Subspace(block), jnp.asarray(start))
-    in_blocks, exact = one_pass(r, start, block), oracles.half_step("ials", r, OTHER, parameters)
-    is_short = np.zeros(23, bool)
-    for group in tiles.groups:
-        if group.one_tile_per_row and group.column.shape[-1] < FACTORS:
-            is_short[np.asarray(group.row)[np.asarray(group.count) > 0]] = True
-    assert 0 < is_short.sum() < (r != 0).any(1).sum()
-    np.testing.assert_allclose(rows[is_short], exact[is_short], rtol=1e-9, atol=1e-10)
-    is_long = ~is_short & (r != 0).any(1)
-    np.testing.assert_allclose(rows[is_long], in_blocks[is_long], rtol=1e-9, atol=1e-10)
-    assert np.abs(in_blocks - exact)[is_long].max() > 1e-3
+    # Tiles have four entries at least, and that is fewer than factors.
+    has_entries = (r != 0).any(1)
+    is_short = ((r != 0).sum(1) <= 4) & (2 * block >= 4) & has_entries
+    exact, in_blocks = oracles.half_step(preset, r, OTHER, parameters), one_pass(preset, r, start, block)
+    expected = np.where(is_short[:, None], exact, in_blocks)
+    np.testing.assert_allclose(rows[has_entries], expected[has_entries], rtol=1e-8, atol=1e-9)
+    assert is_short.any() == (block > 1)
+    for kind in (is_short, ~is_short & has_entries):
+        assert not kind.any() or np.abs(in_blocks - exact)[kind].max() > 1e-3
+
+
+@pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(), Subspace(2), Subspace(64)])
+def test_equations_may_have_any_right_hand_side(solver):
+    rng = np.random.default_rng(0)
+    vectors, weight = rng.normal(size=(4, 9, FACTORS)), rng.random((4, 9))
+    shared, target = 1 + rng.random((4, FACTORS)), rng.normal(size=(4, FACTORS))
+    matrices = np.einsum("rwf,rw,rwg->rfg", vectors, weight, vectors) + np.apply_along_axis(np.diag, 1, shared)
+    rows = jnp.zeros((4, FACTORS))
+    for _ in range(40):
+        equations = NormalEquations(
+            table=pack(jnp.asarray(vectors.reshape(36, FACTORS))),
+            column=jnp.arange(36).reshape(4, 9),
+            vectors=jnp.asarray(vectors),
+            gram_weight=jnp.asarray(weight),
+            target_weight=jnp.full((4, 9), jnp.nan),
+            segment=jnp.arange(4),
+            shared=jnp.asarray(shared),
+            start=rows,
+            one_tile_per_row=True,
+            target=jnp.asarray(target),
+        )
+        rows, _ = solver.solve(equations)
+    np.testing.assert_allclose(rows, np.linalg.solve(matrices, target[:, :, None])[:, :, 0], rtol=1e-6)
 
 
 def test_a_block_below_one_is_refused():
