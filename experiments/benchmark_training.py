@@ -3,7 +3,7 @@
 Every contender minimises the same loss on the same matrix (confidence α r on observed pairs, 1 elsewhere), with the
 same factors, on all cores, in turn. Seconds are those of training steps alone; evaluating the loss is left out for all
 of them, and compilation, which jaxals needs once, is reported beside. Prints medians and ratios, and writes JSON and a
-picture.
+picture. With `--in-turn`, single sweeps of jaxals (with momentum) and irspack follow each other, to no loss.
 
     pip install 'jaxals[peers,plots]'
     OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data medium --factors 64
@@ -229,12 +229,15 @@ if arguments.precision:
 
 entries = data.to_coo()
 if arguments.in_turn:
-    # A machine whose speed drifts within minutes drifts for both alike.
-    ours, theirs = {
-        "CG": (jaxals.ConjugateGradient(), "CG"),
-        "Cholesky": (jaxals.Cholesky(), "CHOLESKY"),
+    # What drifts within minutes, as a machine's speed does, drifts for both alike.
+    solvers = {
+        "cg": (jaxals.ConjugateGradient(), "CG"),
+        "cholesky": (jaxals.Cholesky(), "CHOLESKY"),
         "subspace": (jaxals.Subspace(64), "IALSPP"),
-    }[arguments.only]
+    }
+    if arguments.only.lower() not in solvers or arguments.sweeps < 2:
+        parser.error(f"--in-turn takes --only {', '.join(solvers)} and --sweeps 2 or more, the first of which compiles")
+    ours, theirs = solvers[arguments.only.lower()]
     peer, sweeps = irspack_trainer(theirs), []
     trained: dict[str, jaxals.Factors] = {}
 
@@ -242,12 +245,10 @@ if arguments.in_turn:
         start = time.perf_counter()
         peer.run_epoch()
         sweeps.append({"jaxals": seconds, "irspack": time.perf_counter() - start})
-        print(sweeps[-1], flush=True)
         trained["jaxals"], trained["irspack"] = factors, jaxals.Factors(peer.core_trainer.user, peer.core_trainer.item)
         return False
 
     train_jaxals(sweep_both, solver=ours)
-    # The first sweep of jaxals compiles.
     medians = pd.DataFrame(sweeps[1:]).median()
     rows = [
         {
@@ -259,7 +260,7 @@ if arguments.in_turn:
         }
         for name, seconds in medians.items()
     ]
-    save("sweeps", pd.DataFrame(rows))
+    save("in_turn", pd.DataFrame(rows))
     sys.exit()
 
 solver = jaxals.Subspace(64) if arguments.only == "subspace" else jaxals.Cholesky()
