@@ -22,6 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -109,7 +110,7 @@ def train_implicit(observe: Observer, use_cg: bool) -> None:
         model.fit(data.to_scipy().astype(np.float32), show_progress=False, callback=callback)
 
 
-def irspack_trainer(solver: str):
+def irspack_trainer(solver: str) -> Any:
     from irspack.recommenders.ials import IALSTrainer, LossType, SolverType
 
     matrix = data.to_scipy().astype(np.float32)

@@ -124,9 +124,6 @@ def _kinds(end: int, longest: int, entries: int, factors: int, gram_size: int, m
         return
     for width in _WIDTHS:
         most_of_a_row = -(-longest // width)
-        # That would be the dual form's again.
-        if longest <= width <= most_dual:
-            continue
         # A row lies whole in a chunk.
         if width == max(_WIDTHS) or most_of_a_row <= most_tiles:
             yield RowClass(end, width, max(min(entries // width, most_tiles), most_of_a_row))
