@@ -19,10 +19,11 @@ test: lint ## check style and types, and run the fast tests
 test-all: lint ## check style and types, and run all tests
 	$(BIN)/python -m pytest -q -m ""
 
-lint: $(VENV)/.dev ## check style and types
+lint: $(VENV)/.dev ## check style, types and imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.dev ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
@@ -35,8 +36,8 @@ reproduce: $(VENV)/.dev ## measure the published tables again, beside irspack; n
 
 bench: $(VENV)/.dev ## time training and serving beside implicit and irspack, some ten minutes; keep the machine idle
 	$(PIP) install --quiet --editable '.[peers]'
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/benchmark_training.py
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/benchmark_serving.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/serving.py
 
 notebooks: $(VENV)/.dev ## execute the notebooks and keep their outputs (reads JAXALS_DATA, or downloads)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/jupytext --to ipynb --execute notebooks/*.py

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from jaxals.errors import DataError, MissingDependencyError
-from jaxals.objective import Factors
+from jaxals.objective.factors import Factors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,8 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from jaxals import Interactions, datasets, training
+from jaxals import Interactions, datasets
+from jaxals.training import loop as training
 
 
 def pytest_configure() -> None:

@@ -1,4 +1,4 @@
-"""Small versions of the experiments on faults, each in a process of its own."""
+"""Small versions of the benchmarks of faults, each in a process of its own."""
 
 import json
 import os
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(name: str, *options: str, code: int = 0) -> str:
-    command = [sys.executable, str(ROOT / "experiments" / name), *options]
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *options]
     # Without the settings of these tests, such as eight devices.
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
     environment["PYTHONPATH"] = str(ROOT)
@@ -61,9 +61,9 @@ def test_memory_stays_flat_over_some_fits(tmp_path):
 def test_checkpoints_that_cost_too_much_are_a_failure(most, code, tmp_path):
     size = ["--users", "300", "--items", "200", "--entries", "3000", "--factors", "4", "--sweeps", "2"]
     turns = ["--turns", "2", "--whole", "1"]
-    said = run("benchmark_checkpoint.py", *size, *turns, "--most", most, "--out", str(tmp_path), code=code)
+    said = run("checkpoint.py", *size, *turns, "--most", most, "--out", str(tmp_path), code=code)
     assert "6 sweeps, a checkpoint every 2" in said
-    document = json.loads((tmp_path / "benchmark_checkpoint-f4-exact.json").read_text())
+    document = json.loads((tmp_path / "checkpoint-f4-exact.json").read_text())
     # The sweeps after the first one, of which two were made beside a checkpoint.
     assert len(document["seconds"]["sweeps"]) == 5
     # What is added is the same, and the whole fit takes longer than its sweeps do without compilation.

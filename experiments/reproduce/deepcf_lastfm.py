@@ -15,9 +15,9 @@ import numpy as np
 import report
 
 import jaxals
+from jaxals.data.split import NegativesSplit
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import Popularity, leave_k_out, plan_negatives, run_plan, sample_negatives
-from jaxals.split import NegativesSplit
 
 options = report.parser(__doc__, seeds=10)
 options.add_argument("--trials", type=int, default=60)

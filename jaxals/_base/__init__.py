@@ -1,0 +1,1 @@
+"""What every floor stands on: dataclasses that JAX sees, settings refused, memory that is not there."""

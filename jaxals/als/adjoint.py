@@ -23,10 +23,11 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxals._pytree import pytree
-from jaxals.gather import pack
-from jaxals.objective import Objective, gramian
-from jaxals.tiles import RowTiles
+from jaxals._base.pytree import pytree
+from jaxals.als.kernels.gather import pack
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.objective.factors import gramian
+from jaxals.objective.objective import Objective
 
 _WHOLE, _PARTS = PartitionSpec(), PartitionSpec("rows")
 

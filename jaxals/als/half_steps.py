@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxals.adjoint import System, with_derivatives
+from jaxals.als.adjoint import System, with_derivatives
+from jaxals.als.kernels.gather import pack
+from jaxals.als.layout.tiles import LongRows, RowTiles, Tiles
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.conjugate_gradient import ConjugateGradient
+from jaxals.als.solver.equations import Solver
+from jaxals.als.stages import EXACT, Arithmetic, StepInfo, Task, arrange, eigenbasis, solve_part
 from jaxals.errors import DataError
-from jaxals.factorization import solve_symmetric
-from jaxals.gather import pack
-from jaxals.gram import weighted_gram
-from jaxals.objective import Factors, Objective, gramian
-from jaxals.solvers import Cholesky, ConjugateGradient, Solver
-from jaxals.solving import EXACT, Arithmetic, StepInfo, Task, arrange, eigenbasis, solve_part
-from jaxals.tiles import LongRows, RowTiles, Tiles
+from jaxals.objective.objective import Objective
 
 
 def half_step(
@@ -54,12 +54,12 @@ def half_step(
     Raises:
         DataError: `other` does not have one row per column of the tiles.
     """
-    rows, info, _ = _half_step(tiles, other, objective, solver, start, arithmetic, transposed=transposed)
+    rows, info, _ = half_step_with_loss(tiles, other, objective, solver, start, arithmetic, transposed=transposed)
     return rows, info
 
 
 @functools.partial(jax.jit, static_argnames=("arithmetic", "with_loss"))
-def _half_step(
+def half_step_with_loss(
     tiles: RowTiles,
     other: Float[Array, "columns factors"],
     objective: Objective,
@@ -125,101 +125,3 @@ def _solve_on_each_device(
         unconverged, loss = jax.lax.psum((unconverged, loss), axis)
     rows, non_finite = arrange([part], position)
     return rows, StepInfo(non_finite, unconverged), loss
-
-
-def sweep(
-    user_tiles: RowTiles,
-    item_tiles: RowTiles,
-    factors: Factors,
-    objective: Objective,
-    solver: Solver,
-    arithmetic: Arithmetic = EXACT,
-    with_loss: bool = False,
-) -> tuple[Factors, StepInfo]:
-    """Update all users and then all items.
-
-    Args:
-        user_tiles: Tiles with users as rows.
-        item_tiles: Tiles with items as rows.
-        factors: Both tables before the sweep.
-        objective: What is minimised; no sweep with an exact solver increases it.
-        solver: How each row is solved.
-        arithmetic: As in `half_step`.
-        with_loss: Whether to compute the loss on the way, which takes one more pass over the gathered rows; with a
-            `table_dtype` the entries' part of it is of the rounded users. Like all of the info it has no derivatives;
-            those of `objective.loss` can be taken.
-
-    Returns:
-        Both tables after the sweep, and what there is to say about it.
-    """
-    user, user_info, _ = _half_step(
-        user_tiles, factors.item, objective.of("user"), solver, factors.user, arithmetic, transposed=item_tiles
-    )
-    item, item_info, on_entries = _half_step(
-        item_tiles, user, objective.of("item"), solver, factors.item, arithmetic, with_loss, transposed=user_tiles
-    )
-    factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
-    if with_loss:
-        loss = whole_loss(on_entries, objective, factors, user_tiles.count, item_tiles.count)
-        info = dataclasses.replace(info, loss=jax.lax.stop_gradient(loss))
-    return factors, info
-
-
-@jax.jit
-def whole_loss(
-    on_entries: Float[Array, ""],
-    objective: Objective,
-    factors: Factors,
-    user_count: Int[Array, " users"],
-    item_count: Int[Array, " items"],
-) -> Float[Array, ""]:
-    """Add to the entries' part of the loss, as a half step returns it, what all pairs and the ridge add."""
-    everywhere = jnp.sum(gramian(factors.user) * gramian(factors.item))
-    ridge = objective.ridge_loss(factors, user_count, item_count)
-    return on_entries + objective.unobserved_weight * everywhere + ridge
-
-
-@jax.jit
-def contributions(
-    other: Float[Array, "columns factors"],
-    column: Int[Array, " entries"],
-    value: Float[Array, " entries"],
-    target: Int[Array, ""],
-    objective: Objective,
-) -> Float[Array, " entries"]:
-    """Split a row's score for a column into what each of its entries adds: b_i y_jᵀ A⁻¹ y_i.
-
-    The sum is y_j · x for the row's exact solution x (Hu, Koren and Volinsky 2008, section 5).
-
-    Args:
-        other: The other side's table Y.
-        column: Columns of the row's entries.
-        value: Their values; 0 is padding.
-        target: Column j whose score is split.
-        objective: Confidence, w0 and ridge.
-
-    Returns:
-        One number per entry.
-    """
-    gram_weight, target_weight = objective.weights(value)
-    gram, _ = weighted_gram(other[column], gram_weight, target_weight)
-    count = jnp.sum(value != 0, dtype=jnp.int32)
-    matrix = gram + objective.unobserved_weight * gramian(other)
-    ridge = jnp.full(other.shape[1], objective.ridge(count, other.shape[0], other.dtype))
-    direction = solve_symmetric(matrix[None], ridge[None], other[target][None])[0]
-    return target_weight * jnp.matmul(other[column], direction, precision="highest")
-
-
-def initial_factors(
-    key: Array, n_users: int, n_items: int, factors: int, scale: float = 0.1, dtype: Any = jnp.float32
-) -> Factors:
-    """Draw both tables from a normal distribution of standard deviation scale / √factors.
-
-    The score of any pair then starts near scale² / √factors (Rendle, Krichene, Zhang and Koren 2021, section 4).
-    """
-    user_key, item_key = jax.random.split(key)
-    deviation = scale / factors**0.5
-    return Factors(
-        deviation * jax.random.normal(user_key, (n_users, factors), dtype),
-        deviation * jax.random.normal(item_key, (n_items, factors), dtype),
-    )

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxals._pytree import pytree
-from jaxals.objective import Factors
+from jaxals._base.pytree import pytree
+from jaxals.objective.factors import Factors
 
 
 @pytree

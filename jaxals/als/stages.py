@@ -1,7 +1,7 @@
 """The systems of a half step: what they share, what one device solves of them, where its solutions belong. Device side.
 
-Three stages: one program runs them all on each device (`jaxals.als`), or each is a program of its own where devices
-share a memory (`jaxals.shared_memory`).
+Three stages: one program runs them all on each device (`half_steps`), or each is a program of its own where devices
+share a memory (`devices.shared_memory`).
 """
 
 import dataclasses
@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxals._checks import require_one_of
-from jaxals._pytree import pytree, static
-from jaxals.factorization import solve_symmetric
-from jaxals.gather import Table
-from jaxals.gram import Precision, read_scores, sum_grams
-from jaxals.objective import Objective, gramian
-from jaxals.solvers import NormalEquations, Solver
-from jaxals.tiles import LongRows, Tiles
+from jaxals._base.checks import require_one_of
+from jaxals._base.pytree import pytree, static
+from jaxals.als.kernels.factorization import solve_symmetric
+from jaxals.als.kernels.gather import Table
+from jaxals.als.kernels.gram import Precision, read_scores, sum_grams
+from jaxals.als.layout.tiles import LongRows, Tiles
+from jaxals.als.solver.equations import NormalEquations, Solver
+from jaxals.objective.factors import gramian
+from jaxals.objective.objective import Objective
 
 TableType = Literal["float16", "bfloat16"]
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
+from jaxals.als.devices.mesh import use_all_cores
 from jaxals.cli.commands import app
 from jaxals.cli.output import EXIT_CODES, INTERRUPTED, complain
 from jaxals.errors import JaxalsError
-from jaxals.sharding import use_all_cores
 
 _MISTAKE = 2
 _BROKEN_PIPE = 1

@@ -11,8 +11,7 @@ import pandas as pd
 from cyclopts import App, Parameter
 
 import jaxals
-from jaxals import datasets, training
-from jaxals.checkpoint import Checkpoint
+from jaxals import datasets
 from jaxals.cli.options import (
     COLUMNS,
     DEFAULT_METRICS,
@@ -45,9 +44,11 @@ from jaxals.cli.output import EXIT_CODES, complain, print_json, print_table, say
 from jaxals.cli.tuning import tune
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
-from jaxals.models import require_model_place, require_storable_ids
-from jaxals.recommender import Measure, Recommender, Scale
-from jaxals.training import Run
+from jaxals.models.model import require_model_place, require_storable_ids
+from jaxals.recommend.recommender import Measure, Recommender, Scale
+from jaxals.training import loop as training
+from jaxals.training.checkpoint import Checkpoint
+from jaxals.training.loop import Run
 
 _EXPLANATIONS = 3
 
@@ -308,7 +309,7 @@ def demo(*, output: Path = Path("demo-output/demo.png"), progress: Bar = True) -
     Args:
         output: Where the picture goes.
     """
-    from jaxals.demo import show
+    from jaxals.cli.demo import show
 
     show(output, progress=progress and sys.stderr.isatty())
 

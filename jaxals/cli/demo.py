@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxals.data.interactions import Interactions
 from jaxals.errors import MissingDependencyError
 from jaxals.evaluation import Popularity, Random, Scorer, plan_evaluation, random_holdout, run_plan
-from jaxals.interactions import Interactions
-from jaxals.objective import Objective
+from jaxals.objective.objective import Objective
 from jaxals.plots import plot_loss, plot_metrics
-from jaxals.recommender import Recommender
-from jaxals.trainers import ALS
-from jaxals.training import Progress, fit
+from jaxals.recommend.recommender import Recommender
+from jaxals.training.loop import Progress, fit
+from jaxals.training.trainers import ALS
 
 # The best of about 100 settings of `hkv` and `ials` by NDCG@10 on a fifth of the training interactions, save for 64
 # factors (up to 0.192, but three times as slow): 0.187. Small alphas with a large ridge win on a set this small;

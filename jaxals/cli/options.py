@@ -17,13 +17,16 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from jaxals import datasets
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.conjugate_gradient import ConjugateGradient
+from jaxals.als.solver.equations import Solver
+from jaxals.als.solver.subspace import Subspace
+from jaxals.data.interactions import Duplicates, Interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import Split, leave_k_out, plan_evaluation, random_holdout
-from jaxals.interactions import Duplicates, Interactions
-from jaxals.objective import Objective
-from jaxals.position import EarlyStopping
-from jaxals.solvers import Cholesky, ConjugateGradient, Solver, Subspace
-from jaxals.trainers import ALS
+from jaxals.objective.objective import Objective
+from jaxals.training.state import EarlyStopping
+from jaxals.training.trainers import ALS
 
 DEFAULT_METRICS: tuple[str, ...] = inspect.signature(plan_evaluation).parameters["metrics"].default
 

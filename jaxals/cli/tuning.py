@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import pandas as pd
 from cyclopts import Parameter
 
-from jaxals import search
 from jaxals.cli.options import (
     COLUMNS,
     SOLVERS,
@@ -29,10 +28,11 @@ from jaxals.cli.options import (
 )
 from jaxals.cli.output import INTERRUPTED, complain, print_json, print_table, say
 from jaxals.errors import ConfigurationError
-from jaxals.objective import Objective
-from jaxals.samplers import Sampler
-from jaxals.space import DEFAULT_RANGES, Choice, LogUniform, Range, SearchSpace, Uniform
-from jaxals.trainers import ALS
+from jaxals.hyper import search
+from jaxals.hyper.samplers import Sampler
+from jaxals.hyper.space import DEFAULT_RANGES, Choice, LogUniform, Range, SearchSpace, Uniform
+from jaxals.objective.objective import Objective
+from jaxals.training.trainers import ALS
 
 DEFAULT_PATH = Path("jaxals-trials.jsonl")
 _SHOWN = 5

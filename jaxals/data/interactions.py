@@ -11,11 +11,11 @@ import pandas as pd
 import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxals._checks import require_side
-from jaxals._pytree import pytree, static
-from jaxals.catalog import Catalog, Side, factorize
+from jaxals._base.checks import require_side
+from jaxals._base.pytree import pytree, static
+from jaxals.data.catalog import Catalog, Side, factorize
+from jaxals.data.tables import read_table, require_columns
 from jaxals.errors import DataError
-from jaxals.files import read_table, require_columns
 
 Duplicates = Literal["sum", "max", "last", "error"]
 

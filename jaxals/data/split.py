@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxals.interactions import Interactions
+from jaxals.data.interactions import Interactions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

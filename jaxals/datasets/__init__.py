@@ -7,7 +7,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxals._checks import require_one_of
+from jaxals._base.checks import require_one_of
+from jaxals.data.interactions import Interactions
 from jaxals.datasets import published as published
 from jaxals.datasets.lastfm import read_2k, read_360k
 from jaxals.datasets.movielens import read_movielens
@@ -18,7 +19,6 @@ from jaxals.datasets.registry import names as names
 from jaxals.datasets.retail import read_retail
 from jaxals.datasets.synthetic import synthetic as synthetic
 from jaxals.errors import DataError
-from jaxals.interactions import Interactions
 
 _READERS: dict[str, Callable[[Path, Ids], Interactions]] = {
     "lastfm-360k": read_360k,

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
-from jaxals.catalog import Catalog
+from jaxals.data.catalog import Catalog
+from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
-from jaxals.interactions import Interactions
 
 
 def with_names(data: Interactions, names: Mapping[Hashable, str]) -> Interactions:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from jaxals.data.interactions import Interactions
+from jaxals.data.tables import read_table
 from jaxals.datasets.labels import read_names, with_names
 from jaxals.datasets.registry import Ids
-from jaxals.files import read_table
-from jaxals.interactions import Interactions
 
 _COLUMNS_360K = ["user", "mbid", "name", "plays"]
 

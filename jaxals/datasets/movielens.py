@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from jaxals.data.interactions import Interactions
 from jaxals.datasets.labels import read_names, with_names
 from jaxals.datasets.registry import Ids
-from jaxals.interactions import Interactions
 
 _COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 

@@ -14,10 +14,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from jaxals.data.interactions import Interactions
+from jaxals.data.split import NegativesSplit, Split
+from jaxals.data.tables import read_table
 from jaxals.errors import DataError
-from jaxals.files import read_table
-from jaxals.interactions import Interactions
-from jaxals.split import NegativesSplit, Split
 
 _PAIR = re.compile(r"\((\d+),(\d+)\)")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from jaxals.data.interactions import Interactions
 from jaxals.datasets.labels import with_names
 from jaxals.datasets.registry import Ids
 from jaxals.errors import DataError, MissingDependencyError
-from jaxals.interactions import Interactions
 
 _COLUMNS = ["StockCode", "Description", "Quantity", "CustomerID"]
 

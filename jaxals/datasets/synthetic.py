@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxals._checks import require_integer
-from jaxals.catalog import Catalog
+from jaxals._base.checks import require_integer
+from jaxals._base.memory import require_memory
+from jaxals.data.catalog import Catalog
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
-from jaxals.interactions import Interactions
-from jaxals.memory import require_memory
 
 # Flattens the head of the power law: of 160,000 items the favourite then gets 0.6 % of all draws. From a head of 1 it
 # would get 8 %, more than one for each user where users have 47 items on average.

@@ -1,5 +1,8 @@
 """Protocols, splits, ranking metrics, baselines, and the evaluation that joins them."""
 
+from jaxals.data.split import NegativesSplit as NegativesSplit
+from jaxals.data.split import Split as Split
+from jaxals.data.split import UserSplit as UserSplit
 from jaxals.evaluation.baselines import Popularity as Popularity
 from jaxals.evaluation.baselines import Random as Random
 from jaxals.evaluation.buckets import by_activity as by_activity
@@ -20,6 +23,3 @@ from jaxals.evaluation.splits import leave_k_out as leave_k_out
 from jaxals.evaluation.splits import random_holdout as random_holdout
 from jaxals.evaluation.splits import sample_negatives as sample_negatives
 from jaxals.evaluation.splits import user_holdout as user_holdout
-from jaxals.split import NegativesSplit as NegativesSplit
-from jaxals.split import Split as Split
-from jaxals.split import UserSplit as UserSplit

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxals._checks import require_at_least
-from jaxals._pytree import pytree, static
-from jaxals.interactions import Interactions
+from jaxals._base.checks import require_at_least
+from jaxals._base.pytree import pytree, static
+from jaxals.data.interactions import Interactions
 
 
 @pytree

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from jaxals._checks import require_integer
+from jaxals._base.checks import require_integer
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.results import Evaluation
-from jaxals.interactions import Interactions
 
 Buckets = int | Sequence[int]
 

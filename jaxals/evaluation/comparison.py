@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from jaxals._checks import require_integer
+from jaxals._base.checks import require_integer
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.results import Evaluation
 

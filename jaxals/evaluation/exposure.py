@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxals.interactions import Interactions
+from jaxals.data.interactions import Interactions
 
 Lists = Int[np.ndarray, "users ranks"]
 

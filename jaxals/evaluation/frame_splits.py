@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from jaxals._checks import require_fraction, require_integer
-from jaxals.catalog import Catalog, factorize
+from jaxals._base.checks import require_fraction, require_integer
+from jaxals.data.catalog import Catalog, factorize
+from jaxals.data.interactions import Interactions
+from jaxals.data.split import Split, UserSplit
+from jaxals.data.tables import require_columns
 from jaxals.errors import DataError
-from jaxals.files import require_columns
-from jaxals.interactions import Interactions
-from jaxals.split import Split, UserSplit
 
 # Held-out users with fewer items are only folded in: a fifth of them would be no item at all.
 _LEAST_SPLIT = 5

@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxals._checks import require_integer
-from jaxals.catalog import Catalog
+from jaxals._base.checks import require_integer
+from jaxals.data.catalog import Catalog
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.exposure import CATALOG_METRICS, self_information
 from jaxals.evaluation.metrics import LIST_METRICS
-from jaxals.interactions import Interactions, require_interactions
-from jaxals.serving import batches, listed_cells, rows_per_batch
+from jaxals.recommend.ranking import batches, listed_cells, rows_per_batch
 
 Exclude = Interactions | Literal["train"] | None
 
@@ -58,7 +58,7 @@ class UserLists:
         return cls(np.zeros(0, np.int32), np.zeros(n_users + 1, np.int64))
 
     def cells(self, first: int, last: int, length: int | None = None) -> "Cells":
-        """List the cells of the scores of users `first` to `last`, padded to a length, as `jaxals.topk` takes them."""
+        """List the cells of the scores of users `first` to `last`, padded to a length, as `top_k` takes them."""
         starts = self.starts[first : last + 1]
         length = int(starts[-1] - starts[0]) if length is None else length
         return Cells(*listed_cells(starts[:-1], starts[1:], self.item, length))

@@ -1,6 +1,6 @@
 """Rankings for each user, measured in batches of one compiled shape. A host shell around one traced function.
 
-Ties in scores go to the lowest item index in the lists (`jaxals.topk.top_k`), and count half in the AUC.
+Ties in scores go to the lowest item index in the lists (`jaxals.recommend.topk.top_k`), and count half in the AUC.
 """
 
 import functools
@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
+from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
 from jaxals.evaluation.exposure import CATALOG_METRICS, novelty
 from jaxals.evaluation.metrics import LIST_METRICS, auc, metric_dtype, ranked_hits
 from jaxals.evaluation.plans import Batch, EvaluationPlan, Exclude, Metric, plan_evaluation, plan_negatives
 from jaxals.evaluation.results import Evaluation
-from jaxals.interactions import Interactions
-from jaxals.objective import Factors, require_shape
-from jaxals.topk import blank_excluded, exclude_pairs, keep_pairs, top_k
+from jaxals.objective.factors import Factors, require_shape
+from jaxals.recommend.topk import blank_excluded, exclude_pairs, keep_pairs, top_k
 
 
 @runtime_checkable
@@ -50,7 +50,7 @@ def evaluate(
     and out of the relevant ones where they are among them; users without relevant items are left out.
 
     Args:
-        scorer: A pytree with `scores(users)`, such as `jaxals.objective.Factors`.
+        scorer: A pytree with `scores(users)`, such as `jaxals.objective.objective.Factors`.
         train: What the scorer was trained on.
         test: What to find again, over the same catalog.
         metrics: Names: "recall@k" (of all relevant), "capped_recall@k" (of min(k, relevant)), "precision@k",

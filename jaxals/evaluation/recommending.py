@@ -4,10 +4,10 @@ from collections.abc import Hashable, Iterable
 
 import pandas as pd
 
-from jaxals._checks import require_integer
+from jaxals._base.checks import require_integer
+from jaxals.data.interactions import Interactions
 from jaxals.evaluation.ranking import Scorer
-from jaxals.interactions import Interactions
-from jaxals.serving import rank_scores, ranking_frame
+from jaxals.recommend.ranking import rank_scores, ranking_frame
 
 
 def recommend(

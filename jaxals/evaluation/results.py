@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from jaxals.catalog import Catalog
+from jaxals.data.catalog import Catalog
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation.plans import UserLists
 

@@ -8,10 +8,10 @@ All randomness is `numpy.random.default_rng(seed)`: the same seed gives the same
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxals._checks import require_fraction, require_integer
+from jaxals._base.checks import require_fraction, require_integer
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.data.split import NegativesSplit, Split, UserSplit
 from jaxals.errors import DataError
-from jaxals.interactions import Interactions, require_interactions
-from jaxals.split import NegativesSplit, Split, UserSplit
 
 
 def random_holdout(data: Interactions, fraction: float = 0.2, seed: int = 0) -> Split:

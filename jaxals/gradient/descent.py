@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxals._checks import require_at_least, require_integer
-from jaxals._pytree import pytree
-from jaxals.batches import UserBatch
-from jaxals.losses import Terms, batch_loss, exact_loss, sampled_loss
-from jaxals.objective import Factors
+from jaxals._base.checks import require_at_least, require_integer
+from jaxals._base.pytree import pytree
+from jaxals.gradient.losses import Terms, batch_loss, exact_loss, sampled_loss
+from jaxals.gradient.user_batches import UserBatch
+from jaxals.objective.factors import Factors
 
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 
@@ -187,7 +187,8 @@ class UserBatches:
 class SampledNegatives:
     """An estimate from some users, their entries, and items drawn at random in the place of all of their pairs.
 
-    It is what most of the literature on neural recommenders trains on, and biased: see `jaxals.losses.sampled_loss`.
+    It is what most of the literature on neural recommenders trains on, and biased: see
+    `jaxals.gradient.losses.sampled_loss`.
 
     Attributes:
         size: Most users a batch.

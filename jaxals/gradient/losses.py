@@ -19,11 +19,12 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxals._pytree import pytree, static
-from jaxals.batches import EntryTiles, UserBatch
-from jaxals.catalog import Side
-from jaxals.gather import pack
-from jaxals.objective import Factors, Objective, gramian
+from jaxals._base.pytree import pytree, static
+from jaxals.als.kernels.gather import pack
+from jaxals.data.catalog import Side
+from jaxals.gradient.user_batches import EntryTiles, UserBatch
+from jaxals.objective.factors import Factors, gramian
+from jaxals.objective.objective import Objective
 
 Penalty = Callable[[Factors], Any]
 ObservedLoss = Callable[[Array, Array], Array]

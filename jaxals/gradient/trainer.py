@@ -11,18 +11,19 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from jaxals._checks import require_at_least, require_integer, require_one_of
-from jaxals.als import initial_factors
-from jaxals.batches import UserBatch, build_batches
-from jaxals.descent import Batch, DescentState, FullBatch, Problem, descend, has_line_search
+from jaxals._base.checks import require_at_least, require_integer, require_one_of
+from jaxals._base.memory import require_memory
+from jaxals.als.devices.mesh import from_one_device, to_every_device
+from jaxals.als.stages import StepInfo
+from jaxals.als.sweeps import initial_factors
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.interactions import Interactions
-from jaxals.losses import ObservedLoss, Penalty, Terms, exact_loss
-from jaxals.memory import require_memory
-from jaxals.objective import Factors, Objective, require_shape
-from jaxals.sharding import from_one_device, to_every_device
-from jaxals.solving import StepInfo
-from jaxals.trainers import Training
+from jaxals.gradient.descent import Batch, DescentState, FullBatch, Problem, descend, has_line_search
+from jaxals.gradient.losses import ObservedLoss, Penalty, Terms, exact_loss
+from jaxals.gradient.user_batches import UserBatch, build_batches
+from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.objective import Objective
+from jaxals.training.trainers import Training
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Interactions laid out for gradients: batches of users, their entries in tiles of one shape. Host side.
 
-A gradient adds up one vector an entry, no matrix, so the layout is simpler than that of `jaxals.tiles`: rows of any
+A gradient adds up one vector an entry, no matrix, so the layout is simpler than that of `als.layout.tiles`: rows of any
 length are cut into tiles of one width, and the tiles' sums are added to their rows. Measurements:
 `docs/gradient.md`.
 """
@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxals._pytree import pytree, static
-from jaxals.interactions import Interactions
+from jaxals._base.pytree import pytree, static
+from jaxals.data.interactions import Interactions
 
 _WIDTHS = (4, 8, 16, 32, 64)
 # Adding a tile's sum to its row takes about as long as reading so many entries (0.5 µs against 20 ns).

@@ -20,13 +20,16 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from jaxals._checks import require_at_least, require_integer
-from jaxals._pytree import pytree
-from jaxals.als import half_step, sweep
+from jaxals._base.checks import require_at_least, require_integer
+from jaxals._base.pytree import pytree
+from jaxals.als.half_steps import half_step
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.equations import Solver
+from jaxals.als.sweeps import sweep
 from jaxals.errors import ConfigurationError
-from jaxals.objective import Factors, Objective
-from jaxals.solvers import Cholesky, Solver
-from jaxals.tiles import RowTiles
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
 
 ValidationLoss = Callable[[Factors, Any], Array]
 BuildObjective = Callable[[Any], Objective]

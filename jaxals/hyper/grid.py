@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxals.errors import ConfigurationError
-from jaxals.objective import Objective
-from jaxals.trainers import Trainer
+from jaxals.objective.objective import Objective
+from jaxals.training.trainers import Trainer
 
 Build = Callable[..., Objective]
 Over = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
@@ -49,7 +49,7 @@ def expand(objective: Objective | Build, trainer: Trainer, over: Over, seeds: It
             for.
 
     Example:
-        >>> from jaxals.trainers import ALS
+        >>> from jaxals.training.trainers import ALS
         >>> models = expand(Objective.hkv, ALS(), {"alpha": [1.0, 2.0], "factors": [8, 16]}, seeds=range(2))
         >>> len(models), models[-1].settings, models[-1].seed, models[-1].trainer.factors
         (8, {'alpha': 2.0, 'factors': 16}, 1, 16)

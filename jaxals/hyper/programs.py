@@ -14,18 +14,19 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxals import als
-from jaxals._pytree import pytree, static
-from jaxals.acceleration import look_ahead, no_momentum, remember
-from jaxals.als import initial_factors
-from jaxals.batches import UserBatch
-from jaxals.descent import Batch, DescentState, Problem, descend
-from jaxals.interactions import COO
-from jaxals.losses import ObservedLoss, Penalty, Terms, exact_loss
-from jaxals.objective import Factors, Objective
-from jaxals.solvers import Cholesky, Solver
-from jaxals.solving import Arithmetic, StepInfo
-from jaxals.tiles import RowTiles
+from jaxals._base.pytree import pytree, static
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.momentum import look_ahead, no_momentum, remember
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.equations import Solver
+from jaxals.als.stages import Arithmetic, StepInfo
+from jaxals.als.sweeps import initial_factors, sweep
+from jaxals.data.interactions import COO
+from jaxals.gradient.descent import Batch, DescentState, Problem, descend
+from jaxals.gradient.losses import ObservedLoss, Penalty, Terms, exact_loss
+from jaxals.gradient.user_batches import UserBatch
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
 
 State = TypeVar("State")
 
@@ -91,7 +92,7 @@ class ALSProgram:
         def step(state: tuple) -> tuple:
             factors, momentum, _ = state
             ahead = look_ahead(factors, momentum) if self.is_accelerated else factors
-            swept, info = als.sweep(self.user_tiles, self.item_tiles, ahead, objective, self.solver, self.arithmetic)
+            swept, info = sweep(self.user_tiles, self.item_tiles, ahead, objective, self.solver, self.arithmetic)
             if self.is_accelerated:
                 momentum = remember(factors, swept, momentum)
             return swept, momentum, info

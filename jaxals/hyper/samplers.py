@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxals.errors import ConfigurationError, MissingDependencyError
-from jaxals.space import Choice, LogUniform, Range, SearchSpace
+from jaxals.hyper.space import Choice, LogUniform, Range, SearchSpace
 
 Sampler = Literal["random", "tpe"]
 

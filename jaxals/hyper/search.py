@@ -14,20 +14,20 @@ import pandas as pd
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
-from jaxals._checks import require_integer
+from jaxals._base.checks import require_integer
+from jaxals.als.layout.row_classes import MANY_FITS
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.data.split import NegativesSplit, Split
 from jaxals.errors import ConfigurationError, JaxalsError
 from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negatives
-from jaxals.interactions import Interactions, require_interactions
-from jaxals.objective import Objective
-from jaxals.position import EarlyStopping
-from jaxals.row_classes import MANY_FITS
-from jaxals.samplers import Sampler, propose, require_sampler
-from jaxals.space import SearchSpace
-from jaxals.split import NegativesSplit, Split
-from jaxals.tiles import RowTiles
-from jaxals.trainers import ALS, Trainer, Training
-from jaxals.training import Progress, Run, choose_devices, minimise
-from jaxals.trials import TrialLog
+from jaxals.hyper.samplers import Sampler, propose, require_sampler
+from jaxals.hyper.space import SearchSpace
+from jaxals.hyper.trials import TrialLog
+from jaxals.objective.objective import Objective
+from jaxals.training.loop import Progress, Run, choose_devices, minimise
+from jaxals.training.state import EarlyStopping
+from jaxals.training.trainers import ALS, Trainer, Training
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxals.catalog import Side
+from jaxals.data.catalog import Side
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
-from jaxals.interactions import Interactions
-from jaxals.objective import Objective
-from jaxals.trainers import ALS, Trainer
+from jaxals.objective.objective import Objective
+from jaxals.training.trainers import ALS, Trainer
 
 Settings = Mapping[str, Any]
 

@@ -14,19 +14,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
-from jaxals._checks import require_one_of
-from jaxals.batches import build_batches
+from jaxals._base.checks import require_one_of
+from jaxals._base.memory import available_memory, require_memory
+from jaxals.als.layout.row_classes import MANY_FITS
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan
-from jaxals.gradient import Gradient
+from jaxals.gradient.trainer import Gradient
+from jaxals.gradient.user_batches import build_batches
 from jaxals.hyper.grid import Build, Candidate, Over, by_program, expand, stack
 from jaxals.hyper.programs import ALSProgram, GradientProgram, Program, train_many
-from jaxals.interactions import Interactions
-from jaxals.memory import available_memory, require_memory
-from jaxals.objective import Factors, Objective
-from jaxals.row_classes import MANY_FITS
-from jaxals.trainers import ALS
-from jaxals.training import Run, _check_kinds, _key, _plan, choose_devices
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
+from jaxals.training.loop import Run, _check_kinds, _key, _plan, choose_devices
+from jaxals.training.trainers import ALS
 
 _COUNTS = ("non_finite_rows", "unconverged_rows")
 

@@ -13,8 +13,11 @@ import pandas as pd
 from jax.tree_util import Partial
 from tqdm.auto import tqdm
 
-from jaxals._checks import require_integer
-from jaxals.als import sweep
+from jaxals._base.checks import require_integer
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.equations import Solver
+from jaxals.als.sweeps import sweep
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.hyper.gradients import (
     BuildObjective,
@@ -24,9 +27,7 @@ from jaxals.hyper.gradients import (
     hypergradient,
     require_parameters,
 )
-from jaxals.objective import Factors
-from jaxals.solvers import Cholesky, Solver
-from jaxals.tiles import RowTiles
+from jaxals.objective.factors import Factors
 
 Measure = Callable[[Factors], Mapping[str, float]]
 

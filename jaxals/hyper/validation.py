@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxals._pytree import pytree
+from jaxals._base.pytree import pytree
+from jaxals.data.interactions import Interactions
 from jaxals.evaluation import plan_evaluation
 from jaxals.evaluation.plans import Batch
-from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Scalar
-from jaxals.topk import exclude_pairs
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Scalar
+from jaxals.recommend.topk import exclude_pairs
 
 # Scores of one batch of users, in bytes: several arrays of that size live at once.
 _BATCH_BYTES = 2**24

@@ -8,9 +8,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from jaxals.catalog import Side
-from jaxals.interactions import Interactions
-from jaxals.tiles import RowTiles, build_tiles
+from jaxals.als.layout.tiles import RowTiles, build_tiles
+from jaxals.data.catalog import Side
+from jaxals.data.interactions import Interactions
 
 
 def number_entries(

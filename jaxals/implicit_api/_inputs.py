@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from jaxals.catalog import Catalog
+from jaxals.als.layout.tiles import RowTiles, Tiles, build_tiles
+from jaxals.data.catalog import Catalog
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.implicit_api._errors import MissingRowError, ParameterWarning
-from jaxals.interactions import Interactions
-from jaxals.tiles import RowTiles, Tiles, build_tiles
 
 # Confidence 0 with target 0: below zero, so that it is a dislike, and too small to count beside 1 in any precision.
 _NO_CONFIDENCE = np.float32(-1e-30)

@@ -13,7 +13,10 @@ import scipy.linalg
 import scipy.sparse
 from tqdm.auto import tqdm
 
-from jaxals.catalog import Side
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.conjugate_gradient import ConjugateGradient
+from jaxals.als.solver.equations import Solver
+from jaxals.data.catalog import Side
 from jaxals.errors import DataError
 from jaxals.implicit_api._errors import UnfittedModelError
 from jaxals.implicit_api._files import load, save
@@ -29,8 +32,8 @@ from jaxals.implicit_api._inputs import (
 )
 from jaxals.implicit_api._ranking import rank, similar
 from jaxals.implicit_api._solving import computing, fold_in, initial_tables, sweeps, tables_of, user_matrix
-from jaxals.objective import Objective, gramian
-from jaxals.solvers import Cholesky, ConjugateGradient, Solver
+from jaxals.objective.factors import gramian
+from jaxals.objective.objective import Objective
 
 _log = logging.getLogger(__name__)
 

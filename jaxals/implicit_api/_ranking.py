@@ -9,9 +9,9 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxals._checks import require_integer
+from jaxals._base.checks import require_integer
 from jaxals.implicit_api._inputs import chosen_rows, norms_of, power_of_two
-from jaxals.topk import top_k
+from jaxals.recommend.topk import top_k
 
 _QUERIES_PER_BATCH = 128
 # Tables up to this size are padded to a power of two: lists of candidates come in many lengths, programs should not.

@@ -10,15 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from jaxals._checks import require_integer
-from jaxals.als import half_step, sweep
+from jaxals._base.checks import require_integer
+from jaxals.als.half_steps import half_step
+from jaxals.als.layout.tiles import build_tiles
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.equations import Solver
+from jaxals.als.sweeps import sweep
+from jaxals.data.interactions import COO
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.implicit_api._errors import ModelFitError
 from jaxals.implicit_api._inputs import device_of, generator_of, interactions_of, tiles_of
-from jaxals.interactions import COO
-from jaxals.objective import Factors, Objective
-from jaxals.solvers import Cholesky, Solver
-from jaxals.tiles import build_tiles
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
 
 # Entries: at 100 factors a sweep of so many takes a fraction of a second even in float64.
 _SMALL = 2**14

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxals.catalog import Catalog, Side
-from jaxals.confidence import ImplicitConfidence
+from jaxals._base.memory import require_memory
+from jaxals.data.catalog import Catalog, Side
 from jaxals.errors import ConfigurationError, DataError, MissingDependencyError
-from jaxals.memory import require_memory
-from jaxals.objective import Factors, Objective, Sides, require_shape
+from jaxals.objective.confidence import ImplicitConfidence
+from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.objective import Objective, Sides
 
 _SIDES: tuple[Side, Side] = ("user", "item")
 

@@ -25,8 +25,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxals._base.memory import require_memory
 from jaxals.errors import CheckpointError, ConfigurationError, DamageError
-from jaxals.memory import require_memory
 
 try:
     import fcntl

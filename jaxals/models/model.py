@@ -10,12 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxals import confidence as confidences
-from jaxals.catalog import Catalog
+from jaxals.data.catalog import Catalog
+from jaxals.data.interactions import Interactions
 from jaxals.errors import CheckpointError, ConfigurationError, DataError
-from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Objective, Sides
-from jaxals.storage import MALFORMED, first_line, is_folder, read_document, read_folder, require_writable, write_folder
+from jaxals.models.folder import (
+    MALFORMED,
+    first_line,
+    is_folder,
+    read_document,
+    read_folder,
+    require_writable,
+    write_folder,
+)
+from jaxals.objective import confidence as confidences
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective, Sides
 
 _FORMAT = 2
 _CONFIDENCES = {

@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxals._checks import require_finite, require_positive
-from jaxals._pytree import pytree
+from jaxals._base.checks import require_finite, require_positive
+from jaxals._base.pytree import pytree
 
 Scalar = Float[Array, ""] | float
 Weights = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxals._pytree import pytree
+from jaxals._base.pytree import pytree
 from jaxals.errors import ConfigurationError
-from jaxals.objective import Factors, require_shape
+from jaxals.objective.factors import Factors, require_shape
 
 # Scores of all items for so many users at a time.
 _USERS_PER_STEP = 64

@@ -13,12 +13,12 @@ import scipy.sparse
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float, Int
 
-from jaxals._checks import require_at_least, require_integer, require_one_of, require_positive
-from jaxals._pytree import pytree, static
+from jaxals._base.checks import require_at_least, require_integer, require_one_of, require_positive
+from jaxals._base.memory import require_memory
+from jaxals._base.pytree import pytree, static
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.interactions import Interactions
-from jaxals.memory import require_memory
-from jaxals.topk import top_k
+from jaxals.recommend.topk import top_k
 
 # Columns of the pair counts that the host has as a sparse matrix at a time: that takes up to three times their memory.
 _COLUMNS_AT_ONCE = 1024

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.memory import require_memory
+from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
-from jaxals.interactions import Interactions
-from jaxals.memory import require_memory
-from jaxals.objective import Factors
-from jaxals.topk import blank_excluded, exclude_pairs, top_k
+from jaxals.objective.factors import Factors
+from jaxals.recommend.topk import blank_excluded, exclude_pairs, top_k
 
 # Scores of one batch, in bytes: rows enough for a fast matrix product, few enough for the scores to stay in cache until
 # they are ranked (20,000 users, 160,000 items, 2 cores: 3.6 s; 8.4 s with 2**26, 7.5 s with 2**22).
@@ -184,7 +184,7 @@ def batches(rows: Int[np.ndarray, " rows"], size: int) -> Iterator[Int[np.ndarra
 def listed_cells(
     first: Int[np.ndarray, " rows"], last: Int[np.ndarray, " rows"], columns: Int[np.ndarray, " entries"], length: int
 ) -> tuple[Int[np.ndarray, " length"], Int[np.ndarray, " length"]]:
-    """List the cells of a batch's scores that its rows' entries name, as `jaxals.topk` takes them.
+    """List the cells of a batch's scores that its rows' entries name, as `jaxals.recommend.topk` takes them.
 
     Args:
         first: Where each row's entries begin in `columns`.

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jaxals import models
-from jaxals._checks import require_at_least, require_one_of, require_side
-from jaxals.als import contributions, half_step
-from jaxals.catalog import Catalog, Side
+from jaxals._base.checks import require_at_least, require_one_of, require_side
+from jaxals.als.contributions import contributions
+from jaxals.als.half_steps import half_step
+from jaxals.als.layout.tiles import build_tiles
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.data.catalog import Catalog, Side
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError, NumericalError
-from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Objective, require_shape
-from jaxals.serving import checked_indices, nearest_rows, power_of_two, rank_columns, ranking_frame
-from jaxals.solvers import Cholesky
-from jaxals.tiles import build_tiles
+from jaxals.models import model as models
+from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.objective import Objective
+from jaxals.recommend.ranking import checked_indices, nearest_rows, power_of_two, rank_columns, ranking_frame
 
 Ids = Hashable | Sequence[Hashable] | np.ndarray | pd.Series | pd.Index
 Measure = Literal["cosine", "dot"]

@@ -1,0 +1,11 @@
+"""From an objective to a model: trainers, the loop that drives them, checkpoints of where it stands."""
+
+from jaxals.training.checkpoint import Checkpoint as Checkpoint
+from jaxals.training.checkpoint import load_checkpoint as load_checkpoint
+from jaxals.training.loop import Progress as Progress
+from jaxals.training.loop import Run as Run
+from jaxals.training.loop import fit as fit
+from jaxals.training.state import EarlyStopping as EarlyStopping
+from jaxals.training.trainers import ALS as ALS
+from jaxals.training.trainers import Trainer as Trainer
+from jaxals.training.trainers import Training as Training

@@ -1,6 +1,6 @@
 """Checkpoints of a training: one folder a step, written beside the training, of which a whole one always stands.
 
-A folder of checkpoints holds `step-0000000012` and so on, each as `jaxals.storage` writes it, and a file `lock` that
+A folder of checkpoints holds `step-0000000012` and so on, each as `models.folder` writes it, and a file `lock` that
 whoever writes here has locked. Host side.
 """
 
@@ -18,14 +18,9 @@ from typing import BinaryIO
 import jax.numpy as jnp
 import pandas as pd
 
-from jaxals._checks import require_integer
-from jaxals.description import Description, differences
+from jaxals._base.checks import require_integer
 from jaxals.errors import CheckpointError, ConfigurationError, DamageError
-from jaxals.models import versions
-from jaxals.objective import Factors
-from jaxals.packing import Arrays, Document, pack, require_document, score, tables, unpack
-from jaxals.position import Position, history_frame, is_lower_better
-from jaxals.storage import (
+from jaxals.models.folder import (
     MALFORMED,
     first_line,
     read_document,
@@ -35,6 +30,11 @@ from jaxals.storage import (
     try_lock,
     write_folder,
 )
+from jaxals.models.model import versions
+from jaxals.objective.factors import Factors
+from jaxals.training.encoding import Arrays, Document, pack, require_document, score, tables, unpack
+from jaxals.training.fingerprint import Description, differences
+from jaxals.training.state import Position, history_frame, is_lower_better
 
 _FORMAT = 1
 _STEP = re.compile(r"step-(\d{10})")

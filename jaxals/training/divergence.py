@@ -3,11 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxals.catalog import Side
+from jaxals.als.stages import StepInfo
+from jaxals.data.catalog import Side
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError, NumericalError
-from jaxals.interactions import Interactions
-from jaxals.objective import Factors, Objective
-from jaxals.solving import StepInfo
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
 
 _NAMED = 3
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxals.errors import CheckpointError, DamageError
-from jaxals.interruption import REASONS
-from jaxals.objective import Factors
-from jaxals.position import Position, is_lower_better
+from jaxals.objective.factors import Factors
+from jaxals.training.interruption import REASONS
+from jaxals.training.state import Position, is_lower_better
 
 Arrays = dict[str, np.ndarray]
 Document = dict[str, Any]

@@ -17,20 +17,21 @@ from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
-from jaxals._checks import require_integer
-from jaxals.checkpoint import Checkpoint, CheckpointFolder
-from jaxals.description import describe
-from jaxals.divergence import require_finite_start, require_finite_step
+from jaxals._base.checks import require_integer
+from jaxals._base.memory import give_back_memory
+from jaxals.als.devices.mesh import make_mesh
+from jaxals.als.stages import StepInfo
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
-from jaxals.interactions import Interactions, require_interactions
-from jaxals.interruption import REASONS, Interruption, StepAbandoned
-from jaxals.memory import give_back_memory
-from jaxals.objective import Factors, Objective
-from jaxals.position import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
-from jaxals.sharding import make_mesh
-from jaxals.solving import StepInfo
-from jaxals.trainers import ALS, Trainer, Training
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
+from jaxals.training.checkpoint import Checkpoint, CheckpointFolder
+from jaxals.training.divergence import require_finite_start, require_finite_step
+from jaxals.training.fingerprint import describe
+from jaxals.training.interruption import REASONS, Interruption, StepAbandoned
+from jaxals.training.state import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
+from jaxals.training.trainers import ALS, Trainer, Training
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxals._checks import require_at_least, require_integer
+from jaxals._base.checks import require_at_least, require_integer
 from jaxals.evaluation import exposure
-from jaxals.objective import Factors
+from jaxals.objective.factors import Factors
 
 Record = dict[str, float]
 

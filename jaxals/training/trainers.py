@@ -9,21 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxals import shared_memory
-from jaxals._checks import require_at_least, require_integer, require_one_of
-from jaxals._pytree import pytree
-from jaxals.acceleration import Momentum, look_ahead, no_momentum, remember
-from jaxals.als import initial_factors, sweep
+from jaxals._base.checks import require_at_least, require_integer, require_one_of
+from jaxals._base.memory import require_memory
+from jaxals._base.pytree import pytree
+from jaxals.als.devices import shared_memory
+from jaxals.als.devices.mesh import from_one_device, to_every_device
+from jaxals.als.kernels.gram import Precision
+from jaxals.als.layout.row_classes import ONE_FIT
+from jaxals.als.layout.tiles import RowTiles, build_tiles
+from jaxals.als.momentum import Momentum, look_ahead, no_momentum, remember
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.equations import Solver
+from jaxals.als.stages import Arithmetic, StepInfo, TableType
+from jaxals.als.sweeps import initial_factors, sweep
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.gram import Precision
-from jaxals.interactions import Interactions
-from jaxals.memory import require_memory
-from jaxals.objective import Factors, Objective, require_shape
-from jaxals.row_classes import ONE_FIT
-from jaxals.sharding import from_one_device, to_every_device
-from jaxals.solvers import Cholesky, Solver
-from jaxals.solving import Arithmetic, StepInfo, TableType
-from jaxals.tiles import RowTiles, build_tiles
+from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.objective import Objective
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,9 +23,9 @@ from jaxals import (
     half_step,
     initial_factors,
     make_mesh,
-    row_classes,
     sweep,
 )
+from jaxals.als.layout import row_classes
 from jaxals.errors import ConfigurationError, DataError
 from tests import oracles
 

@@ -13,15 +13,15 @@ from jaxals import (
     Objective,
     Subspace,
     build_tiles,
-    gram,
     half_step,
     initial_factors,
     make_mesh,
-    row_classes,
     sweep,
 )
+from jaxals.als.kernels import gram
+from jaxals.als.layout import row_classes
+from jaxals.als.stages import Arithmetic
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.solving import Arithmetic
 from tests import oracles
 
 N_USERS, N_ITEMS, FACTORS = 23, 17, 5

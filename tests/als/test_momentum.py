@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxals import ALS, ConjugateGradient, Factors, Objective, datasets, fit, initial_factors
-from jaxals.acceleration import look_ahead, no_momentum, remember
+from jaxals.als.momentum import look_ahead, no_momentum, remember
 
 DATA = datasets.synthetic(n_users=300, n_items=200, n_interactions=6000, seed=0)
 OBJECTIVE = Objective.hkv(alpha=5.0, regularization=1.0)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals._checks import (
+from jaxals._base.checks import (
     require_at_least,
     require_finite,
     require_integer,

@@ -2,7 +2,7 @@ import jax
 import psutil
 import pytest
 
-from jaxals import memory
+from jaxals._base import memory
 from jaxals.errors import ConfigurationError
 
 

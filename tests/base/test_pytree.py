@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxals._pytree import pytree, static
+from jaxals._base.pytree import pytree, static
 
 
 @pytree

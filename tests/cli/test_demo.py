@@ -5,9 +5,9 @@ import sys
 import pytest
 
 import jaxals
-from jaxals import demo
+from jaxals.cli import demo
 from jaxals.errors import MissingDependencyError
-from jaxals.trainers import ALS
+from jaxals.training.trainers import ALS
 
 
 @pytest.fixture(scope="module")

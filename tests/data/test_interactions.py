@@ -11,9 +11,9 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxals.catalog import Catalog
+from jaxals.data.catalog import Catalog
+from jaxals.data.interactions import Duplicates, Interactions
 from jaxals.errors import ConfigurationError, DataError, UnknownIdError
-from jaxals.interactions import Duplicates, Interactions
 
 
 def frame(users: Any, items: Any, values: Any = None) -> pd.DataFrame:

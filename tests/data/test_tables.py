@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import jaxals.files
+from jaxals.data import tables
+from jaxals.data.interactions import Interactions
+from jaxals.data.tables import read_table, require_columns
 from jaxals.errors import DataError, MissingDependencyError
-from jaxals.files import read_table, require_columns
-from jaxals.interactions import Interactions
 
 NAMES = ["u", "i", "v"]
 
@@ -123,7 +123,7 @@ def test_without_value(tmp_path: Path) -> None:
 def test_broken_line_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, fault: str, header: bool, before: int
 ) -> None:
-    monkeypatch.setattr(jaxals.files, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(tables, "_CHUNK_ROWS", 2)
     good = "bob\tMoby\t1\n"
     # One blank line is skipped and still counted.
     text = "u\ti\tv\n" * header + good * before + "\n" + line + "\n" + good
@@ -202,7 +202,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_dropping_rows_without_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxals.files, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(tables, "_CHUNK_ROWS", 2)
     path = write(tmp_path, "a\t\t1\n\tx\t2\nb\tx\t3\n\t\t4\nc\ty\t5\n")
     assert read(path, names=NAMES, missing="drop") == {"u": ["b", "c"], "i": ["x", "y"], "v": [3.0, 5.0]}
     with pytest.raises(DataError, match="Line 1 of"):
@@ -225,7 +225,7 @@ VALUE = st.floats(allow_nan=False, allow_infinity=False)
 def test_text_comes_back_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str, float]], chunk: int
 ) -> None:
-    monkeypatch.setattr(jaxals.files, "_CHUNK_ROWS", chunk)
+    monkeypatch.setattr(tables, "_CHUNK_ROWS", chunk)
     text = "".join(f"{user}\t{item}\t{value!r}\n" for user, item, value in [("u", "i", "v"), *rows])
     got = read(write(tmp_path, text.replace("'v'", "v")))
     assert [str(raw) for raw in got["u"]] == [user for user, _, _ in rows]

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from jaxals import Factors, Objective, SampledNegatives, UserBatches, datasets
-from jaxals.batches import build_batches
-from jaxals.descent import Batch, DescentState, Problem, descend, has_line_search
-from jaxals.losses import Terms
+from jaxals.gradient.descent import Batch, DescentState, Problem, descend, has_line_search
+from jaxals.gradient.losses import Terms
+from jaxals.gradient.user_batches import build_batches
 
 DATA = datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 OBJECTIVE = Objective.ials(unobserved_weight=0.3, regularization=0.05)

@@ -22,9 +22,9 @@ from jaxals import (
     half_step,
     make_mesh,
 )
-from jaxals.batches import build_batches
-from jaxals.descent import Problem, batch_gradient
-from jaxals.losses import Terms, batch_loss, sampled_loss
+from jaxals.gradient.descent import Problem, batch_gradient
+from jaxals.gradient.losses import Terms, batch_loss, sampled_loss
+from jaxals.gradient.user_batches import build_batches
 from tests import oracles
 
 VALUES = oracles.random_values(4, 15, 12)

@@ -22,8 +22,8 @@ from jaxals import (
     datasets,
     fit,
 )
-from jaxals.descent import Batch
 from jaxals.errors import ConfigurationError, DataError, NumericalError
+from jaxals.gradient.descent import Batch
 
 DATA = datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 OBJECTIVE = Objective.hkv(alpha=2.0, regularization=2.0)

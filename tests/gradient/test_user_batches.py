@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxals import Interactions, datasets, make_mesh
-from jaxals.batches import EntryTiles, build_batches
+from jaxals.gradient.user_batches import EntryTiles, build_batches
 
 DATA = datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 

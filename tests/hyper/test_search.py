@@ -11,7 +11,8 @@ import jaxals
 from jaxals import ALS, Choice, LogUniform, MedianPruning, Objective, SearchSpace, Uniform, datasets, tune
 from jaxals.errors import CheckpointError, ConfigurationError, MissingDependencyError
 from jaxals.evaluation import leave_k_out, sample_negatives
-from jaxals.samplers import propose
+from jaxals.hyper.samplers import propose
+from jaxals.training import loop
 
 DATA = datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 TRAINER = ALS(factors=4, sweeps=6)
@@ -211,8 +212,8 @@ def test_an_interrupt_within_a_training_ends_the_search(monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    real = jaxals.training.run_plan
-    monkeypatch.setattr(jaxals.training, "run_plan", interrupt)
+    real = loop.run_plan
+    monkeypatch.setattr(loop, "run_plan", interrupt)
     with pytest.warns(UserWarning, match="Interrupted after 1 trials") as caught:
         search(patience=6)
     assert len(caught) == 1
@@ -271,7 +272,7 @@ def test_negatives_serve_as_validation_and_splits_are_averaged():
     ],
 )
 def test_arguments_out_of_range_are_refused_before_the_first_trial(settings, message, monkeypatch):
-    monkeypatch.setattr(jaxals.search, "propose", lambda *_: pytest.fail("proposed"))
+    monkeypatch.setattr(jaxals.hyper.search, "propose", lambda *_: pytest.fail("proposed"))
     # Without the run-time check of types, which tests have and users have not.
     with pytest.raises(ConfigurationError, match=message):
         inspect.unwrap(tune)(DATA, **{"space": SPACE, **settings})

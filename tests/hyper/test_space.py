@@ -7,7 +7,7 @@ import pytest
 
 from jaxals import ALS, Interactions, Objective, datasets
 from jaxals.errors import ConfigurationError
-from jaxals.space import DEFAULT_RANGES, Choice, LogUniform, Range, SearchSpace, Uniform, rescale_regularization
+from jaxals.hyper.space import DEFAULT_RANGES, Choice, LogUniform, Range, SearchSpace, Uniform, rescale_regularization
 
 DATA = datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 

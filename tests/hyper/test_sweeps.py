@@ -156,10 +156,10 @@ def test_fewer_devices_where_memory_does_not_hold_a_model_on_each(all_devices, m
 
 
 def test_what_memory_does_not_hold_is_refused(monkeypatch):
-    monkeypatch.setattr("jaxals.memory.available_memory", lambda: 20_000)
+    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda: 20_000)
     with pytest.raises(ConfigurationError, match="Training one model on one device needs"):
         run()
-    monkeypatch.setattr("jaxals.memory.available_memory", lambda: 5_000)
+    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda: 5_000)
     with pytest.raises(ConfigurationError, match=r'Keeping the factors of 6 models .* `keep="best"`'):
         run()
 

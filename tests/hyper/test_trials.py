@@ -3,7 +3,7 @@ import json
 import pytest
 
 from jaxals.errors import CheckpointError
-from jaxals.trials import TrialLog
+from jaxals.hyper.trials import TrialLog
 
 SEARCH = {"seed": 0, "metric": "ndcg@10", "ranges": {"alpha": "LogUniform(low=1, high=10)"}}
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import jaxals
-from jaxals import ALS, Catalog, Factors, Objective, datasets, exports, fit
+from jaxals import ALS, Catalog, Factors, Objective, datasets, fit
 from jaxals.errors import DataError, MissingDependencyError
+from jaxals.models import exports
 
 RNG = np.random.default_rng(0)
 

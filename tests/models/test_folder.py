@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import storage
 from jaxals.errors import CheckpointError, ConfigurationError
-from jaxals.storage import read_document, read_folder, remove_leftovers, write_folder
+from jaxals.models import folder as storage
+from jaxals.models.folder import read_document, read_folder, remove_leftovers, write_folder
 
 ARRAYS: dict[str, np.ndarray] = {
     "table": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -199,7 +199,7 @@ def test_a_document_nested_beyond_reason_is_refused(tmp_path):
 
 def test_more_than_memory_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
     folder = written(tmp_path / "folder")
-    monkeypatch.setattr("jaxals.memory.available_memory", lambda: 1000)
+    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda: 1000)
     with pytest.raises(ConfigurationError, match=r"Loading .* needs about"):
         read_folder(folder)
 

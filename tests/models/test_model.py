@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, Sides, models, storage
+from jaxals import Catalog, Factors, Interactions, LogConfidence, Objective, Sides
 from jaxals.errors import CheckpointError
-from jaxals.models import load_model, require_model_place, require_storable_ids, save_model
+from jaxals.models import folder as storage
+from jaxals.models import model as models
+from jaxals.models.model import load_model, require_model_place, require_storable_ids, save_model
 
 
 def model(users=("ann", "bob"), items=(1, 2, 3)) -> tuple[Factors, Interactions]:

@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse
 
 from jaxals import Factors, Interactions, Objective
-from jaxals import objective as objective_module
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.objective import require_shape
+from jaxals.objective import objective as objective_module
+from jaxals.objective.factors import require_shape
 from tests import oracles
 
 

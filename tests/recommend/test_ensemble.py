@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import jaxals
-from jaxals.ensemble import Ensemble
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import evaluate, leave_k_out
+from jaxals.recommend.ensemble import Ensemble
 
 GENERATOR = np.random.default_rng(0)
 MODELS = [

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import EASE, Interactions, ItemKNN, datasets, item_models
+from jaxals import EASE, Interactions, ItemKNN, datasets
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import Popularity, evaluate, leave_k_out
+from jaxals.recommend import item_models
 
 
 def random_data(seed=0, n_users=40, n_items=12, density=0.3):

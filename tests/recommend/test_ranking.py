@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxals.errors import DataError
-from jaxals.serving import batches, checked_indices, listed_cells, power_of_two, rows_per_batch
+from jaxals.recommend.ranking import batches, checked_indices, listed_cells, power_of_two, rows_per_batch
 
 
 def test_batches_cover_the_rows_in_one_size():

@@ -101,7 +101,7 @@ def test_similar_users_are_found_alike(model):
 def test_batches_do_not_change_the_answer(model, monkeypatch):
     users = np.arange(31)
     whole = model.top_items(users, 5)
-    monkeypatch.setattr("jaxals.serving._BATCH_BYTES", 25 * 8 * 4)
+    monkeypatch.setattr("jaxals.recommend.ranking._BATCH_BYTES", 25 * 8 * 4)
     in_parts = model.top_items(users, 5)
     np.testing.assert_array_equal(whole[0], in_parts[0])
     np.testing.assert_allclose(whole[1], in_parts[1], rtol=1e-12)

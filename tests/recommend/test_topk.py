@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxals.errors import ConfigurationError
-from jaxals.topk import blank_excluded, exclude_pairs, top_k
+from jaxals.recommend.topk import blank_excluded, exclude_pairs, top_k
 
 # One narrow row, and wide ones whose length a block divides (1280 = 80 blocks of 16), leaves over, and nearly fills.
 SHAPES = [((4, 9), 3), ((3, 1280), 5), ((3, 1301), 5), ((2, 2999), 3), ((5000,), 1), ((2, 2, 1300), 4)]

@@ -18,14 +18,15 @@ import optax
 import pytest
 
 import jaxals
-from jaxals import ALS, Checkpoint, ConjugateGradient, EarlyStopping, Gradient, Objective, Subspace, fit, storage
-from jaxals import checkpoint as checkpoints
-from jaxals.checkpoint import load_checkpoint
-from jaxals.descent import Alternating, SampledNegatives, UserBatches
+from jaxals import ALS, Checkpoint, ConjugateGradient, EarlyStopping, Gradient, Objective, Subspace, fit
 from jaxals.errors import CheckpointError, ConfigurationError, NumericalError
 from jaxals.evaluation import random_holdout
-from jaxals.interruption import Interruption
-from tests.test_storage import delete, empty, flip, halve
+from jaxals.gradient.descent import Alternating, SampledNegatives, UserBatches
+from jaxals.models import folder as storage
+from jaxals.training import checkpoint as checkpoints
+from jaxals.training.checkpoint import load_checkpoint
+from jaxals.training.interruption import Interruption
+from tests.models.test_folder import delete, empty, flip, halve
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 OBJECTIVE = Objective.hkv(alpha=2.0)
@@ -519,7 +520,7 @@ def test_what_keeps_a_folder_from_being_locked_is_said(patched, fault, tmp_path,
         raise fault
 
     train(checkpoint=Checkpoint(tmp_path))
-    monkeypatch.setattr(f"jaxals.{'storage' if '.' in patched else 'checkpoint'}.{patched}", fail)
+    monkeypatch.setattr(f"jaxals.{'models.folder' if '.' in patched else 'training.checkpoint'}.{patched}", fail)
     with pytest.raises(CheckpointError, match=rf"^Checkpoints cannot be written to .*: {fault.strerror}\.$"):
         train(checkpoint=Checkpoint(tmp_path), resume=True)
 

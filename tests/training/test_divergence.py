@@ -6,9 +6,9 @@ import pytest
 
 import jaxals
 from jaxals import ALS, Factors, Gradient, Interactions, Objective, fit
-from jaxals.divergence import require_finite_step
+from jaxals.als.stages import StepInfo
 from jaxals.errors import NumericalError
-from jaxals.solving import StepInfo
+from jaxals.training.divergence import require_finite_step
 
 DATA = Interactions.from_arrays(
     [0, 0, 1, 2], [0, 1, 1, 2], [1.0, 2.0, 5.0, 1e6], catalog=jaxals.Catalog(["ann", "bob", "cem"], [10, 20, 30])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from jaxals import ALS, Catalog, Gradient, Interactions, Objective, Subspace, UserBatches, datasets
-from jaxals.description import describe, differences
+from jaxals.training.fingerprint import describe, differences
 
 DATA = datasets.synthetic(n_users=12, n_items=9, n_interactions=30, seed=0)
 

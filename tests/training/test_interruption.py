@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 import jaxals
-from jaxals import ALS, Checkpoint, Objective, fit, interruption, training
+from jaxals import ALS, Checkpoint, Objective, fit
 from jaxals.evaluation import random_holdout
-from jaxals.interruption import Interruption
-from tests.test_checkpoint import assert_same, steps
+from jaxals.training import interruption, trainers
+from jaxals.training import loop as training
+from jaxals.training.interruption import Interruption
+from tests.training.test_checkpoint import assert_same, steps
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 
@@ -69,7 +71,7 @@ def test_a_step_that_takes_too_long_is_left_behind(tmp_path, monkeypatch):
                     let_go.wait(20)
                 return training.step(state, with_loss)
 
-            return jaxals.trainers.Training(training.start, step, 7, "sweep")
+            return trainers.Training(training.start, step, 7, "sweep")
 
     with pytest.warns(UserWarning, match="Terminated; returning the factors after sweep 2"):
         run = fit(DATA, Objective.hkv(), Slow(), progress=False, checkpoint=Checkpoint(tmp_path))

@@ -333,7 +333,7 @@ def test_the_best_loss_is_kept_when_the_last_is_not_it(monkeypatch):
     def next_loss(*_):
         return jnp.asarray(next(losses), jnp.float32)
 
-    monkeypatch.setattr("jaxals.als.whole_loss", next_loss)
+    monkeypatch.setattr("jaxals.als.half_steps.whole_loss", next_loss)
     keep = lambda progress: tables.append(progress.factors)
     run = train(trainer=ALS(factors=3, sweeps=6), early_stopping=EarlyStopping("loss"), callbacks=[keep])
     assert run.history["loss"].tolist() == [5.0, 3.0, 4.0]
@@ -355,7 +355,7 @@ def test_continuing_on_a_mesh_from_factors_of_another_device(all_devices):
 @pytest.mark.parametrize("n_devices", [1, 8])
 def test_every_device_of_a_cpu_counts_in_the_memory_that_is_needed(n_devices, monkeypatch):
     asked: list[float] = []
-    monkeypatch.setattr("jaxals.trainers.require_memory", lambda needed, *_: asked.append(needed))
+    monkeypatch.setattr("jaxals.training.trainers.require_memory", lambda needed, *_: asked.append(needed))
     mesh = jaxals.make_mesh(jax.devices()[:n_devices])
     ALS(factors=4, sweeps=0).begin(DATA, OBJECTIVE, jax.random.key(0), None, mesh)
     chunks = 4 * ALS().chunk_bytes

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxals import EarlyStopping, Factors
-from jaxals.position import UNCONVERGED, Position, Watch, history_frame
+from jaxals.training.state import UNCONVERGED, Position, Watch, history_frame
 
 
 def tables(number: float) -> Factors:

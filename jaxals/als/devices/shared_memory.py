@@ -1,8 +1,8 @@
 """Sweeps over the devices of a CPU, which share one memory: what all of them read is there once. Host side.
 
-The stages of `jaxals.solving` as programs of their own. Compiled together, every device would turn the other table for
-itself, and hold the solutions of all of them as they come and once more in the order of rows. The numbers are the same
-but for rounding; they cannot be differentiated. What it saves: `docs/performance.md`.
+The stages of `jaxals.als.stages` as programs of their own. Compiled together, every device would turn the other table
+for itself, and hold the solutions of all of them as they come and once more in the order of rows. The numbers are the
+same but for rounding; they cannot be differentiated. What it saves: `docs/performance.md`.
 """
 
 import dataclasses
@@ -16,14 +16,15 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxals._pytree import pytree
-from jaxals.als import whole_loss
-from jaxals.gather import Table, pack_without_copy
-from jaxals.objective import Factors, Objective
-from jaxals.sharding import from_one_device, to_every_device
-from jaxals.solvers import Solver
-from jaxals.solving import EXACT, Arithmetic, Basis, StepInfo, Task, arrange, eigenbasis, solve_part
-from jaxals.tiles import RowTiles
+from jaxals._base.pytree import pytree
+from jaxals.als.devices.mesh import from_one_device, to_every_device
+from jaxals.als.kernels.gather import Table, pack_without_copy
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.solver.equations import Solver
+from jaxals.als.stages import EXACT, Arithmetic, Basis, StepInfo, Task, arrange, eigenbasis, solve_part
+from jaxals.als.sweeps import whole_loss
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ def sweep(
     arithmetic: Arithmetic = EXACT,
     with_loss: bool = False,
 ) -> tuple[Factors, StepInfo]:
-    """Update all users and then all items, as `jaxals.als.sweep` does.
+    """Update all users and then all items, as `jaxals.als.half_steps.sweep` does.
 
     Args:
         user_tiles: Tiles with users as rows, for a mesh whose devices share one memory.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt16
 
-from jaxals._pytree import pytree, static
+from jaxals._base.pytree import pytree, static
 
 
 @pytree

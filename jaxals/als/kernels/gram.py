@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxals.gather import Table, TablePart
+from jaxals.als.kernels.gather import Table, TablePart
 
 Precision = Literal["highest", "high", "default"]
 

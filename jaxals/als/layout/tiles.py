@@ -20,11 +20,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, Num
 
-from jaxals._pytree import pytree, static
-from jaxals.catalog import Side
+from jaxals._base.pytree import pytree, static
+from jaxals.als.layout.row_classes import ONE_FIT, choose_classes
+from jaxals.data.catalog import Side
+from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
-from jaxals.interactions import Interactions
-from jaxals.row_classes import ONE_FIT, choose_classes
 
 _LONG_STEP_ENTRIES = 4096
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxals import make_mesh
-from jaxals.sharding import from_one_device, to_every_device
+from jaxals.als.devices.mesh import from_one_device, to_every_device
 
 
 def test_a_mesh_of_what_there_is():

@@ -5,21 +5,11 @@ import pytest
 import scipy.sparse
 from jax.sharding import Mesh
 
-from jaxals import (
-    ALS,
-    Cholesky,
-    ConjugateGradient,
-    Factors,
-    Interactions,
-    Objective,
-    Subspace,
-    make_mesh,
-    shared_memory,
-    sweep,
-)
+from jaxals import ALS, Cholesky, ConjugateGradient, Factors, Interactions, Objective, Subspace, make_mesh, sweep
 from jaxals import initial_factors as draw
-from jaxals.sharding import to_every_device
-from jaxals.solving import EXACT, Arithmetic
+from jaxals.als.devices import shared_memory
+from jaxals.als.devices.mesh import to_every_device
+from jaxals.als.stages import EXACT, Arithmetic
 
 RNG = np.random.default_rng(0)
 # Users 0 to 9 have everything, user 39 nothing.

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals.factorization import solve_symmetric
+from jaxals.als.kernels.factorization import solve_symmetric
 
 
 def systems(size: int, batch: int = 7, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

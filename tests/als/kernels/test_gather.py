@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals.gather import TablePart, pack, pack_without_copy
+from jaxals.als.kernels.gather import TablePart, pack, pack_without_copy
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])

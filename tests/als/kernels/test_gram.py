@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import gram
-from jaxals.gather import Table, TablePart, pack
-from jaxals.gram import read_scores, sum_grams
+from jaxals.als.kernels import gram
+from jaxals.als.kernels.gather import Table, TablePart, pack
+from jaxals.als.kernels.gram import read_scores, sum_grams
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(50, 6))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxals import row_classes
-from jaxals.row_classes import RowClass, choose_classes
+from jaxals.als.layout import row_classes
+from jaxals.als.layout.row_classes import RowClass, choose_classes
 
 SETTINGS = {"factors": 64, "item_bytes": 4, "most_tiles": 1024}
 

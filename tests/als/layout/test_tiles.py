@@ -8,20 +8,12 @@ import scipy.sparse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jaxals import (
-    Cholesky,
-    ConjugateGradient,
-    Interactions,
-    build_tiles,
-    datasets,
-    gram,
-    half_step,
-    make_mesh,
-    row_classes,
-)
-from jaxals import tiles as tiles_module
+from jaxals import Cholesky, ConjugateGradient, Interactions, build_tiles, datasets, half_step, make_mesh
+from jaxals.als.kernels import gram
+from jaxals.als.layout import row_classes
+from jaxals.als.layout import tiles as tiles_module
+from jaxals.als.layout.tiles import RowTiles, padding
 from jaxals.errors import ConfigurationError
-from jaxals.tiles import RowTiles, padding
 from tests import oracles
 
 

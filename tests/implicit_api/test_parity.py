@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from jaxals.implicit_api import AlternatingLeastSquares, _solving
 from jaxals.implicit_api._ranking import rank
-from tests.test_implicit_api import assert_ranked_alike, checker_board, fitted, random_matrix
+from tests.implicit_api.test_model import assert_ranked_alike, checker_board, fitted, random_matrix
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 The gradient is by the other table, α, ε, w0, λ and ν, of a weighted sum of the rows. Forwards and backwards take turns
 on one device; medians.
 
-    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_backward.py --users 20000 --items 10000 --entries 1000000
+    OPENBLAS_NUM_THREADS=1 python benchmarks/backward.py --users 20000 --items 10000 --entries 1000000
 """
 
 import argparse
@@ -81,4 +81,4 @@ for name, solver in SOLVERS.items():
     print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1), flush=True)
 arguments.out.mkdir(parents=True, exist_ok=True)
 document = {"data": repr(data), "jax": jax.__version__, "cores": os.cpu_count(), "rows": rows}
-(arguments.out / f"benchmark_backward-f{arguments.factors}.json").write_text(json.dumps(document, indent=2) + "\n")
+(arguments.out / f"backward-f{arguments.factors}.json").write_text(json.dumps(document, indent=2) + "\n")

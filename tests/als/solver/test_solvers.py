@@ -13,9 +13,9 @@ from jaxals import (
     half_step,
     make_mesh,
 )
+from jaxals.als.kernels.gather import pack
+from jaxals.als.solver.equations import NormalEquations
 from jaxals.errors import ConfigurationError
-from jaxals.gather import pack
-from jaxals.solvers import NormalEquations
 from tests import oracles
 
 FACTORS = 6

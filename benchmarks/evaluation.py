@@ -1,6 +1,6 @@
 """Time and memory to measure the rankings of 100,000 users over 50,000 items.
 
-python experiments/benchmark_evaluation.py --users 100000 --items 50000 --factors 64 --k 20
+python benchmarks/evaluation.py --users 100000 --items 50000 --factors 64 --k 20
 """
 
 import argparse
@@ -81,5 +81,5 @@ record = {
     "versions": {name: importlib.metadata.version(name) for name in ("jaxals", "jax", "numpy")},
 }
 arguments.out.mkdir(parents=True, exist_ok=True)
-name = "benchmark_evaluation-auc" if arguments.auc else "benchmark_evaluation"
+name = "evaluation-auc" if arguments.auc else "evaluation"
 (arguments.out / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -5,7 +5,7 @@ conjugate gradient; none imports another's library. "The data alone" reads the f
 process holds at its peak is told by Linux (VmHWM): `getrusage` would count what the process that started it held.
 
     pip install 'jaxals[peers]'
-    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_memory.py --factors 64
+    OPENBLAS_NUM_THREADS=1 python benchmarks/memory.py --factors 64
 """
 
 import argparse
@@ -136,5 +136,5 @@ document = {
     "versions": versions,
     "peak GB": every,
 }
-out = arguments.out / f"benchmark_memory-{arguments.data}-f{arguments.factors}.json"
+out = arguments.out / f"memory-{arguments.data}-f{arguments.factors}.json"
 out.write_text(json.dumps(document, indent=2) + "\n")

@@ -3,7 +3,7 @@
 Last.fm 2K, 16 models (4 values of λ and 4 of α of `log`), 15 sweeps each. Single fits use all cores and are compiled
 already; so is the sweep. Contenders take turns; the best of the repeats counts. Writes JSON.
 
-    JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/benchmark_sweep.py --solver cholesky
+    JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python benchmarks/sweep.py --solver cholesky
 """
 
 import argparse
@@ -20,7 +20,7 @@ import pandas as pd
 
 import jaxals
 from jaxals.hyper import programs
-from jaxals.training import minimise
+from jaxals.training.loop import minimise
 
 SOLVERS = {"cholesky": jaxals.Cholesky(), "cg": jaxals.ConjugateGradient(), "subspace": jaxals.Subspace(16)}
 
@@ -141,7 +141,7 @@ def main() -> None:
         "relative difference of the tables, by model": of_tables,
         "openblas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
     }
-    file = arguments.out / f"benchmark_sweep-{arguments.solver}.json"
+    file = arguments.out / f"sweep-{arguments.solver}.json"
     file.write_text(json.dumps(record, indent=2) + "\n")
     print(f"wrote {file.name}")
 

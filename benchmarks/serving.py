@@ -1,7 +1,7 @@
 """Time to recommend to many users at once: jaxals beside the implicit library, on the same factors.
 
 pip install 'jaxals[peers]'
-OPENBLAS_NUM_THREADS=1 python experiments/benchmark_serving.py --users 20000 --items 160000 --factors 64
+OPENBLAS_NUM_THREADS=1 python benchmarks/serving.py --users 20000 --items 160000 --factors 64
 """
 
 import argparse
@@ -77,4 +77,4 @@ record = {
     "versions": {name: importlib.metadata.version(name) for name in ("jaxals", "jax", "implicit", "numpy")},
 }
 arguments.out.mkdir(parents=True, exist_ok=True)
-(arguments.out / "benchmark_serving.json").write_text(json.dumps(record, indent=2) + "\n")
+(arguments.out / "serving.json").write_text(json.dumps(record, indent=2) + "\n")

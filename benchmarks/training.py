@@ -6,9 +6,9 @@ of them, and compilation, which jaxals needs once, is reported beside. Prints me
 picture. With `--in-turn`, single sweeps of jaxals (with momentum) and irspack follow each other, to no loss.
 
     pip install 'jaxals[peers,plots]'
-    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data medium --factors 64
-    OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --factors 512 --only subspace --sweeps 10 --in-turn
-    JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/benchmark_training.py --data ml-1m --factors 64
+    OPENBLAS_NUM_THREADS=1 python benchmarks/training.py --data medium --factors 64
+    OPENBLAS_NUM_THREADS=1 python benchmarks/training.py --factors 512 --only subspace --sweeps 10 --in-turn
+    JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python benchmarks/training.py --data ml-1m --factors 64
 """
 
 import argparse
@@ -176,7 +176,7 @@ CONTEXT = {
 
 def save(kind: str, table: pd.DataFrame, **more) -> pathlib.Path:
     arguments.out.mkdir(parents=True, exist_ok=True)
-    stem = arguments.out / f"benchmark_{kind}-{arguments.data}-f{arguments.factors}-{arguments.only.lower()}"
+    stem = arguments.out / f"{kind}-{arguments.data}-f{arguments.factors}-{arguments.only.lower()}"
     rows = json.loads(table.to_json(orient="records"))
     stem.with_suffix(".json").write_text(json.dumps({**CONTEXT, **more, "rows": rows}, indent=2) + "\n")
     print(table.to_string(index=False))

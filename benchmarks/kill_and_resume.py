@@ -5,7 +5,7 @@ its folder of checkpoints to a little after when it would have written the last 
 most kills hit a checkpoint that is half written. The progress bar, read through a pseudo-terminal, tells how many
 sweeps had been finished.
 
-    JAXALS_DATA=... python experiments/kill_and_resume.py --kills 50 --seed 0
+    JAXALS_DATA=... python benchmarks/kill_and_resume.py --kills 50 --seed 0
 """
 
 import argparse

@@ -4,7 +4,7 @@ Fits differ in seed, values, confidence and λ, which compile nothing anew. Afte
 resident memory may not leave a band of 5 % around where it then stands. Of ten fits, one is by a gradient, and another
 one writes checkpoints.
 
-    python experiments/soak.py --fits 500 --recommendations 1000000
+    python benchmarks/soak.py --fits 500 --recommendations 1000000
 """
 
 import argparse

@@ -5,7 +5,7 @@ the share of the exact top 10 that an index by inverted lists finds, and seconds
 are looked at, beside FAISS's exhaustive index and jaxals itself.
 
     pip install 'jaxals[parquet,index]'
-    python experiments/nearest_neighbours.py
+    python benchmarks/nearest_neighbours.py
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import jaxals
-from jaxals import exports
+from jaxals.models import exports
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--users", type=int, default=20_000)

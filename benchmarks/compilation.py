@@ -3,7 +3,7 @@
 Both processes lay out the same data and take three plain sweeps; JAX keeps compiled programs in a folder that the
 second one finds (`jax_compilation_cache_dir`).
 
-    python experiments/benchmark_compilation.py --factors 64
+    python benchmarks/compilation.py --factors 64
 """
 
 import argparse
@@ -56,4 +56,4 @@ for name in SOLVERS:
     print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1), flush=True)
 arguments.out.mkdir(parents=True, exist_ok=True)
 document = {"factors": arguments.factors, "jax": jax.__version__, "cores": os.cpu_count(), "both sides": rows}
-(arguments.out / "benchmark_compilation.json").write_text(json.dumps(document, indent=2) + "\n")
+(arguments.out / "compilation.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 
 import jaxals
-from jaxals import cli, training
+from jaxals import cli
 from jaxals.cli import commands
 from jaxals.cli.options import _PRESETS, COLUMNS, SOLVERS, Preset, build_objective, raw_ids, read, split_up
 from jaxals.cli.tuning import parse_range
 from jaxals.evaluation import leave_k_out, random_holdout
+from jaxals.training import loop as training
 
 FAST = ["--factors", "4", "--sweeps", "3"]
 
@@ -225,11 +226,11 @@ def test_tune_goes_on_from_its_file_and_after_an_interrupt(folder, run, tmp_path
             raise KeyboardInterrupt
         return real(*arguments)
 
-    real = jaxals.search.propose
+    real = jaxals.hyper.search.propose
     path = tmp_path / "trials.jsonl"
     arguments = ["tune", folder / "plays.tsv", "--path", path, *TUNE]
     with monkeypatch.context() as patched:
-        patched.setattr(jaxals.search, "propose", interrupted)
+        patched.setattr(jaxals.hyper.search, "propose", interrupted)
         assert cli.main([str(argument) for argument in arguments]) == 130
     captured = capsys.readouterr()
     assert captured.err == f"jaxals: interrupted; the same command goes on from the 2 trials in {path}\n"
@@ -420,7 +421,7 @@ def test_termination_in_the_first_sweep_says_how_to_go_on(folder, monkeypatch, c
     arguments += ["--checkpoint", str(tmp_path / "run")]
     with monkeypatch.context() as patched:
         patched.setattr(jaxals.ALS, "begin", begin_slowly)
-        patched.setattr("jaxals.interruption.GRACE_SECONDS", 0.0)
+        patched.setattr("jaxals.training.interruption.GRACE_SECONDS", 0.0)
         assert cli.main(arguments) == 143
     let_go.set()
     # What the handler says goes past Python's streams.

@@ -7,7 +7,7 @@ fit's time from layout and compilation on; the larger share of its sweeps alone 
 times N pairs of whole fits, without checkpoints and with one after every sweep. A cost above `--most` ends with exit
 code 1.
 
-    python experiments/benchmark_checkpoint.py --factors 64 --sweeps 15 --most 0.05
+    python benchmarks/checkpoint.py --factors 64 --sweeps 15 --most 0.05
 """
 
 import argparse
@@ -90,6 +90,6 @@ seconds = {"first sweep": first, "sweeps": sweeps, "last checkpoint": last, "who
 costs = {"cost": cost, "cost of sweeps alone": of_sweeps}
 document = {"settings": settings, "machine": machine, "seconds": seconds, **costs}
 arguments.out.mkdir(parents=True, exist_ok=True)
-name = f"benchmark_checkpoint-f{arguments.factors}-{arguments.solver}.json"
+name = f"checkpoint-f{arguments.factors}-{arguments.solver}.json"
 (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")
 sys.exit(0 if cost <= arguments.most else 1)

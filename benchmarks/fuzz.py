@@ -4,8 +4,8 @@ Every input is drawn from the seed and its number alone. An input passes if it i
 (or, on the command line, by an exit code); anything else that is raised, and whatever takes longer than `--seconds`,
 fails and is printed with what makes it again. `--only hang` shows that this notices what does not end.
 
-    python experiments/fuzz.py --inputs 10000 --seed 0
-    python experiments/fuzz.py --only folders --first 1234 --inputs 1      # one input again
+    python benchmarks/fuzz.py --inputs 10000 --seed 0
+    python benchmarks/fuzz.py --only folders --first 1234 --inputs 1      # one input again
 """
 
 import argparse
@@ -32,10 +32,11 @@ import numpy as np
 import pandas as pd
 
 import jaxals
-from jaxals import Interactions, storage
-from jaxals.checkpoint import load_checkpoint
+from jaxals import Interactions
 from jaxals.cli import main as command_line
 from jaxals.errors import JaxalsError
+from jaxals.models import folder as storage
+from jaxals.training.checkpoint import load_checkpoint
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--inputs", type=int, default=10_000)

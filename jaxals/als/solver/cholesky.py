@@ -1,0 +1,37 @@
+"""The exact solution of each row's system. Device side."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxals._base.pytree import pytree
+from jaxals.als.kernels.factorization import solve_symmetric
+from jaxals.als.solver.dual_form import solve_dual_form, suits_dual_form
+from jaxals.als.solver.equations import NormalEquations, Solution
+
+
+@pytree
+class Cholesky:
+    """The exact solution, by factorising each row's matrix (Hu, Koren and Volinsky 2008, section 4).
+
+    Rows with fewer entries than factors are solved in their dual form, a system as large as their entries (the
+    Woodbury identity); the others form and factorise A_r. O(entries · factors² + rows · factors³) at most.
+    """
+
+    def gram_size(self, factors: int) -> int:
+        """Return `factors`."""
+        return factors
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        """Return x_r for every row; a system that is not positive definite gives NaN."""
+        solve = solve_dual_form if suits_dual_form(equations, equations.shared.shape[1]) else _solve_primal
+        rows = solve(equations)
+        return rows, jnp.zeros(len(rows), bool)
+
+
+def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
+    with jax.named_scope("gram"):
+        gram, target = equations.matrices()
+        target = target if equations.target is None else equations.target
+    with jax.named_scope("solve"):
+        return solve_symmetric(gram, equations.shared, target)

@@ -1,0 +1,71 @@
+"""Exact steps in blocks of factors. Device side."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxals._base.checks import require_integer
+from jaxals._base.pytree import pytree, static
+from jaxals.als.kernels.factorization import solve_symmetric
+from jaxals.als.kernels.gather import TablePart
+from jaxals.als.kernels.gram import read_scores, sum_grams
+from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.dual_form import suits_dual_form
+from jaxals.als.solver.equations import NormalEquations, Solution
+
+
+@pytree
+class Subspace:
+    """Exact steps in one block of factors after another, the others held fixed (iALS++: Rendle et al. 2021).
+
+    For 256 factors and more: at most O(entries · factors · block + rows · factors · block²), where `Cholesky` takes the
+    squares and cubes of the factors. The scores of a row's entries are kept up to date from block to block.
+
+    Differs from the paper in that a half step goes through all blocks of a side, in the eigenbasis of w0 YᵀY, where
+    blocks are coupled by the row's own entries alone; and in that rows of few entries (up to twice as many as a block
+    has factors, 128 at most) are solved exactly, in their dual form: one system in the place of one for each block.
+    Tiles that were not built for the solver's `gram_size` may have it solve other rows exactly.
+
+    Attributes:
+        block: Factors to a block, static.
+
+    Raises:
+        ConfigurationError: `block` is below 1.
+    """
+
+    block: int = static(default=64)
+
+    def __post_init__(self) -> None:
+        require_integer("block", self.block, 1)
+
+    def gram_size(self, factors: int) -> int:
+        """Return the size of a block."""
+        return min(self.block, factors)
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        """Return x_r for every row: exact for short ones, after one pass over the blocks for the others."""
+        n_rows, factors = equations.shared.shape
+        width, precision = self.gram_size(factors), equations.precision
+        if width == factors or suits_dual_form(equations, width):
+            return Cholesky().solve(equations)
+        table, column = equations.table, equations.column
+
+        def step(number: Int[Array, ""] | int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+            rows, scores = state
+            # A last block that is not full begins sooner, and solves some factors again.
+            start = jnp.minimum(number * width, factors - width)
+            cut = lambda array: jax.lax.dynamic_slice_in_dim(array, start, width, axis=1)
+            part, shared, before = TablePart(table, start, width), cut(equations.shared), cut(rows)
+            # What the block's equations lack, Σ (b - g y·x) y - S x, is its matrix times what x is to gain.
+            left = -equations.gram_weight * scores
+            left = left + equations.target_weight if equations.target is None else left
+            weights = equations.gram_weight, left
+            gram, lack = sum_grams(part, column, *weights, equations.segment, n_rows, precision)
+            lack = lack if equations.target is None else lack + cut(equations.target)
+            change = solve_symmetric(gram, shared, lack - shared * before)
+            rows = jax.lax.dynamic_update_slice_in_dim(rows, before + change, start, axis=1)
+            return rows, scores + read_scores(part, column, equations.by_tile(change), precision)
+
+        scores = read_scores(table, column, equations.by_tile(equations.start), precision)
+        rows, _ = jax.lax.fori_loop(0, -(-factors // width), step, (equations.start, scores))
+        return rows, jnp.zeros(n_rows, bool)

@@ -1,0 +1,82 @@
+"""Sweeps: all users and then all items, as the papers write them; where both tables begin. Device side."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxals.als.half_steps import half_step_with_loss
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.solver.equations import Solver
+from jaxals.als.stages import EXACT, Arithmetic, StepInfo
+from jaxals.objective.factors import Factors, gramian
+from jaxals.objective.objective import Objective
+
+
+def sweep(
+    user_tiles: RowTiles,
+    item_tiles: RowTiles,
+    factors: Factors,
+    objective: Objective,
+    solver: Solver,
+    arithmetic: Arithmetic = EXACT,
+    with_loss: bool = False,
+) -> tuple[Factors, StepInfo]:
+    """Update all users and then all items.
+
+    Args:
+        user_tiles: Tiles with users as rows.
+        item_tiles: Tiles with items as rows.
+        factors: Both tables before the sweep.
+        objective: What is minimised; no sweep with an exact solver increases it.
+        solver: How each row is solved.
+        arithmetic: As in `half_step`.
+        with_loss: Whether to compute the loss on the way, which takes one more pass over the gathered rows; with a
+            `table_dtype` the entries' part of it is of the rounded users. Like all of the info it has no derivatives;
+            those of `objective.loss` can be taken.
+
+    Returns:
+        Both tables after the sweep, and what there is to say about it.
+    """
+    user, user_info, _ = half_step_with_loss(
+        user_tiles, factors.item, objective.of("user"), solver, factors.user, arithmetic, transposed=item_tiles
+    )
+    item, item_info, on_entries = half_step_with_loss(
+        item_tiles, user, objective.of("item"), solver, factors.item, arithmetic, with_loss, transposed=user_tiles
+    )
+    factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
+    if with_loss:
+        loss = whole_loss(on_entries, objective, factors, user_tiles.count, item_tiles.count)
+        info = dataclasses.replace(info, loss=jax.lax.stop_gradient(loss))
+    return factors, info
+
+
+@jax.jit
+def whole_loss(
+    on_entries: Float[Array, ""],
+    objective: Objective,
+    factors: Factors,
+    user_count: Int[Array, " users"],
+    item_count: Int[Array, " items"],
+) -> Float[Array, ""]:
+    """Add to the entries' part of the loss, as a half step returns it, what all pairs and the ridge add."""
+    everywhere = jnp.sum(gramian(factors.user) * gramian(factors.item))
+    ridge = objective.ridge_loss(factors, user_count, item_count)
+    return on_entries + objective.unobserved_weight * everywhere + ridge
+
+
+def initial_factors(
+    key: Array, n_users: int, n_items: int, factors: int, scale: float = 0.1, dtype: Any = jnp.float32
+) -> Factors:
+    """Draw both tables from a normal distribution of standard deviation scale / √factors.
+
+    The score of any pair then starts near scale² / √factors (Rendle, Krichene, Zhang and Koren 2021, section 4).
+    """
+    user_key, item_key = jax.random.split(key)
+    deviation = scale / factors**0.5
+    return Factors(
+        deviation * jax.random.normal(user_key, (n_users, factors), dtype),
+        deviation * jax.random.normal(item_key, (n_items, factors), dtype),
+    )

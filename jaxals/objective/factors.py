@@ -1,0 +1,55 @@
+"""The two tables that a model learns. Device side."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxals._base.pytree import pytree
+from jaxals.errors import DataError
+
+
+@pytree
+class Factors:
+    """The two tables that a model learns; the score of a pair is their dot product.
+
+    Attributes:
+        user: One row per user.
+        item: One row per item.
+    """
+
+    user: Float[Array, "users factors"]
+    item: Float[Array, "items factors"]
+
+    def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
+        """Score every item for a batch of user indices."""
+        return jnp.matmul(self.user[users], self.item.T, precision="highest")
+
+
+def gramian(table: Float[Array, "rows factors"]) -> Float[Array, "factors factors"]:
+    """Compute YᵀY at full precision.
+
+    Args:
+        table: One side's factors Y, float32 or float64.
+
+    Returns:
+        A symmetric matrix in the table's dtype.
+    """
+    return jnp.matmul(table.T, table, precision="highest")
+
+
+def require_shape(factors: Factors, shape: tuple[int, int]) -> None:
+    """Refuse factors of other users and items, or whose tables differ in width.
+
+    Args:
+        factors: Both tables.
+        shape: Number of users and items that there must be.
+
+    Raises:
+        DataError: A table has another number of rows, or the tables have different numbers of columns.
+    """
+    got = (factors.user.shape[0], factors.item.shape[0])
+    if got != shape:
+        turned = " Users and items look swapped." if got == shape[::-1] else ""
+        raise DataError(f"The factors are for {got} users and items, the interactions for {shape}.{turned}")
+    widths = (factors.user.shape[1], factors.item.shape[1])
+    if widths[0] != widths[1]:
+        raise DataError(f"Both tables must have one width; got {widths[0]} factors a user and {widths[1]} an item.")
