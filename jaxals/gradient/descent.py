@@ -86,7 +86,7 @@ class Batch(Protocol):
         ...
 
 
-class Sides(NamedTuple):
+class BothSides(NamedTuple):
     """An optimiser's memory of the two tables where they take turns or differ in kind."""
 
     user: Any
@@ -132,11 +132,11 @@ class Alternating:
     def __post_init__(self) -> None:
         require_integer("inner_steps", self.inner_steps, 1)
 
-    def init(self, factors: Factors, optimizer: Optimizer) -> Sides:
+    def init(self, factors: Factors, optimizer: Optimizer) -> BothSides:
         """Return a memory of each side."""
-        return Sides(optimizer.init(factors.user), optimizer.init(factors.item))
+        return BothSides(optimizer.init(factors.user), optimizer.init(factors.item))
 
-    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Sides]:
+    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, BothSides]:
         """Update the users, then the items for the users that there are now."""
 
         def turn(table: Array, memory: Any, place: Any) -> tuple[Array, Any]:
@@ -149,7 +149,7 @@ class Alternating:
         before = state.factors
         user, of_user = turn(before.user, state.optimizer.user, lambda user: Factors(user, before.item))
         item, of_item = turn(before.item, state.optimizer.item, lambda item: Factors(user, item))
-        return Factors(user, item), Sides(of_user, of_item)
+        return Factors(user, item), BothSides(of_user, of_item)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,11 +172,11 @@ class UserBatches:
     def __post_init__(self) -> None:
         require_integer("size", self.size, 1)
 
-    def init(self, factors: Factors, optimizer: Optimizer) -> Sides:
+    def init(self, factors: Factors, optimizer: Optimizer) -> BothSides:
         """Return a memory of each side."""
-        return Sides(optimizer.init(factors.user), optimizer.init(factors.item))
+        return BothSides(optimizer.init(factors.user), optimizer.init(factors.item))
 
-    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Sides]:
+    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, BothSides]:
         """Update a batch's users, and all items."""
         number = _turn(state.n_done, problem)
         gradient = batch_gradient(state.factors, problem, number, batch_loss)
@@ -210,11 +210,11 @@ class SampledNegatives:
         if self.weight is not None:
             require_at_least("weight", self.weight, 0)
 
-    def init(self, factors: Factors, optimizer: Optimizer) -> Sides:
+    def init(self, factors: Factors, optimizer: Optimizer) -> BothSides:
         """Return a memory of each side."""
-        return Sides(optimizer.init(factors.user), optimizer.init(factors.item))
+        return BothSides(optimizer.init(factors.user), optimizer.init(factors.item))
 
-    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Sides]:
+    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, BothSides]:
         """Update a batch's users, and all items."""
         number = _turn(state.n_done, problem)
         dtype = state.factors.user.dtype
@@ -295,7 +295,7 @@ def _turn(n_done: Int[Array, ""], problem: Problem) -> Int[Array, ""]:
 
 def _update_batch(
     state: DescentState, gradient: Factors, user: Int[Array, " slots"], optimizer: Optimizer
-) -> tuple[Factors, Sides]:
+) -> tuple[Factors, BothSides]:
     before, memory = state.factors, state.optimizer
     has_rows = optax.tree_utils.tree_map_params(
         optimizer, lambda _: True, memory.user, transform_non_params=lambda _: False
@@ -307,7 +307,7 @@ def _update_batch(
     rows, of_rows = _updated(gradient.user, of_rows, read(True, before.user), optimizer)
     of_user = jax.tree.map(write, has_rows, of_rows, memory.user)
     item, of_item = _updated(gradient.item, memory.item, before.item, optimizer)
-    return Factors(write(True, rows, before.user), item), Sides(of_user, of_item)
+    return Factors(write(True, rows, before.user), item), BothSides(of_user, of_item)
 
 
 def _updated(gradient: Any, memory: Any, tables: Any, optimizer: Optimizer, **known: Any) -> tuple[Any, Any]:

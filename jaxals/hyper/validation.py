@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxals._base.pytree import pytree
 from jaxals.data.interactions import Interactions
 from jaxals.evaluation import plan_evaluation
-from jaxals.evaluation.plans import Batch
+from jaxals.evaluation.plans import RankedBatch
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Scalar
 from jaxals.recommend.topk import exclude_pairs
@@ -31,7 +31,7 @@ class HeldOut:
         is_user: Which places of the batches are users, and not there to fill up the last batch.
     """
 
-    batches: Batch
+    batches: RankedBatch
     is_user: Float[Array, "batches batch"]
 
 
@@ -166,7 +166,7 @@ def _mean_over_users(
     """Average a loss of a user's scores, -inf where not ranked, and items to find, batch by batch."""
 
     @jax.checkpoint  # the scores of all users would be kept
-    def of_batch(args: tuple[Batch, Array]) -> tuple[Array, Array]:
+    def of_batch(args: tuple[RankedBatch, Array]) -> tuple[Array, Array]:
         batch, is_user = args
         scores = exclude_pairs(factors.scores(batch.users), *batch.excluded)
         weight = is_user.astype(scores.dtype)

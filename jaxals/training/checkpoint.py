@@ -32,7 +32,7 @@ from jaxals.models.folder import (
 )
 from jaxals.models.model import versions
 from jaxals.objective.factors import Factors
-from jaxals.training.encoding import Arrays, Document, pack, require_document, score, tables, unpack
+from jaxals.training.encoding import Arrays, Document, decode, encode, require_document, score, tables
 from jaxals.training.fingerprint import Description, differences
 from jaxals.training.state import Position, history_frame, is_lower_better
 
@@ -182,7 +182,7 @@ class CheckpointFolder:
                 f"The checkpoints in {self.path} are of another run: {'; '.join(changed.values())}; to go on all the "
                 'same, pass `resume="anyway"`.'
             )
-        position = unpack(arrays, document, start, changed)
+        position = decode(arrays, document, start, changed)
         # Only now: in the wrong folder, or where no checkpoint is whole, nothing is touched.
         for step, damage in damaged.items():
             self._put_aside(step)
@@ -208,7 +208,7 @@ class CheckpointFolder:
         if position.step == self._last:  # a step left behind brings nothing new
             return
         self._last = position.step
-        arrays, document = pack(position)
+        arrays, document = encode(position)
         document |= {
             "format": _FORMAT,
             "columns": self._columns,

@@ -98,6 +98,14 @@ class Position:
         """What training has come to: the best factors under early stopping, the last ones without."""
         return self.watch.factors if self.watch else self.state.factors
 
+    @property
+    def best_step(self) -> int | None:
+        """The step that the best factors are of under early stopping; None for the last one."""
+        if self.watch is None:
+            return None
+        watched, top = self.watch.settings.monitor, self.watch.top
+        return next((int(record["step"]) for record in self.records if record[watched] == top), None)
+
     def after(self, state: Any, step: int, record: Record) -> "Position":
         """Return where training stands after one more row of the history."""
         watch = self.watch.after(record, state.factors) if self.watch else None
