@@ -69,7 +69,7 @@ def main() -> None:
     tiles = trainer.cut(data, mesh, sweeps=240)
 
     def sweep(over=over, seeds=(0,)) -> list[jaxals.Factors]:
-        found = jaxals.hyper.sweep(data, jaxals.Objective.log, trainer, over=over, seeds=seeds, progress=False)
+        found = jaxals.hyper.fit_many(data, jaxals.Objective.log, trainer, space=over, seed=seeds, progress=False)
         return [found.factors(number) for number in found.table.index]
 
     objectives = [

@@ -77,7 +77,7 @@ Observer = Callable[[float, jaxals.Factors], bool]  # gets a step's seconds and 
 def train_jaxals(observe: Observer, data: jaxals.Interactions = data, **settings) -> None:
     last = [0.0]
 
-    def callback(progress: jaxals.Progress) -> bool:
+    def callback(progress: jaxals.training.Progress) -> bool:
         seconds, last[0] = progress.seconds - last[0], progress.seconds
         return observe(seconds, progress.factors)
 

@@ -84,7 +84,7 @@ def load(name: str) -> Task:
     if name == "ml-1m":  # the loss of Rendle et al. 2021, with their w0, λ and ν
         title = "MovieLens 1M (NCF split, among 99 negatives), `ials` with w0 = 0.3, λ = 0.007, ν = 1"
         split = read_ncf(find_published("ncf-ml-1m"))
-        plan = plan_negatives(split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
+        plan = plan_negatives(split.train, split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
         objective = jaxals.Objective.ials(unobserved_weight=0.3, regularization=0.007)
         train, every = split.train, 1
         settings = {"factors": 64, "passes": 80, "trials": (1.0, 1.0), "batch": 512, "seeds": 2}
@@ -206,7 +206,7 @@ def train(trainer, data, objective, plan, seed=0, initial=None, every_row=True) 
     entries, measured = data.to_coo(), []
     n_steps = trainer.sweeps if isinstance(trainer, ALS) else trainer.steps
 
-    def observe(progress: jaxals.Progress) -> None:
+    def observe(progress: jaxals.training.Progress) -> None:
         is_wanted = every_row or progress.step == n_steps
         loss = {"loss": float(objective.loss(progress.factors, entries))}
         measured.append(loss | (run_plan(progress.factors, plan).metrics if is_wanted else {}))

@@ -34,14 +34,14 @@ validation = leave_k_out(split.train, k=1, seed=1)
 grid = {"unobserved_weight": [0.03, 0.1, 0.3], "regularization": [0.001, 0.003, 0.01, 0.03]}
 
 
-def train(factors: int, seeds: range) -> jaxals.hyper.Sweep:
+def train(factors: int, seeds: range) -> jaxals.hyper.Runs:
     """Train a model for each seed, with the settings that are best at this size."""
     trainer = jaxals.ALS(factors=factors, sweeps=15, solver=jaxals.ConjugateGradient())
     known = {"validation": validation.test, "metrics": "ndcg@10", "keep": "best"}
-    found = jaxals.hyper.sweep(validation.train, jaxals.Objective.ials, trainer, over=grid, seeds=[100], **known)
-    best = dict(found.models[found.best_number].settings)
+    found = jaxals.hyper.fit_many(validation.train, jaxals.Objective.ials, trainer, space=grid, seed=[100], **known)
+    best = dict(found.models[found.best["model"]].settings)
     print(f"{factors} factors: {best}, validation {found.table['ndcg@10'].max():.4f}")
-    return jaxals.hyper.sweep(split.train, jaxals.Objective.ials, trainer, over=[best], seeds=seeds)
+    return jaxals.hyper.fit_many(split.train, jaxals.Objective.ials, trainer, space=[best], seed=seeds)
 
 
 def measure(scorer: jaxals.Factors) -> jaxals.evaluation.Evaluation:

@@ -38,7 +38,7 @@ if arguments.data == "lastfm-2k":
 else:
     split = read_ncf(find_published("ncf-ml-1m"))
     inner = leave_k_out(split.train, 1, seed=1)
-    plan = plan_negatives(split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
+    plan = plan_negatives(split.train, split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
     factors, steps = 64, 80
     ranges = {"w0": (0.03, 1.0), "α": (0.0, 0.0), "λ": (1e-3, 3e-2), "a": (2.0, 16.0)}
 validation = plan_evaluation(inner.train, inner.test, ["ndcg@10"])

@@ -8,12 +8,15 @@
 5
 """
 
+from jaxals import als as als
+from jaxals import data as data
 from jaxals import datasets as datasets
 from jaxals import errors as errors
 from jaxals import evaluation as evaluation
 from jaxals import hyper as hyper
 from jaxals import implicit_api as implicit_api
 from jaxals import plots as plots
+from jaxals import training as training
 from jaxals._base.pytree import pytree as pytree
 from jaxals._base.pytree import static as static
 from jaxals.als.devices.mesh import make_mesh as make_mesh

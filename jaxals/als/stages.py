@@ -57,6 +57,11 @@ class StepInfo:
         non_finite_rows: How many rows came out with a NaN or infinite factor: their systems are singular.
         unconverged_rows: How many rows have not reached the tolerance that the solver was given.
         loss: The loss after the step, or None where it was not asked for.
+
+    Example:
+        >>> info = StepInfo(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        >>> int(info.non_finite_rows), info.loss
+        (0, None)
     """
 
     non_finite_rows: Int[Array, ""]

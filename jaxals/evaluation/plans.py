@@ -144,7 +144,16 @@ def plan_evaluation(
     batch_size: int | None = None,
     exclude: Exclude = "train",
 ) -> EvaluationPlan:
-    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there."""
+    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity, run_plan
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> plan = plan_evaluation(train, test, ["recall@1"])
+        >>> run_plan(Popularity.from_interactions(train), plan).metrics
+        {'recall@1': 0.5}
+    """
     _check_catalogs(train, test, "test")
     if isinstance(exclude, Interactions):
         _check_catalogs(train, exclude, "exclude")
@@ -162,7 +171,17 @@ def plan_negatives(
     metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
     batch_size: int | None = None,
 ) -> EvaluationPlan:
-    """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there."""
+    """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity, run_plan
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
+        >>> test = Interactions.from_arrays([0], [2], shape=(3, 5))
+        >>> negatives = Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
+        >>> plan = plan_negatives(train, test, negatives, ["hit_rate@1"])
+        >>> run_plan(Popularity.from_interactions(train), plan).metrics
+        {'hit_rate@1': 1.0}
+    """
     _check_catalogs(train, test, "test")
     _check_catalogs(train, negatives, "negatives")
     relevant = test.select(test.value > 0)

@@ -132,6 +132,14 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
 
     Raises:
         DataError: The scorer is about other users or items, is no pytree with `scores`, or holds NaN.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity
+        >>> from jaxals.evaluation import plan_evaluation
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> run_plan(Popularity.from_interactions(train), plan_evaluation(train, test, ["recall@1"]))
+        Evaluation(recall@1 0.5000 ± 0.5000; 2 users)
     """
     _check_scorer(scorer, plan)
     longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)

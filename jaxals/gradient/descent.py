@@ -95,7 +95,16 @@ class BothSides(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FullBatch:
-    """The exact gradient of the whole loss by both tables at once; any optimiser, with a line search or without."""
+    """The exact gradient of the whole loss by both tables at once; any optimiser, with a line search or without.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=FullBatch())
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
+    """
 
     size = None
 
@@ -124,6 +133,14 @@ class Alternating:
 
     Raises:
         ConfigurationError: There is less than one.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=Alternating())
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
     """
 
     inner_steps: int = 1
@@ -165,6 +182,14 @@ class UserBatches:
 
     Raises:
         ConfigurationError: There is less than one.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=UserBatches(size=16))
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
     """
 
     size: int = 512
@@ -198,6 +223,14 @@ class SampledNegatives:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=SampledNegatives(size=16, per_entry=2))
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
     """
 
     size: int = 512

@@ -44,6 +44,14 @@ class Runs:
         metrics: Names of the metrics; the first one chooses the best model.
         models: All that were to be trained, by number.
         kept: Factors by number of the model, as NumPy arrays.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> objective, trainer = jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3)
+        >>> runs = fit_many(data, objective, trainer, seed=range(3), progress=False)
+        >>> len(runs.table), runs.run(2).factors.item.shape, bool(runs.best["loss"] == runs.table["loss"].min())
+        (3, (30, 4), True)
     """
 
     table: pd.DataFrame

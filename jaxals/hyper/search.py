@@ -45,6 +45,11 @@ class MedianPruning:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> rule = MedianPruning(startup_trials=2, warmup_steps=1)
+        >>> rule.is_hopeless([0.1, 0.2], earlier=[[0.3, 0.4], [0.2, 0.5]])
+        True
     """
 
     startup_trials: int = 5
@@ -75,6 +80,15 @@ class SearchResult:
         trainer: The trainer of those settings, with as many steps as were best.
         factors: Both tables, trained by these on all interactions; None where `refit` was False or the search was
             interrupted.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> space = SearchSpace.preset("ials", jaxals.ALS(factors=4, sweeps=3))
+        >>> found = tune(data, space, trials=2, progress=False)
+        >>> recommender = jaxals.Recommender.from_run(found, data)
+        >>> bool(found.best["ndcg@10"] == found.table["ndcg@10"].max()), len(recommender.recommend(7, n=5))
+        (True, 5)
     """
 
     table: pd.DataFrame
@@ -139,7 +153,7 @@ def tune(
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=80, n_items=50, n_interactions=900, seed=0)
-        >>> space = SearchSpace.preset("ials", ALS(factors=4, sweeps=5), regularization=jaxals.LogUniform(1e-3, 1e-1))
+        >>> space = SearchSpace.preset("ials", jaxals.ALS(factors=4, sweeps=5), regularization=jaxals.LogUniform(1e-3, 1e-1))
         >>> found = tune(data, space, trials=3, metrics="ndcg@10", progress=False)
         >>> sorted(found.settings), len(found.table), found.factors.item.shape
         (['regularization', 'unobserved_weight'], 3, (50, 4))

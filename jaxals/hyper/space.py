@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxals._base.settings import settings
+from jaxals._base.settings import settings, shown
 from jaxals.data.catalog import Side
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
@@ -28,6 +28,10 @@ class Choice:
 
     Raises:
         ConfigurationError: There are none, or one is something else.
+
+    Example:
+        >>> Choice((16, 32)).at(0.0), Choice((16, 32)).at(0.99)
+        (16, 32)
     """
 
     options: tuple
@@ -58,6 +62,10 @@ class Uniform:
 
     Raises:
         ConfigurationError: `low` is not below `high`, or one of them is not finite.
+
+    Example:
+        >>> Uniform(0.0, 2.0).at(0.25)
+        0.5
     """
 
     low: float
@@ -133,6 +141,10 @@ class SearchSpace:
     ranges: Mapping[str, Range]
     build: BuildModel
     description: str = ""
+
+    def __repr__(self) -> str:
+        ranges = ", ".join(f"{name}={kind!r}" for name, kind in self.ranges.items())
+        return f"SearchSpace({ranges}; {self.description or shown(self.build)})"
 
     def __post_init__(self) -> None:
         for name, kind in self.ranges.items():

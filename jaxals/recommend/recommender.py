@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,18 +27,6 @@ from jaxals.recommend.ranking import checked_indices, nearest_rows, power_of_two
 Ids = Hashable | Sequence[Hashable] | np.ndarray | pd.Series | pd.Index
 Similarity = Literal["cosine", "dot"]
 Scale = Literal["raw", "unit"]
-
-
-class Trained(Protocol):
-    """What a recommender is made from: factors and what they minimise."""
-
-    @property
-    def factors(self) -> Factors | None:
-        """Both tables, None where a search kept none."""
-
-    @property
-    def objective(self) -> Objective:
-        """What they minimise."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +64,7 @@ class Recommender:
             raise DataError("A factor is not finite; the training that made it may have diverged.")
 
     @classmethod
-    def from_run(cls, run: Trained, interactions: Interactions) -> "Recommender":
+    def from_run(cls, run: Any, interactions: Interactions) -> "Recommender":
         """Make a recommender of what a training or a search gave back, and of the data that it trained on.
 
         Args:
@@ -94,6 +82,8 @@ class Recommender:
             >>> len(Recommender.from_run(run, data).similar_items(3, n=5))
             5
         """
+        if not (hasattr(run, "factors") and hasattr(run, "objective")):
+            raise ConfigurationError(f"`run` must be what `fit` or a search gave back; got {run!r}.")
         factors = run.factors
         if factors is None:
             raise ConfigurationError(

@@ -22,6 +22,16 @@ class Progress:
         loss: Loss after the step, NaN where it was not asked for.
         metrics: Validation metrics after the step.
         factors: Both tables after the step.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> seen = []
+        >>> callback = lambda progress: seen.append(progress.step)
+        >>> trainer = jaxals.ALS(factors=4, sweeps=3)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(), trainer, callbacks=[callback], progress=False)
+        >>> seen
+        [1, 2, 3]
     """
 
     step: int
@@ -51,6 +61,13 @@ class Run:
         trainer: What minimised it.
         stopped_early: Why training ended before its last step, or None.
         best_step: The step that `factors` are of; None for the last one.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), progress=False)
+        >>> run.best["step"], bool(run.best["loss"] == run.history["loss"].min())
+        (3, True)
     """
 
     factors: Factors
