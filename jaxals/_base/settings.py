@@ -72,7 +72,7 @@ def same(one: Any, other: Any, above: tuple[tuple[int, int], ...] = ()) -> bool:
         return True
     inner = functools.partial(same, above=(*above, (id(one), id(other))))
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return one == other
+        return bool(one == other)
     if type(one) is not type(other) or isinstance(one, jax.core.Tracer):
         return False
     if isinstance(one, (np.ndarray, np.generic, jax.Array)):

@@ -20,7 +20,6 @@ from jaxals._base.settings import shown
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, JaxalsError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan
-from jaxals.gradient.trainer import Gradient
 from jaxals.hyper.grid import BuildObjective, Candidate, Grid, by_program, expand, stack
 from jaxals.hyper.programs import train_many
 from jaxals.objective.factors import Factors
@@ -120,7 +119,7 @@ class Runs:
 def fit_many(
     interactions: Interactions,
     objective: Objective | BuildObjective,
-    trainer: ALS | Gradient | None = None,
+    trainer: Trainer | None = None,
     *,
     space: Grid = ({},),
     seed: int | jax.Array | Iterable[int | jax.Array] = 0,

@@ -153,7 +153,8 @@ def tune(
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=80, n_items=50, n_interactions=900, seed=0)
-        >>> space = SearchSpace.preset("ials", jaxals.ALS(factors=4, sweeps=5), regularization=jaxals.LogUniform(1e-3, 1e-1))
+        >>> trainer, ridges = jaxals.ALS(factors=4, sweeps=5), jaxals.LogUniform(1e-3, 1e-1)
+        >>> space = SearchSpace.preset("ials", trainer, regularization=ridges)
         >>> found = tune(data, space, trials=3, metrics="ndcg@10", progress=False)
         >>> sorted(found.settings), len(found.table), found.factors.item.shape
         (['regularization', 'unobserved_weight'], 3, (50, 4))
