@@ -12,6 +12,7 @@ from jaxals import datasets as datasets
 from jaxals import errors as errors
 from jaxals import evaluation as evaluation
 from jaxals import hyper as hyper
+from jaxals._base.environment import show_versions as show_versions
 from jaxals._base.pytree import pytree as pytree
 from jaxals._base.pytree import static as static
 from jaxals.als.devices.mesh import make_mesh as make_mesh
