@@ -287,6 +287,10 @@ def test_help_describes_every_option_and_shows_an_example(command, run):
         assert re.search(r"  +\S", option), f"no help: {option}"
 
 
+def test_the_version_is_told(run):
+    assert run("--version") == f"jaxals {jaxals.__version__}\n"
+
+
 def test_help_and_defaults_come_from_the_library(run):
     output = " ".join(run("fit", "--help").replace("│", " ").split())
     assert "Length of the vectors that are learned. [default: 64]" in output
