@@ -97,8 +97,9 @@ def _processor() -> tuple[str, str]:
 def _devices() -> list[str]:
     try:
         kinds = Counter((device.platform, device.device_kind) for device in jax.devices())
-    except RuntimeError as error:  # a plugin that is broken is what the report is about
-        return [f"none: {' '.join(str(error).split())}"]
+    # What does not start is what the report is about; JAX 0.10 fails an assertion where "cuda" has no plugin.
+    except (RuntimeError, AssertionError) as error:
+        return [f"none: {type(error).__name__} {' '.join(str(error).split())}".rstrip()]
     return [f"{n} x {' '.join(dict.fromkeys(kind))}" for kind, n in kinds.items()]
 
 
