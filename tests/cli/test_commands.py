@@ -377,6 +377,17 @@ def test_mistakes_in_files_and_ids(folder, fails, tmp_path, monkeypatch):
     assert "JAXALS_DATA" in fails("datasets")
 
 
+def test_asking_for_more_memory_or_devices_than_there_are_is_one_line(folder, fails, monkeypatch):
+    much = ["--metrics", "ndcg@99999999999999"]
+    assert "Out of memory" in fails("evaluate", folder / "plays.tsv", *FAST, *much)
+
+    def fail():
+        raise RuntimeError("Unable to initialize backend 'cuda': no driver")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    assert "backend 'cuda'" in fails("fit", folder / "plays.tsv", "--output", folder / "new", *FAST)
+
+
 def test_what_cannot_be_saved_is_refused_before_training(folder, fails, tmp_path, monkeypatch):
     (tmp_path / "thesis.txt").write_text("mine")
     monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained"))
