@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import platform
 import time
 
 import jax
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import jaxals
+from jaxals._base.environment import environment
 from jaxals.hyper import programs
 from jaxals.training.loop import minimise
 
@@ -131,9 +131,7 @@ def main() -> None:
         "data": repr(data),
         "solver": arguments.solver,
         "factors": arguments.factors,
-        "cores": cores,
-        "machine": platform.processor() or platform.machine(),
-        "jax": jax.__version__,
+        **environment(),
         "rows": json.loads(table.to_json(orient="records")),
         "seconds of 64 models": seconds_of_64,
         "compilations": compilations,

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 import jaxals
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import compare, evaluate, leave_k_out
 
@@ -79,6 +80,7 @@ print(f"rank correlation of a user's standard deviation between models and the u
 arguments.out.mkdir(parents=True, exist_ok=True)
 record = {
     "data": repr(split.train),
+    **environment(),
     "rows": json.loads(table.to_json(orient="records")),
     "ensemble against the large model": json.loads(comparison.to_json(orient="records")),
     "rank correlation of deviation and ndcg@10": float(correlation),

@@ -23,9 +23,7 @@ afresh, from several seeds, and measured on validation and test. Prints tables, 
 
 import argparse
 import json
-import os
 import pathlib
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +37,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import jaxals
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
 from jaxals.hyper import Implicit, Truncated, hold_out, smooth_ndcg, softmax_cross_entropy, tune_by_gradient
@@ -274,7 +273,7 @@ def run(name: str) -> dict:
         "metric": task.metric,
         "factors": arguments.factors,
         "sweeps": arguments.sweeps,
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "jax": jax.__version__},
+        **environment(),
         "contenders": {},
     }
 

@@ -18,6 +18,7 @@ import optax
 
 import jaxals
 from jaxals import ALS, Gradient, Objective
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
 
@@ -99,4 +100,5 @@ for name, link in zip(names, (squared, logistic), strict=True):
     for trial in sorted(trials, key=lambda trial: -trial["ndcg@10"])[:5]:
         print("   ", {key: round(value, 4) for key, value in trial.items()}, flush=True)
 arguments.out.mkdir(parents=True, exist_ok=True)
+report |= environment()
 (arguments.out / f"logistic_link-{arguments.data}.json").write_text(json.dumps(report, indent=1) + "\n")

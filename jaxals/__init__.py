@@ -17,6 +17,7 @@ from jaxals import hyper as hyper
 from jaxals import implicit_api as implicit_api
 from jaxals import plots as plots
 from jaxals import training as training
+from jaxals._base.environment import show_versions as show_versions
 from jaxals._base.pytree import pytree as pytree
 from jaxals._base.pytree import static as static
 from jaxals.als.devices.mesh import make_mesh as make_mesh
@@ -113,6 +114,8 @@ __all__ = [  # noqa: RUF022 (by what they are for, not by the alphabet)
     "Ensemble",
     "EASE",
     "ItemKNN",
+    # What a bug report needs
+    "show_versions",
     # Which hyperparameters
     "tune",
     "Choice",

@@ -55,7 +55,7 @@ _EXPLANATIONS = 3
 app = App(
     name="jaxals",
     help="Alternating least squares for implicit feedback: train, evaluate, recommend.",
-    version=lambda: jaxals.__version__,
+    version=lambda: f"jaxals {jaxals.__version__}",
     help_epilogue="Try `jaxals demo`, then `jaxals fit --help`.",
     default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True),
     suppress_keyboard_interrupt=False,

@@ -287,6 +287,10 @@ def test_help_describes_every_option_and_shows_an_example(command, run):
         assert re.search(r"  +\S", option), f"no help: {option}"
 
 
+def test_the_version_is_told(run):
+    assert run("--version") == f"jaxals {jaxals.__version__}\n"
+
+
 def test_help_and_defaults_come_from_the_library(run):
     output = " ".join(run("fit", "--help").replace("│", " ").split())
     assert "Length of the vectors that are learned. [default: 64]" in output
@@ -371,6 +375,17 @@ def test_mistakes_in_files_and_ids(folder, fails, tmp_path, monkeypatch):
     assert "Line 3 of" in fails("fit", broken, "--output", tmp_path / "new")
     monkeypatch.setenv("JAXALS_DATA", str(tmp_path / "nowhere"))
     assert "JAXALS_DATA" in fails("datasets")
+
+
+def test_asking_for_more_memory_or_devices_than_there_are_is_one_line(folder, fails, monkeypatch):
+    much = ["--metrics", "ndcg@99999999999999"]
+    assert "Out of memory" in fails("evaluate", folder / "plays.tsv", *FAST, *much)
+
+    def fail():
+        raise RuntimeError("Unable to initialize backend 'cuda': no driver")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    assert "backend 'cuda'" in fails("fit", folder / "plays.tsv", "--output", folder / "new", *FAST)
 
 
 def test_what_cannot_be_saved_is_refused_before_training(folder, fails, tmp_path, monkeypatch):
