@@ -119,8 +119,15 @@ def slope_by_differences(name: str) -> float:
     return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / 12e-4
 
 
-@pytest.mark.parametrize(("n_devices", "longest"), [(1, 16_384), (2, 3)])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("solver", "n_devices", "longest"),
+    [
+        *((solver, 1, 16_384) for solver in SOLVERS),
+        ("Cholesky", 2, 3),
+        pytest.param("ConjugateGradient", 2, 3, marks=pytest.mark.slow),
+        pytest.param("Subspace", 2, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_derivatives_agree_with_finite_differences(solver, n_devices, longest):
     made = case(solver, n_devices, longest)
     gradient = made.gradient(made.at)
