@@ -12,7 +12,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_the_examples_on_evaluation_run_as_pasted(capsys):
-    code = re.findall(r"```python\n(.*?)```", (DOCS / "evaluation.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "why" / "evaluation.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) >= 4
     names: dict[str, object] = {}
     for example in code:
@@ -26,7 +26,7 @@ def test_the_examples_on_evaluation_run_as_pasted(capsys):
 
 
 def test_the_examples_on_gradients_run_as_pasted():
-    code = re.findall(r"```python\n(.*?)```", (DOCS / "gradient.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "why" / "gradient.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 3
     names: dict[str, Any] = {}
     for example in code:
@@ -40,14 +40,14 @@ def test_the_examples_on_gradients_run_as_pasted():
 
 
 def test_the_example_on_differentiable_als_runs_as_pasted(capsys):
-    code = re.findall(r"```python\n(.*?)```", (DOCS / "differentiable-als.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "why" / "derivatives.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     for example in code:
         exec(example, names)
     assert "loss" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]

@@ -83,7 +83,7 @@ class _Part:
 class Basis:
     """The eigenbasis of w0 YᵀY, in which the matrix that all rows share is diagonal, whatever each row's ridge.
 
-    See `docs/solvers.md`.
+    See `docs/why/solvers.md`.
     """
 
     eigenvalues: Float[Array, " factors"]
@@ -206,7 +206,7 @@ def arrange(
 
 @jax.custom_batching.sequential_vmap
 def _eigh(matrix: Float[Array, "factors factors"]) -> tuple[Float[Array, " factors"], Float[Array, "factors factors"]]:
-    """Decompose one matrix after another where there are many: batches of them can hang (`docs/solvers.md`)."""
+    """Decompose one matrix after another where there are many: batches of them can hang (`docs/why/solvers.md`)."""
     eigenvalues, basis = jnp.linalg.eigh(matrix)
     return eigenvalues, basis
 

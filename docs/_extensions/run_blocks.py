@@ -1,0 +1,79 @@
+"""Runs the blocks of one page, one after another, in this process: a namespace and a folder of their own. No Sphinx.
+
+Reads {"blocks": [{"language", "code"}], "figures": folder} as JSON from stdin and writes one result a block to the file
+that its argument names: {"output": text, "figures": [paths], "error": text or None}. Stops at the first error.
+"""
+
+import ast
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+
+def run_python(code: str, namespace: dict, label: str) -> tuple[str, object]:
+    """Execute a block; a last line that is an expression is its value, as in a notebook."""
+    tree = ast.parse(code, label)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    printed = io.StringIO()
+    value = None
+    with contextlib.redirect_stdout(printed):
+        exec(compile(tree, label, "exec"), namespace)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), label, "eval"), namespace)
+    return printed.getvalue(), value
+
+
+def run_console(code: str) -> str:
+    """Run the commands behind `$ `; what they print is shown where the page does not show it already."""
+    lines = code.splitlines()
+    commands = [line[2:] if line.startswith("$ ") else line for line in lines if line.startswith(("$ ", "> "))]
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", "\n".join(commands)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout if len(commands) == len(lines) else ""
+
+
+def save_figures(folder: Path, number: int) -> list[str]:
+    """Save and close the pictures that a block has drawn."""
+    if "matplotlib.pyplot" not in sys.modules:
+        return []
+    from matplotlib import pyplot
+
+    paths = []
+    for figure_number in pyplot.get_fignums():
+        path = folder / f"{number}-{figure_number}.png"
+        pyplot.figure(figure_number).savefig(path, dpi=160, bbox_inches="tight")
+        paths.append(str(path))
+    pyplot.close("all")
+    return paths
+
+
+def main() -> None:
+    """Run all blocks and write down what came of them."""
+    page = json.load(sys.stdin)
+    namespace: dict = {"__name__": "__main__"}
+    results: list[dict] = []
+    for number, block in enumerate(page["blocks"], 1):
+        result: dict = {"output": "", "figures": [], "error": None}
+        results.append(result)
+        try:
+            if block["language"] == "console":
+                result["output"] = run_console(block["code"])
+                continue
+            printed, value = run_python(block["code"], namespace, f"<block {number}>")
+            result["figures"] = save_figures(Path(page["figures"]), number)
+            shown = "" if value is None or result["figures"] else f"{value!r}"
+            result["output"] = printed + shown
+        except BaseException:
+            result["error"] = traceback.format_exc(limit=-4)
+            break
+        finally:
+            Path(sys.argv[1]).write_text(json.dumps(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
