@@ -7,11 +7,14 @@ the site and wherever else the files are read. Nothing is fetched while building
 import sys
 from pathlib import Path
 
+import jax
 from sphinx.domains.python import PyObject
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+
+jax.Array.__module__ = "jax"  # not jaxlib's private module, which annotations would show
 
 project = "jaxals"
 author = "The jaxals authors"
@@ -39,10 +42,13 @@ exclude_patterns = ["docs/_*", "build", ".*", "experiments", "benchmarks", "test
 nitpicky = True
 nitpick_ignore_regex = [
     # Other packages' names: their inventories are not fetched.
-    (r"py:.*", r"(jax|jaxtyping|numpy|np|pandas|pd|scipy|optax|matplotlib|collections|typing|os|pathlib|cyclopts)\..*"),
+    (
+        r"py:.*",
+        r"(jax|jaxlib|jaxtyping|numpy|np|pandas|pd|scipy|optax|matplotlib|collections|typing|os|pathlib|cyclopts)\..*",
+    ),
     (r"py:.*", r"(Array|Float|Int|Bool|Num|Shaped|Key|optional|callable|any|[a-z ]+)"),
     (r"py:class", r"['\"].*"),  # a string that a setting may be
-    (r"py:class", r"(Any|Callable|Sequence|Mapping|Iterable|Iterator|Literal|Self|Path|DataFrame|Mesh|PathLike)"),
+    (r"py:class", r"(Any|Callable|Sequence|Mapping|Iterable|Iterator|Literal|Self|Path|DataFrame|Mesh|PathLike|Axes)"),
 ]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
@@ -51,14 +57,14 @@ myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]  # a plain fence, which code hosts draw, too
 nb_execution_mode = "off"  # notebooks keep the outputs that `make notebooks` has made
-executed_skip = ["notebooks/", "docs/reference/", "docs/log", "CHANGELOG"]
+executed_skip = ["notebooks/", "docs/"]
 
 # Reference. Constructor arguments stand in the class's signature, their meaning under "Attributes".
 default_role = "py:obj"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False

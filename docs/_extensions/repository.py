@@ -1,20 +1,22 @@
 """Resolves what pages and docstrings say of the repository; what leads nowhere is a warning.
 
-- A link of a page to a folder that is no page: to the repository on the web, if `repository_url` is set, else the words
-  alone. That it exists is checked either way.
+- A link of a page to a folder or source file leads to the repository on the web, if `repository_url` is set.
+- What `jaxals/__init__.py` and those of its folders hand on has to be in the reference.
 - `single backticks` of a docstring: a link where they name an object of the reference or a page (`docs/why/layout.md`),
   else code. A name that begins with `jaxals.` has to exist.
 """
 
+import ast
 import importlib
 import re
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
@@ -24,25 +26,35 @@ OWN_NAME = re.compile(r"jaxals(\.\w+)+")
 PAGE = re.compile(r"docs/[\w/-]+\.md")
 
 
+class LinkToRepository(SphinxTransform):
+    """Point the links of a page to folders and source files at the repository on the web, if its address is known.
+
+    Without it a file is handed on as a download, and of a link to a folder the words stay.
+    """
+
+    default_priority = 400
+
+    def apply(self, **kwargs: Any) -> None:
+        """Change the document in place."""
+        for node in list(self.document.findall(lambda node: isinstance(node, pending_xref | download_reference))):
+            target = Path(self.env.relfn2path(node["reftarget"].partition("#")[0], self.env.docname)[1])
+            is_folder = isinstance(node, pending_xref) and node["reftype"] == "myst" and target.is_dir()
+            is_file = isinstance(node, download_reference) and target.is_file()
+            if self.config.repository_url and (is_folder or is_file):
+                path = target.resolve().relative_to(self.app.srcdir).as_posix()
+                address = f"{self.config.repository_url}/{path}"
+                node.replace_self(nodes.reference("", "", *node.children, internal=False, refuri=address))
+            elif is_folder:
+                node.replace_self(nodes.inline("", "", *node.children))
+
+
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, words: nodes.TextElement) -> nodes.Node | None:
     """Answer Sphinx's event for a reference that nothing else resolves."""
-    if node["reftype"] == "myst":
-        return _outside(app, node, words)
     if node.get("refdomain") != "py":
         return None
     if node["reftype"] == "obj" and not node.get("refexplicit"):
         return _backticks(app, env, node, words)
     return _type(app, env, node, words)
-
-
-def _outside(app: Sphinx, node: pending_xref, words: nodes.TextElement) -> nodes.Node | None:
-    target = (Path(app.srcdir, node["refdoc"]).parent / node["reftarget"].partition("#")[0]).resolve()
-    if not target.exists() or not target.is_relative_to(app.srcdir):
-        return None
-    if not app.config.repository_url:
-        return nodes.inline("", "", *words.children, classes=["in-repository"])
-    address = f"{app.config.repository_url}/{target.relative_to(app.srcdir).as_posix()}"
-    return nodes.reference("", "", *words.children, internal=False, refuri=address)
 
 
 def _backticks(app: Sphinx, env: BuildEnvironment, node: pending_xref, words: nodes.TextElement) -> nodes.Node:
@@ -94,8 +106,43 @@ def _exists(name: str) -> bool:
     return False
 
 
+def require_whole(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of each public name that the reference leaves out."""
+    documented = {name.rpartition(".")[2] for name in env.domains.python_domain.objects}
+    for file in sorted(Path(app.srcdir, "jaxals").rglob("__init__.py")):
+        if any(part.startswith("_") for part in file.parent.parts):
+            continue
+        for name in _handed_on(file):
+            is_module = file.with_name(name).exists() or file.with_name(f"{name}.py").exists()
+            if name not in documented and not is_module:
+                logger.warning("%s hands on %r, which is not in the reference", file.parent.name, name)
+
+
+def _handed_on(file: Path) -> list[str]:
+    """Read `from x import Y as Y` and the module's own functions and classes."""
+    names = []
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            names += [alias.name for alias in node.names if alias.asname == alias.name]
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+    return [name for name in names if not name.startswith("_")]
+
+
+def escape_signs(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """Let |x| and ndcg@10 stand for themselves, no substitution and no address; examples stay as they are."""
+    in_example = False
+    for n, line in enumerate(lines):
+        in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))
+        if not in_example:
+            lines[n] = re.sub(r"([|@])", r"\\\1", line)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_config_value("repository_url", "", "env")
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-docstring", escape_signs)
+    app.add_transform(LinkToRepository)
+    app.connect("env-check-consistency", require_whole)
     return {"version": "1", "parallel_read_safe": True}
