@@ -57,7 +57,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]  # a plain fence, which code hosts draw, too
 nb_execution_mode = "off"  # notebooks keep the outputs that `make notebooks` has made
-executed_skip = ["notebooks/", "docs/"]
+executed_skip = ["notebooks/", "docs/reference/"]
 
 # Reference. Constructor arguments stand in the class's signature, their meaning under "Attributes".
 default_role = "py:obj"
