@@ -30,7 +30,7 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed
 	$(BIN)/ruff format
 
 docs: $(VENV)/.docs ## run every example of the documentation and build the site into build/docs; warnings are errors
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -c docs . build/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet -c docs . build/docs
 	@echo "Built build/docs/index.html"
 
 reproduce: $(VENV)/.dev ## measure the published tables again, beside irspack; needs JAXALS_DATA

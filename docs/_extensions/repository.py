@@ -26,6 +26,18 @@ OWN_NAME = re.compile(r"jaxals(\.\w+)+")
 PAGE = re.compile(r"docs/[\w/-]+\.md")
 
 
+class NoAddresses(SphinxTransform):
+    """Let ndcg@10 stand for itself, in which reStructuredText sees an address."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs: Any) -> None:
+        """Change the document in place."""
+        for node in list(self.document.findall(nodes.reference)):
+            if node.get("refuri", "").startswith("mailto:"):
+                node.replace_self(nodes.Text(node.astext()))
+
+
 class LinkToRepository(SphinxTransform):
     """Point the links of a page to folders and source files at the repository on the web, if its address is known.
 
@@ -129,20 +141,21 @@ def _handed_on(file: Path) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
-def escape_signs(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
-    """Let |x| and ndcg@10 stand for themselves, no substitution and no address; examples stay as they are."""
+def escape_bars(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """Let |x| stand for itself, in which reStructuredText sees a substitution; examples stay as they are."""
     in_example = False
     for n, line in enumerate(lines):
         in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))
         if not in_example:
-            lines[n] = re.sub(r"([|@])", r"\\\1", line)
+            lines[n] = line.replace("|", r"\|")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_config_value("repository_url", "", "env")
     app.connect("missing-reference", resolve)
-    app.connect("autodoc-process-docstring", escape_signs)
+    app.connect("autodoc-process-docstring", escape_bars)
+    app.add_transform(NoAddresses)
     app.add_transform(LinkToRepository)
     app.connect("env-check-consistency", require_whole)
     return {"version": "1", "parallel_read_safe": True}

@@ -37,6 +37,14 @@ def run_console(code: str) -> str:
     return done.stdout if len(commands) == len(lines) else ""
 
 
+def describe_error(error: BaseException) -> str:
+    """Format an error from the block on, without what ran the block."""
+    trace = error.__traceback__
+    while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<block"):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+
+
 def save_figures(folder: Path, number: int) -> list[str]:
     """Save and close the pictures that a block has drawn."""
     if "matplotlib.pyplot" not in sys.modules:
@@ -68,8 +76,8 @@ def main() -> None:
             result["figures"] = save_figures(Path(page["figures"]), number)
             shown = "" if value is None or result["figures"] else f"{value!r}"
             result["output"] = printed + shown
-        except BaseException:
-            result["error"] = traceback.format_exc(limit=-4)
+        except BaseException as error:
+            result["error"] = describe_error(error)
             break
         finally:
             Path(sys.argv[1]).write_text(json.dumps(results), encoding="utf-8")
