@@ -56,6 +56,8 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]  # a plain fence, which code hosts draw, too
+mermaid_height = "auto"
+mermaid_fullscreen = False
 nb_execution_mode = "off"  # notebooks keep the outputs that `make notebooks` has made
 executed_skip = ["notebooks/", "docs/reference/"]
 
@@ -89,4 +91,4 @@ templates_path = ["_templates"]
 html_copy_source = False
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"
-copybutton_selector = "div:not(.output) > div.highlight > pre"
+copybutton_selector = "div:not(.printed) > div.highlight > pre"

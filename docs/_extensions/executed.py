@@ -80,11 +80,11 @@ class RunBlocks(SphinxTransform):
         shown: list[nodes.Node] = []
         if result["output"].strip():
             text = result["output"].rstrip()
-            output = nodes.literal_block(text, text, language="text", classes=["output"])
+            output = nodes.literal_block(text, text, language="text", classes=["printed"])
             shown.append(output)
         for path in result["figures"]:
             uri = os.path.relpath(path, Path(self.env.doc2path(self.env.docname)).parent)
-            shown.append(nodes.image(uri=Path(uri).as_posix(), alt="What this block draws", classes=["output"]))
+            shown.append(nodes.image(uri=Path(uri).as_posix(), alt="What this block draws", classes=["drawn"]))
         place = block.parent.index(block) + 1
         block.parent[place:place] = shown
 

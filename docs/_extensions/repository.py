@@ -39,7 +39,7 @@ class NoAddresses(SphinxTransform):
 
 
 class LinkToRepository(SphinxTransform):
-    """Point the links of a page to folders and source files at the repository on the web, if its address is known.
+    """Point the links of a page to folders and files at the repository on the web, if its address is known.
 
     Without it a file is handed on as a download, and of a link to a folder the words stay.
     """
@@ -49,15 +49,31 @@ class LinkToRepository(SphinxTransform):
     def apply(self, **kwargs: Any) -> None:
         """Change the document in place."""
         for node in list(self.document.findall(lambda node: isinstance(node, pending_xref | download_reference))):
-            target = Path(self.env.relfn2path(node["reftarget"].partition("#")[0], self.env.docname)[1])
-            is_folder = isinstance(node, pending_xref) and node["reftype"] == "myst" and target.is_dir()
-            is_file = isinstance(node, download_reference) and target.is_file()
-            if self.config.repository_url and (is_folder or is_file):
-                path = target.resolve().relative_to(self.app.srcdir).as_posix()
+            target = self._outside(node)
+            if target is None:
+                continue
+            path = target.relative_to(self.app.srcdir).as_posix()
+            if self.config.repository_url:
                 address = f"{self.config.repository_url}/{path}"
                 node.replace_self(nodes.reference("", "", *node.children, internal=False, refuri=address))
-            elif is_folder:
+            elif target.is_dir():
                 node.replace_self(nodes.inline("", "", *node.children))
+            else:
+                link = download_reference("", "", *node.children, reftarget=f"/{path}", refdoc=self.env.docname)
+                node.replace_self(link)
+
+    def _outside(self, node: pending_xref | download_reference) -> Path | None:
+        """Return what a Markdown link leads to where that is there and no page of the site."""
+        if node.get("reftype") != "myst":
+            return None
+        target = node["reftarget"].partition("#")[0]
+        if node.get("refdomain") == "doc":
+            is_page = target in self.env.found_docs
+            path = Path(self.app.srcdir, f"{target}.md")
+            return path if path.is_file() and not is_page else None
+        path = Path(self.env.relfn2path(target, self.env.docname)[1]).resolve() if target else Path()
+        is_there = path.is_dir() if isinstance(node, pending_xref) else path.is_file()
+        return path if target and is_there and path.is_relative_to(self.app.srcdir) else None
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, words: nodes.TextElement) -> nodes.Node | None:

@@ -45,19 +45,21 @@ def describe_error(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
 
 
-def save_figures(folder: Path, number: int) -> list[str]:
-    """Save and close the pictures that a block has drawn."""
-    if "matplotlib.pyplot" not in sys.modules:
-        return []
-    from matplotlib import pyplot
+def save_figures(folder: Path, number: int, value: object) -> list[str]:
+    """Save the pictures that a block has drawn: those of pyplot, and one that is, or belongs to, its value."""
+    figures = []
+    if "matplotlib.pyplot" in sys.modules:
+        from matplotlib import pyplot
 
-    paths = []
-    for figure_number in pyplot.get_fignums():
-        path = folder / f"{number}-{figure_number}.png"
-        pyplot.figure(figure_number).savefig(path, dpi=160, bbox_inches="tight")
-        paths.append(str(path))
-    pyplot.close("all")
-    return paths
+        figures = [pyplot.figure(n) for n in pyplot.get_fignums()]
+        pyplot.close("all")
+    own = value if hasattr(value, "savefig") else getattr(value, "figure", None)
+    if hasattr(own, "savefig") and own not in figures:
+        figures.append(own)
+    paths = [folder / f"{number}-{n}.png" for n in range(len(figures))]
+    for figure, path in zip(figures, paths, strict=True):
+        figure.savefig(path, dpi=160, bbox_inches="tight")
+    return [str(path) for path in paths]
 
 
 def main() -> None:
@@ -73,7 +75,7 @@ def main() -> None:
                 result["output"] = run_console(block["code"])
                 continue
             printed, value = run_python(block["code"], namespace, f"<block {number}>")
-            result["figures"] = save_figures(Path(page["figures"]), number)
+            result["figures"] = save_figures(Path(page["figures"]), number, value)
             shown = "" if value is None or result["figures"] else f"{value!r}"
             result["output"] = printed + shown
         except BaseException as error:
