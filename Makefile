@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Tests run in as many processes as there are cores, but four at most: each takes up to 2 GB.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format docs reproduce bench notebooks dev clean
+.PHONY: help demo test test-all coverage lint format docs reproduce bench notebooks wheel dev clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,10 +16,13 @@ demo: $(VENV)/.demo ## train on MovieLens, compare with popularity, recommend, d
 	$(BIN)/jaxals demo
 
 test: lint ## check style and types, and run the fast tests
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-all: lint ## check style and types, and run all tests
-	$(BIN)/python -m pytest -q -m ""
+	$(PYTEST) -m ""
+
+coverage: $(VENV)/.dev ## print which lines and branches the fast tests reach
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.dev ## check style, types and imports
 	$(BIN)/ruff check
@@ -46,10 +51,19 @@ bench: $(VENV)/.dev ## time training and serving beside implicit and irspack, so
 notebooks: $(VENV)/.dev ## execute the notebooks and keep their outputs (reads JAXALS_DATA, or downloads)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/jupytext --to ipynb --execute notebooks/*.py
 
+wheel: $(VENV)/.dev ## build what is released, check it, and try the wheel in an empty environment
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+		$(BIN)/python -m venv "$$scratch/venv" && cp tests/smoke.py "$$scratch" && \
+		"$$scratch/venv/bin/python" -m pip --disable-pip-version-check install --quiet dist/*.whl && \
+		cd "$$scratch" && venv/bin/python -I smoke.py
+
 dev: $(VENV)/.dev ## make the virtual environment with all that development needs
 
 clean: ## remove the virtual environments, caches and outputs
-	rm -rf .venv* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
