@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format reproduce bench notebooks dev clean
+.PHONY: help demo test test-all lint format reproduce bench notebooks wheel dev clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,15 @@ bench: $(VENV)/.dev ## time training and serving beside implicit and irspack, so
 
 notebooks: $(VENV)/.dev ## execute the notebooks and keep their outputs (reads JAXALS_DATA, or downloads)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/jupytext --to ipynb --execute notebooks/*.py
+
+wheel: $(VENV)/.dev ## build what is released, check it, and try the wheel in an empty environment
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+		$(BIN)/python -m venv "$$scratch/venv" && cp tests/smoke.py "$$scratch" && \
+		"$$scratch/venv/bin/python" -m pip --disable-pip-version-check install --quiet dist/*.whl && \
+		cd "$$scratch" && venv/bin/python -I smoke.py
 
 dev: $(VENV)/.dev ## make the virtual environment with all that development needs
 

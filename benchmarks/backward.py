@@ -8,7 +8,6 @@ on one device; medians.
 
 import argparse
 import json
-import os
 import pathlib
 import statistics
 import time
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import pandas as pd
 
 import jaxals
+from jaxals._base.environment import environment
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--users", type=int, default=20_000)
@@ -80,5 +80,5 @@ for name, solver in SOLVERS.items():
     )
     print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1), flush=True)
 arguments.out.mkdir(parents=True, exist_ok=True)
-document = {"data": repr(data), "jax": jax.__version__, "cores": os.cpu_count(), "rows": rows}
+document = {"data": repr(data), **environment(), "rows": rows}
 (arguments.out / f"backward-f{arguments.factors}.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -13,16 +13,14 @@ code 1.
 import argparse
 import itertools
 import json
-import os
 import pathlib
 import statistics
 import sys
 import tempfile
 import time
 
-import jax
-
 import jaxals
+from jaxals._base.environment import environment
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--users", type=int, default=100_000)
@@ -84,11 +82,10 @@ for turn in range(arguments.whole):
     pairs.append([seconds[0], seconds[1]])
 if pairs:
     print("whole fits:", ", ".join(f"{after / before - 1:+.1%}" for before, after in pairs))
-machine = {"cores": os.cpu_count(), "jax": jax.__version__}
 settings = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "scratch")}
 seconds = {"first sweep": first, "sweeps": sweeps, "last checkpoint": last, "whole fits without and with": pairs}
 costs = {"cost": cost, "cost of sweeps alone": of_sweeps}
-document = {"settings": settings, "machine": machine, "seconds": seconds, **costs}
+document = {"settings": settings, **environment(), "seconds": seconds, **costs}
 arguments.out.mkdir(parents=True, exist_ok=True)
 name = f"checkpoint-f{arguments.factors}-{arguments.solver}.json"
 (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")

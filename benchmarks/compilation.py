@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 
-import jax
 import pandas as pd
 
 import jaxals
+from jaxals._base.environment import environment
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--users", type=int, default=100_000)
@@ -55,5 +55,5 @@ for name in SOLVERS:
     rows.append({"solver": name, "first process s": first, "second process s": second})
     print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1), flush=True)
 arguments.out.mkdir(parents=True, exist_ok=True)
-document = {"factors": arguments.factors, "jax": jax.__version__, "cores": os.cpu_count(), "both sides": rows}
+document = {"factors": arguments.factors, **environment(), "both sides": rows}
 (arguments.out / "compilation.json").write_text(json.dumps(document, indent=2) + "\n")

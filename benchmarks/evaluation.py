@@ -4,7 +4,6 @@ python benchmarks/evaluation.py --users 100000 --items 50000 --factors 64 --k 20
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ import pandas as pd
 import psutil
 
 import jaxals
+from jaxals._base.environment import environment
 from jaxals.evaluation import evaluate, random_holdout
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,10 +75,8 @@ record = {
     **{key: value for key, value in vars(arguments).items() if key != "out"},
     "held_out": len(split.test),
     "rows": json.loads(table.to_json(orient="records")),
-    "cores": os.cpu_count(),
     "load_before": load,
-    "device": jax.devices()[0].device_kind,
-    "versions": {name: importlib.metadata.version(name) for name in ("jaxals", "jax", "numpy")},
+    **environment(),
 }
 arguments.out.mkdir(parents=True, exist_ok=True)
 name = "evaluation-auc" if arguments.auc else "evaluation"

@@ -33,6 +33,7 @@ import pandas as pd
 
 import jaxals
 from jaxals import Interactions
+from jaxals._base.environment import environment
 from jaxals.cli import main as command_line
 from jaxals.errors import JaxalsError
 from jaxals.models import folder as storage
@@ -388,6 +389,7 @@ def main() -> int:
     if not arguments.only:
         document = {
             "settings": {k: str(v) for k, v in vars(arguments).items() if k != "out"},
+            **environment(),
             "failures": failures,
             "inputs": counts,
         }

@@ -24,6 +24,8 @@ import time
 
 import numpy as np
 
+from jaxals._base.environment import environment
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--kills", type=int, default=50)
 parser.add_argument("--first", type=int, default=0, help="number of the first kill, to go on from an earlier call")
@@ -135,7 +137,8 @@ def main() -> int:
     running, writing = (sum(row[f"was {what}"] for row in rows) for what in ("running", "writing"))
     print(f"{running} were running, {writing} of them writing a checkpoint")
     print(f"most sweeps lost: {most}, of {arguments.every} from one checkpoint to the next")
-    document = {"settings": {k: str(v) for k, v in vars(arguments).items() if k != "out"}, "kills": rows}
+    settings = {k: str(v) for k, v in vars(arguments).items() if k != "out"}
+    document = {"settings": settings, **environment(), "kills": rows}
     arguments.out.mkdir(parents=True, exist_ok=True)
     name = f"kill_and_resume-{arguments.solver}-seed{arguments.seed}-from{arguments.first}.json"
     (arguments.out / name).write_text(json.dumps(document, indent=1) + "\n")

@@ -9,7 +9,6 @@ process holds at its peak is told by Linux (VmHWM): `getrusage` would count what
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -126,14 +125,13 @@ peaks = {name: statistics.median(values) for name, values in every.items()}
 for name, peak in peaks.items():
     print(f"{name:20} {peak:.2f} GB, {peak / peaks['implicit']:.2f} of implicit's")
 arguments.out.mkdir(parents=True, exist_ok=True)
-versions = {
-    name: importlib.metadata.version(name) for name in ("jaxals", "jax", "implicit", "irspack", "numpy", "scipy")
-}
+# Not at the top, which the processes of the peers read, too.
+from jaxals._base.environment import environment  # noqa: E402
+
 document = {
     "data": arguments.data,
     "factors": arguments.factors,
-    "cores": CORES,
-    "versions": versions,
+    **environment(),
     "peak GB": every,
 }
 out = arguments.out / f"memory-{arguments.data}-f{arguments.factors}.json"

@@ -5,7 +5,6 @@ OPENBLAS_NUM_THREADS=1 python benchmarks/serving.py --users 20000 --items 160000
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ import pandas as pd
 from implicit.cpu.als import AlternatingLeastSquares
 
 import jaxals
+from jaxals._base.environment import environment
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--users", type=int, default=20_000)
@@ -72,9 +72,7 @@ print(f"{data!r}, {arguments.factors} factors, {os.cpu_count()} cores\n{table.to
 record = {
     **{key: value for key, value in vars(arguments).items() if key != "out"},
     "rows": json.loads(table.to_json(orient="records")),
-    "cores": os.cpu_count(),
-    "device": jax.devices()[0].device_kind,
-    "versions": {name: importlib.metadata.version(name) for name in ("jaxals", "jax", "implicit", "numpy")},
+    **environment(),
 }
 arguments.out.mkdir(parents=True, exist_ok=True)
 (arguments.out / "serving.json").write_text(json.dumps(record, indent=2) + "\n")

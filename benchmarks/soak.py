@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 import jaxals
+from jaxals._base.environment import environment
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--fits", type=int, default=500)
@@ -88,6 +89,6 @@ found = {
 }
 settings = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "scratch")}
 arguments.out.mkdir(parents=True, exist_ok=True)
-(arguments.out / "soak.json").write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n")
+(arguments.out / "soak.json").write_text(json.dumps({"settings": settings, **environment(), **found}, indent=1) + "\n")
 is_flat = all(one["change"] <= arguments.band and not one["programs compiled since"] for one in found.values())
 sys.exit(0 if is_flat else 1)

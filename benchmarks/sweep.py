@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import platform
 import time
 
 import jax
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import jaxals
+from jaxals._base.environment import environment
 from jaxals.hyper import programs
 from jaxals.training.loop import minimise
 
@@ -69,7 +69,7 @@ def main() -> None:
     tiles = trainer.cut(data, mesh, sweeps=240)
 
     def sweep(over=over, seeds=(0,)) -> list[jaxals.Factors]:
-        found = jaxals.hyper.sweep(data, jaxals.Objective.log, trainer, over=over, seeds=seeds, progress=False)
+        found = jaxals.hyper.fit_many(data, jaxals.Objective.log, trainer, space=over, seed=seeds, progress=False)
         return [found.factors(number) for number in found.table.index]
 
     objectives = [
@@ -131,9 +131,7 @@ def main() -> None:
         "data": repr(data),
         "solver": arguments.solver,
         "factors": arguments.factors,
-        "cores": cores,
-        "machine": platform.processor() or platform.machine(),
-        "jax": jax.__version__,
+        **environment(),
         "rows": json.loads(table.to_json(orient="records")),
         "seconds of 64 models": seconds_of_64,
         "compilations": compilations,

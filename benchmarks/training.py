@@ -13,11 +13,9 @@ picture. With `--in-turn`, single sweeps of jaxals (with momentum) and irspack f
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -30,6 +28,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import jaxals
+from jaxals._base.environment import environment
 
 SIZES = {
     "small": (5_000, 3_000, 150_000),
@@ -77,7 +76,7 @@ Observer = Callable[[float, jaxals.Factors], bool]  # gets a step's seconds and 
 def train_jaxals(observe: Observer, data: jaxals.Interactions = data, **settings) -> None:
     last = [0.0]
 
-    def callback(progress: jaxals.Progress) -> bool:
+    def callback(progress: jaxals.training.Progress) -> bool:
         seconds, last[0] = progress.seconds - last[0], progress.seconds
         return observe(seconds, progress.factors)
 
@@ -165,12 +164,7 @@ CONTEXT = {
     "data": repr(data),
     "factors": arguments.factors,
     "objective": {"preset": "implicit", "alpha": alpha, "regularization": regularization},
-    "cores": os.cpu_count(),
-    "machine": platform.processor() or platform.machine(),
-    "device": jax.devices()[0].device_kind,
-    "versions": {
-        name: importlib.metadata.version(name) for name in ("jaxals", "jax", "jaxlib", "implicit", "irspack", "numpy")
-    },
+    **environment(),
 }
 
 

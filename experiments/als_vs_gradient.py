@@ -20,11 +20,8 @@ which `--only timed` does alone, once the rates are chosen: nothing else should 
 import argparse
 import dataclasses
 import functools
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
 import re
 import subprocess
 import sys
@@ -40,6 +37,7 @@ from matplotlib.figure import Figure
 
 import jaxals
 from jaxals import ALS, Alternating, FullBatch, Gradient, SampledNegatives, UserBatches
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import EvaluationPlan, leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
 from jaxals.plots import plot_curves
@@ -84,7 +82,7 @@ def load(name: str) -> Task:
     if name == "ml-1m":  # the loss of Rendle et al. 2021, with their w0, λ and ν
         title = "MovieLens 1M (NCF split, among 99 negatives), `ials` with w0 = 0.3, λ = 0.007, ν = 1"
         split = read_ncf(find_published("ncf-ml-1m"))
-        plan = plan_negatives(split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
+        plan = plan_negatives(split.train, split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
         objective = jaxals.Objective.ials(unobserved_weight=0.3, regularization=0.007)
         train, every = split.train, 1
         settings = {"factors": 64, "passes": 80, "trials": (1.0, 1.0), "batch": 512, "seeds": 2}
@@ -156,12 +154,13 @@ class Report:
 
     def __init__(self, name: str):
         self.file = arguments.out / f"als_vs_gradient-{name}.json"
-        self.content: dict[str, Any] = {"name": name, "versions": {}, "parts": {}}
+        self.content: dict[str, Any] = {"name": name, "parts": {}}
         if self.file.exists():
             self.content = json.loads(self.file.read_text())
-            measured_on = self.content["versions"].get("processor")
-            if measured_on != processor():
-                raise SystemExit(f"{self.file} was measured on {measured_on}, this is {processor()}: remove it first.")
+            # Files of before there was a "machine" name the processor among the versions.
+            measured_on = self.content.get("machine", self.content["versions"]).get("processor")
+            if measured_on != (here := environment()["machine"]["processor"]):
+                raise SystemExit(f"{self.file} was measured on {measured_on}, this is {here}: remove it first.")
 
     def part(self, key: str, measure: Callable[[], Any]) -> Any:
         """Return a part, measured now where it is not known yet."""
@@ -176,18 +175,11 @@ class Report:
         return parts[key]
 
     def write(self) -> None:
-        versions = {name: importlib.metadata.version(name) for name in ("jax", "optax", "numpy")}
-        self.content["versions"] = {**versions, "cores": os.cpu_count(), "processor": processor()}
+        self.content |= environment()
         arguments.out.mkdir(parents=True, exist_ok=True)
         lines = [f"  {json.dumps(key)}: {json.dumps(part)}" for key, part in self.content["parts"].items()]
         head = json.dumps({key: value for key, value in self.content.items() if key != "parts"})[:-1]
         self.file.write_text(head + ',\n "parts": {\n' + ",\n".join(lines) + "\n}}\n")
-
-
-def processor() -> str:
-    """Name the processor, which seconds depend on."""
-    names = re.findall(r"model name\s*: (.+)", pathlib.Path("/proc/cpuinfo").read_text())
-    return names[0].strip() if names else platform.processor()
 
 
 def _rounded(value: Any) -> Any:
@@ -206,7 +198,7 @@ def train(trainer, data, objective, plan, seed=0, initial=None, every_row=True) 
     entries, measured = data.to_coo(), []
     n_steps = trainer.sweeps if isinstance(trainer, ALS) else trainer.steps
 
-    def observe(progress: jaxals.Progress) -> None:
+    def observe(progress: jaxals.training.Progress) -> None:
         is_wanted = every_row or progress.step == n_steps
         loss = {"loss": float(objective.loss(progress.factors, entries))}
         measured.append(loss | (run_plan(progress.factors, plan).metrics if is_wanted else {}))

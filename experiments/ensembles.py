@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 import jaxals
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import compare, evaluate, leave_k_out
 
@@ -34,14 +35,14 @@ validation = leave_k_out(split.train, k=1, seed=1)
 grid = {"unobserved_weight": [0.03, 0.1, 0.3], "regularization": [0.001, 0.003, 0.01, 0.03]}
 
 
-def train(factors: int, seeds: range) -> jaxals.hyper.Sweep:
+def train(factors: int, seeds: range) -> jaxals.hyper.Runs:
     """Train a model for each seed, with the settings that are best at this size."""
     trainer = jaxals.ALS(factors=factors, sweeps=15, solver=jaxals.ConjugateGradient())
     known = {"validation": validation.test, "metrics": "ndcg@10", "keep": "best"}
-    found = jaxals.hyper.sweep(validation.train, jaxals.Objective.ials, trainer, over=grid, seeds=[100], **known)
-    best = dict(found.models[found.best_number].settings)
+    found = jaxals.hyper.fit_many(validation.train, jaxals.Objective.ials, trainer, space=grid, seed=[100], **known)
+    best = dict(found.models[found.best["model"]].settings)
     print(f"{factors} factors: {best}, validation {found.table['ndcg@10'].max():.4f}")
-    return jaxals.hyper.sweep(split.train, jaxals.Objective.ials, trainer, over=[best], seeds=seeds)
+    return jaxals.hyper.fit_many(split.train, jaxals.Objective.ials, trainer, space=[best], seed=seeds)
 
 
 def measure(scorer: jaxals.Factors) -> jaxals.evaluation.Evaluation:
@@ -79,6 +80,7 @@ print(f"rank correlation of a user's standard deviation between models and the u
 arguments.out.mkdir(parents=True, exist_ok=True)
 record = {
     "data": repr(split.train),
+    **environment(),
     "rows": json.loads(table.to_json(orient="records")),
     "ensemble against the large model": json.loads(comparison.to_json(orient="records")),
     "rank correlation of deviation and ndcg@10": float(correlation),

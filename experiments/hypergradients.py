@@ -10,7 +10,8 @@ Contenders, each of them with the same tiles, solver, number of factors and swee
 
 - random search of the three numbers that people tune (α, w0, λ; ε = 1, β = 1, ν = 0), and of all of them;
 - TPE (of Optuna) of all of them;
-- `jaxals.hyper.tune` of all of them, from the middle of the ranges, by the gradient of a smooth validation loss;
+- `jaxals.hyper.tune_by_gradient` of all of them, from the middle of the ranges, by the gradient of a smooth validation
+  loss;
 - with `--network`, also of a confidence that is a small monotone network, r -> (g, b).
 
 Seconds leave out compilation, and the measuring that chooses is part of them. Each setting that was found is trained
@@ -22,9 +23,7 @@ afresh, from several seeds, and measured on validation and test. Prints tables, 
 
 import argparse
 import json
-import os
 import pathlib
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -38,9 +37,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import jaxals
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
-from jaxals.hyper import Implicit, Truncated, hold_out, smooth_ndcg, softmax_cross_entropy, tune
+from jaxals.hyper import Implicit, Truncated, hold_out, smooth_ndcg, softmax_cross_entropy, tune_by_gradient
 from jaxals.objective.factors import gramian
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,7 +113,7 @@ class Task:
             inner = leave_k_out(outer.train, 1, seed=1)
             self.metric = "ndcg@10"
             self.plan = plan_evaluation(inner.train, inner.test, [self.metric])
-            self.test = plan_negatives(outer.test, outer.negatives, [self.metric])
+            self.test = plan_negatives(outer.train, outer.test, outer.negatives, [self.metric])
         self.name, self.train, self.factors = name, inner.train, factors
         # The gradient is that of a part of the users: smooth ranks among all items cost more than the sweeps.
         users = np.unique(inner.test.user)
@@ -232,7 +232,7 @@ def by_gradient(task: Task, start: dict, loss: str, method: str) -> tuple[pd.Dat
     made = LOSSES[loss](task)
     parameters = on_device(start)
     begin = time.perf_counter()
-    tune(made, parameters, task.start(0), steps=1, **settings)
+    tune_by_gradient(made, parameters, task.start(0), steps=1, **settings)
     compiled = time.perf_counter() - begin
     measured = 0.0
 
@@ -245,7 +245,7 @@ def by_gradient(task: Task, start: dict, loss: str, method: str) -> tuple[pd.Dat
         return found
 
     spent: list[float] = []
-    found = tune(made, parameters, task.start(0), steps=arguments.steps, measure=measure, **settings)
+    found = tune_by_gradient(made, parameters, task.start(0), steps=arguments.steps, measure=measure, **settings)
     history = found.history.assign(seconds=found.history["seconds"] + spent, compiled=compiled)
     return history.assign(best=history[task.metric].cummax()), found.parameters
 
@@ -273,7 +273,7 @@ def run(name: str) -> dict:
         "metric": task.metric,
         "factors": arguments.factors,
         "sweeps": arguments.sweeps,
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor(), "jax": jax.__version__},
+        **environment(),
         "contenders": {},
     }
 

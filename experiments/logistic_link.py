@@ -18,6 +18,7 @@ import optax
 
 import jaxals
 from jaxals import ALS, Gradient, Objective
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
 
@@ -38,7 +39,7 @@ if arguments.data == "lastfm-2k":
 else:
     split = read_ncf(find_published("ncf-ml-1m"))
     inner = leave_k_out(split.train, 1, seed=1)
-    plan = plan_negatives(split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
+    plan = plan_negatives(split.train, split.test, split.negatives, ["ndcg@10", "hit_rate@10"])
     factors, steps = 64, 80
     ranges = {"w0": (0.03, 1.0), "α": (0.0, 0.0), "λ": (1e-3, 3e-2), "a": (2.0, 16.0)}
 validation = plan_evaluation(inner.train, inner.test, ["ndcg@10"])
@@ -99,4 +100,5 @@ for name, link in zip(names, (squared, logistic), strict=True):
     for trial in sorted(trials, key=lambda trial: -trial["ndcg@10"])[:5]:
         print("   ", {key: round(value, 4) for key, value in trial.items()}, flush=True)
 arguments.out.mkdir(parents=True, exist_ok=True)
+report |= environment()
 (arguments.out / f"logistic_link-{arguments.data}.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -51,7 +51,7 @@ run = jaxals.fit(split.train, objective, trainer, validation=split.test, metrics
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
 plots.plot_loss(run.history, left)
-plots.plot_curves({"ALS": run.history}, "ndcg@10", "sweep", right).set_title("Held-out artists found")
+plots.plot_curves({"ALS": run.history}, "ndcg@10", "step", right).set_title("Held-out artists found")
 right.get_legend().remove()
 run.history.tail(3)
 

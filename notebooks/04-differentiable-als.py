@@ -29,7 +29,7 @@ import optax
 
 import jaxals
 from jaxals.evaluation import plan_evaluation, random_holdout, run_plan
-from jaxals.hyper import Truncated, hold_out, number_entries, smooth_ndcg, sweep, tune, with_values
+from jaxals.hyper import Truncated, fit_many, hold_out, number_entries, smooth_ndcg, tune_by_gradient, with_values
 
 jaxals.use_all_cores()
 plt.rcParams["axes.titlesize"] = 10.5  # as `jaxals.plots` has it
@@ -90,9 +90,9 @@ plt.show()
 # %% [markdown]
 # ## Hyperparameters that follow a gradient
 #
-# Ten: α, w0, and λ for four buckets of listeners by activity and of artists by popularity. `tune` takes a sweep,
-# differentiates a smooth NDCG of held-out artists through two more, and moves the logarithms of all ten by one step of
-# Adam. The artists of the test are held out of everything.
+# Ten: α, w0, and λ for four buckets of listeners by activity and of artists by popularity. `tune_by_gradient`
+# takes a sweep, differentiates a smooth NDCG of held-out artists through two more, and moves the logarithms of all ten
+# by one step of Adam. The artists of the test are held out of everything.
 
 # %%
 outer = random_holdout(data, 0.2, seed=0)
@@ -115,7 +115,7 @@ def measure(factors):
 some = hold_out(inner.train, inner.test.select(inner.test.user % 4 == 0))  # a quarter of the listeners is slope enough
 start = {"alpha": 1.0, "w0": 0.1, "user": jnp.full(4, 3.0), "item": jnp.full(4, 3.0)}
 steps = 3 if small else 30
-found = tune(
+found = tune_by_gradient(
     lambda factors, _: smooth_ndcg(factors, some, temperature=0.05),
     start,
     jaxals.initial_factors(jax.random.key(0), *data.shape, trainer.factors),
@@ -142,19 +142,19 @@ right.set(yscale="log", xlabel="quarter, least active or popular first", ylabel=
 right.set_xticks(range(1, 5))
 right.legend(frameon=False)
 plt.show()
-best = history.loc[[found.step - 1], ["step", "validation", "test"]]
+best = history.loc[[found.best_step - 1], ["step", "validation", "test"]]
 best.assign(**{"α": float(found.parameters["alpha"]), "w0": float(found.parameters["w0"])})
 
 # %% [markdown]
 # ## A grid in one program
 #
-# Where two numbers are all there is to choose, nothing beats looking. `jaxals.hyper.sweep` trains a whole grid in one
-# compiled program, each core its own models.
+# Where two numbers are all there is to choose, nothing beats looking. `jaxals.hyper.fit_many` trains a whole grid in
+# one compiled program, each core its own models.
 
 # %%
 values = ([0.3, 3.0], [3.0, 30.0]) if small else ([0.1, 0.3, 1.0, 3.0, 10.0], [1.0, 3.0, 10.0, 30.0, 100.0])
 over = dict(zip(("alpha", "regularization"), values, strict=True))
-grid = sweep(inner.train, jaxals.Objective.log, trainer, over=over, validation=validation, progress=False)
+grid = fit_many(inner.train, jaxals.Objective.log, trainer, space=over, validation=validation, progress=False)
 square = grid.table.pivot(index="regularization", columns="alpha", values="ndcg@20")
 figure, ax = plt.subplots(figsize=(5.6, 4.2), layout="constrained")
 image = ax.imshow(square, origin="lower", cmap="viridis")

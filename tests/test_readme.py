@@ -12,6 +12,10 @@ def test_the_example_runs_as_pasted(capsys):
     assert "ndcg@10" in capsys.readouterr().out
 
 
+def test_it_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 120
+
+
 def test_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8"))
     missing = [link for link in links if not link.startswith("http") and not (README.parent / link).exists()]

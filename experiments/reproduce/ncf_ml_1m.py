@@ -28,7 +28,7 @@ arguments = options.parse_args()
 jaxals.use_all_cores()
 
 split = read_ncf(find_published("ncf-ml-1m"))
-plan = plan_negatives(split.test, split.negatives, ["hit_rate@10", "ndcg@10"])
+plan = plan_negatives(split.train, split.test, split.negatives, ["hit_rate@10", "ndcg@10"])
 
 
 def train_irspack(seed: int) -> jaxals.Factors:
@@ -65,7 +65,7 @@ def published(hit_rate: float, ndcg: float) -> dict[str, float]:
 popularity = run_plan(Popularity.from_interactions(split.train), plan)
 
 validation = sample_negatives(split.train, leave_k_out(split.train, k=1, seed=0).test, n=99, seed=0)
-validating = plan_negatives(validation.test, validation.negatives, ["ndcg@10"])
+validating = plan_negatives(validation.train, validation.test, validation.negatives, ["ndcg@10"])
 on_validation = {
     ridge: run_plan(jaxals.EASE(ridge).fit(validation.train), validating)["ndcg@10"] for ridge in EASE_RIDGES
 }

@@ -3,16 +3,14 @@
 import argparse
 import dataclasses
 import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published
 from jaxals.errors import DataError
 
@@ -80,8 +78,7 @@ def write(
         "command": f"python experiments/reproduce/{name}.py",
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"JAX {importlib.metadata.version('jax')}",
+        **environment(),
         "shown": None if shown is None else list(shown),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
@@ -103,7 +100,9 @@ def _markdown(table: dict) -> str:
         published = ", ".join(f"{metric} {_short(value)}" for metric, value in row["published"].items())
         n_seeds = max(len(values) for values in row["values"].values())
         lines.append(_line([row["model"], *cells, str(n_seeds), published, row["source"]]))
-    where = f"{table['date']}, commit {table['commit']}, {table['machine']}"
+    machine, versions = table["machine"], table["versions"]
+    computer = f"{machine['processor']}, {machine['cores']} cores, Python {versions['python']}, JAX {versions['jax']}"
+    where = f"{table['date']}, commit {table['commit']}, {computer}"
     lines += ["", f"Mean ± standard deviation over the seeds. Written by `{table['command']}` ({where}).", ""]
     return "\n".join(lines)
 

@@ -7,9 +7,26 @@ from collections.abc import Iterable
 import jax
 from jax.tree_util import GetAttrKey
 
+from jaxals._base.settings import with_values
+
 
 def static(**kwargs: typing.Any) -> typing.Any:
-    """Declare a field that shapes the compiled program instead of flowing through it."""
+    """Declare a field of a `pytree` that shapes the compiled program instead of flowing through it.
+
+    Args:
+        kwargs: As `dataclasses.field` takes them, such as `default`.
+
+    Returns:
+        The field; another value of it is another program to compile.
+
+    Example:
+        >>> import jaxals
+        >>> @jaxals.pytree
+        ... class Blocks:
+        ...     size: int = jaxals.static(default=64)
+        >>> jax.tree.leaves(Blocks(32))
+        []
+    """
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -18,8 +35,28 @@ T = typing.TypeVar("T")
 
 @typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
 def pytree(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen dataclass and a pytree: fields are leaves unless declared with `static()`."""
-    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    """Make `cls` a frozen dataclass and a pytree: fields are leaves unless declared with `static()`.
+
+    Instances compare and hash by value, and print arrays by type and shape.
+
+    Args:
+        cls: A class with annotated fields. Its constructor may check them: JAX rebuilds instances without it.
+
+    Returns:
+        The same class, known to JAX.
+
+    Example:
+        >>> import jaxals
+        >>> @jaxals.pytree
+        ... class SquareRoot:
+        ...     alpha: float = 1.0
+        ...     power: float = jaxals.static(default=0.5)
+        ...     def __call__(self, value):
+        ...         return self.alpha * value**self.power, 1 + self.alpha * value**self.power
+        >>> SquareRoot(2.0) == SquareRoot(2.0), jax.tree.leaves(SquareRoot(2.0))
+        (True, [2.0])
+    """
+    cls = with_values(dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     static_names = [f.name for f in fields if f.metadata.get("static")]
     leaf_names = [f.name for f in fields if f.name not in static_names]

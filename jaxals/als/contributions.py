@@ -31,6 +31,14 @@ def contributions(
 
     Returns:
         One number per entry.
+
+    Example:
+        >>> import jaxals
+        >>> item = jnp.array([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]])
+        >>> column, value = jnp.array([0, 1]), jnp.array([2.0, 1.0])
+        >>> parts = contributions(item, column, value, jnp.array(2), jaxals.Objective.hkv(alpha=1.0))
+        >>> parts.shape, bool(parts[1] > parts[0])
+        ((2,), True)
     """
     gram_weight, target_weight = objective.weights(value)
     gram, _ = weighted_gram(other[column], gram_weight, target_weight)

@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.checks import require_one_of
 from jaxals._base.pytree import pytree, static
-from jaxals.als.kernels.factorization import solve_symmetric
+from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table
 from jaxals.als.kernels.gram import Precision, read_scores, sum_grams
 from jaxals.als.layout.tiles import LongRows, Tiles
-from jaxals.als.solver.equations import NormalEquations, Solver
+from jaxals.als.solver.equations import NormalEquations, Solver, solve_from_gram
 from jaxals.objective.factors import gramian
 from jaxals.objective.objective import Objective
 
@@ -57,6 +57,11 @@ class StepInfo:
         non_finite_rows: How many rows came out with a NaN or infinite factor: their systems are singular.
         unconverged_rows: How many rows have not reached the tolerance that the solver was given.
         loss: The loss after the step, or None where it was not asked for.
+
+    Example:
+        >>> info = StepInfo(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        >>> int(info.non_finite_rows), info.loss
+        (0, None)
     """
 
     non_finite_rows: Int[Array, ""]
@@ -95,7 +100,7 @@ def eigenbasis(
 ) -> tuple[Basis, Float[Array, "columns factors"]]:
     """Return the basis that a half step is solved in, and the other table in it."""
     with jax.named_scope("gramian"):
-        eigenvalues, vectors = _eigh(unobserved_weight * gramian(other))
+        eigenvalues, vectors = eigendecompose(unobserved_weight * gramian(other))
         basis = Basis(jnp.maximum(eigenvalues, 0), vectors)
         return basis, _rotate(other, basis.vectors)
 
@@ -173,8 +178,7 @@ def solve_part(
         return _Part(_rotate(rows, basis.vectors.T), is_unconverged & (chunk.count > 0), loss)
 
     def solve_lane(lane: LongRows) -> _Part:
-        turned = None if target is None else _rotate(target, basis.vectors)
-        part = _solve_long_rows(lane, table, objective, basis.eigenvalues, ridge, turned, precision)
+        part = _solve_long_rows(lane, table, basis, task)
         return dataclasses.replace(part, rows=_rotate(part.rows, basis.vectors.T))
 
     parts = [jax.lax.map(solve_chunk, group) for group in groups]
@@ -204,16 +208,9 @@ def arrange(
     return rows, jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
 
 
-@jax.custom_batching.sequential_vmap
-def _eigh(matrix: Float[Array, "factors factors"]) -> tuple[Float[Array, " factors"], Float[Array, "factors factors"]]:
-    """Decompose one matrix after another where there are many: batches of them can hang (`docs/solvers.md`)."""
-    eigenvalues, basis = jnp.linalg.eigh(matrix)
-    return eigenvalues, basis
-
-
 def _rotate(
-    table: Float[Array, "rows factors"], basis: Float[Array, "factors factors"]
-) -> Float[Array, "rows factors"]:
+    table: Float[Array, "*rows factors"], basis: Float[Array, "factors factors"]
+) -> Float[Array, "*rows factors"]:
     return jnp.matmul(table, basis, precision="highest")
 
 
@@ -229,14 +226,14 @@ def _rows_or_zero(rows: Float[Array, "rows factors"], index: Int[Array, " wanted
 def _solve_long_rows(
     long: LongRows,
     table: Table,
-    objective: Objective,
-    eigenvalues: Float[Array, " factors"],
-    ridge: Float[Array, " rows"],
-    target_rows: Float[Array, "rows factors"] | None,
-    precision: Precision,
+    basis: Basis,
+    task: Task,
 ) -> _Part:
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
     # matrix units, while an iterative solver would gather its entries once per iteration.
+    objective, ridge, precision = task.objective, task.ridge, task.arithmetic.precision
+    eigenvalues = basis.eigenvalues
+
     def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, _Part]:
         value = step.value.astype(table.dtype)
         gram_weight, target_weight = objective.weights(value)
@@ -246,18 +243,26 @@ def _solve_long_rows(
         gram, target, observed = sums = jax.tree.map(jnp.add, carry, (gram, target, observed))
         own = jnp.minimum(step.row, len(ridge) - 1)
 
-        def solve() -> tuple[Float[Array, " factors"], Float[Array, ""]]:
-            right = target if target_rows is None else target_rows[own]
-            row = solve_symmetric(gram[None], (eigenvalues + ridge[own])[None], right[None])[0]
+        def solve() -> tuple[Float[Array, " factors"], Float[Array, ""], Bool[Array, ""]]:
+            right = target if task.target is None else _rotate(task.target[own], basis.vectors)
+            row, is_unconverged = solve_from_gram(
+                task.solver,
+                gram,
+                eigenvalues + ridge[own],
+                right,
+                _rotate(task.start[own], basis.vectors),
+                precision,
+                is_derivative=task.target is not None,
+            )
             # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know, to within the rounding of Σ c p².
             # Of Σ g y yᵀ the lower triangle is there, which stands for both.
             image = 2 * jnp.matmul(jnp.tril(gram, -1), row, precision="highest") + jnp.diagonal(gram) * row
-            return row, observed + jnp.dot(image - 2 * target, row)
+            return row, observed + jnp.dot(image - 2 * target, row), is_unconverged
 
-        skip = lambda: (jnp.zeros_like(target), jnp.zeros_like(observed))
-        row, loss = jax.lax.cond(step.is_last, solve, skip)
+        skip = lambda: (jnp.zeros_like(target), jnp.zeros_like(observed), jnp.zeros((), bool))
+        row, loss, is_unconverged = jax.lax.cond(step.is_last, solve, skip)
         carry = jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums)
-        return carry, _Part(row, jnp.zeros((), bool), loss)
+        return carry, _Part(row, is_unconverged, loss)
 
     factors = len(eigenvalues)
     zeros = [jnp.zeros(shape, table.dtype) for shape in ((factors, factors), (factors,), ())]

@@ -18,6 +18,10 @@ from jaxals.errors import JaxalsError
 
 _MISTAKE = 2
 _BROKEN_PIPE = 1
+_ASKED_TOO_MUCH = (
+    "RESOURCE_EXHAUSTED",
+    "Unable to initialize backend",
+)  # of JAX: more memory or devices than there are
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +59,12 @@ def _run(argv: Sequence[str] | None) -> int:
             # The interpreter flushes once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _BROKEN_PIPE
-        except (CycloptsError, JaxalsError, OSError) as error:
+        except (CycloptsError, JaxalsError, OSError, MemoryError) as error:
+            complain(error)
+            return _MISTAKE
+        except RuntimeError as error:
+            if not str(error).startswith(_ASKED_TOO_MUCH):
+                raise
             complain(error)
             return _MISTAKE
         except KeyboardInterrupt:

@@ -45,7 +45,7 @@ from jaxals.cli.tuning import tune
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
 from jaxals.models.model import require_model_place, require_storable_ids
-from jaxals.recommend.recommender import Measure, Recommender, Scale
+from jaxals.recommend.recommender import Recommender, Scale, Similarity
 from jaxals.training import loop as training
 from jaxals.training.checkpoint import Checkpoint
 from jaxals.training.loop import Run
@@ -55,7 +55,7 @@ _EXPLANATIONS = 3
 app = App(
     name="jaxals",
     help="Alternating least squares for implicit feedback: train, evaluate, recommend.",
-    version=lambda: jaxals.__version__,
+    version=lambda: f"jaxals {jaxals.__version__}",
     help_epilogue="Try `jaxals demo`, then `jaxals fit --help`.",
     default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True),
     suppress_keyboard_interrupt=False,
@@ -193,7 +193,7 @@ def similar(
     /,
     *,
     n: Count = 10,
-    measure: Measure = "cosine",
+    measure: Similarity = "cosine",
     users: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> None:
@@ -325,10 +325,9 @@ def _load(model: Path) -> Recommender:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    unit = str(run.history.columns[0])
-    history = run.history.drop(columns=unit).rename(columns={"unconverged_rows": "unconverged rows"})
+    history = run.history.drop(columns="step").rename(columns={"unconverged_rows": "unconverged rows"})
     last = {} if history.empty else history.to_dict("records")[-1]
-    return {f"{unit}s": len(run.history), **{str(k): v for k, v in last.items()}, "stopped early": run.stopped_early}
+    return {"sweeps": len(run.history), **{str(k): v for k, v in last.items()}, "stopped early": run.stopped_early}
 
 
 def _side_by_side(measured: dict[str, Evaluation]) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def tune(
     path: Path = DEFAULT_PATH,
     sampler: Sampler = "random",
     metrics: Metrics = ("ndcg@10",),
-    splits: Count = 1,
+    validation: Count = 1,
     patience: Count = 3,
     seed: Seed = 0,
     json: Json = False,
@@ -93,7 +93,7 @@ def tune(
         path: File to keep the trials in; the same command goes on from it.
         sampler: Where to look: at random, or by Optuna's TPE.
         metrics: What is measured; the first one chooses.
-        splits: How many times to hold out one item of every user; more of them choose with less noise.
+        validation: How many times to hold out one item of every user; more of them choose with less noise.
         patience: How many sweeps in a row may pass without a new best before a training ends.
         sweeps: The most sweeps of a training.
     """
@@ -108,24 +108,27 @@ def tune(
             space,
             trials=trials,
             metrics=metrics,
-            splits=splits,
+            validation=validation,
             seed=seed,
             sampler=sampler,
             patience=patience,
             path=path,
+            refit=False,
             progress=progress and sys.stderr.isatty(),
         )
     command = _command(data, columns, ranges.objective, found, solver)
     metric = metrics[0]
     if json:
-        print_json({"data": data, **found.best, metric: found.score, "command": command, "trials": found.trials})
+        print_json(
+            {"data": data, **found.settings, metric: found.best[metric], "command": command, "trials": found.table}
+        )
     else:
-        ranked = found.trials[found.trials["state"] == "done"].sort_values(metric, ascending=False).head(_SHOWN)
+        ranked = found.table[found.table["state"] == "done"].sort_values(metric, ascending=False).head(_SHOWN)
         shown = ranked.drop(columns=["state", "message", "standard_error", "seconds"])
-        print_table(shown, f"The best of {_counts(found.trials)}")
+        print_table(shown, f"The best of {_counts(found.table)}")
         say(f"To train with the first of them:\n{command}")
-    if len(found.trials) < trials:
-        complain(f"interrupted; the same command goes on from the {len(found.trials)} trials in {path}")
+    if len(found.table) < trials:
+        complain(f"interrupted; the same command goes on from the {len(found.table)} trials in {path}")
         return INTERRUPTED
     return 0
 
@@ -172,7 +175,7 @@ def _counts(trials: pd.DataFrame) -> str:
 def _command(data: str, columns: Any, preset: str, found: search.SearchResult, solver: str) -> str:
     """Write the command that trains with what was found."""
     # λ in the objective is that of the ν that was drawn.
-    best = found.best | {"regularization": float(found.objective.regularization)}
+    best = found.settings | {"regularization": float(found.objective.regularization)}
     options: dict[str, Any] = {"objective": preset, **best, "sweeps": getattr(found.trainer, "sweeps", None)}
     words = ["jaxals", "fit", data, "--output", "model"]
     if solver != "exact":

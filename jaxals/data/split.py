@@ -12,6 +12,11 @@ class Split:
     Attributes:
         train: What the model sees.
         test: What is ranked; shares no entry with `train`.
+
+    Example:
+        >>> seen, hidden = (Interactions.from_arrays([0, 1], items, shape=(2, 3)) for items in ([0, 1], [1, 2]))
+        >>> len(Split(train=seen, test=hidden).test)
+        2
     """
 
     train: Interactions
@@ -26,6 +31,12 @@ class NegativesSplit:
         train: What the model sees.
         test: What is ranked; shares no entry with `train`.
         negatives: The items that each user's held-out ones are ranked among.
+
+    Example:
+        >>> seen, hidden = (Interactions.from_arrays([0, 1], items, shape=(2, 3)) for items in ([0, 1], [1, 2]))
+        >>> negatives = Interactions.from_arrays([0, 1], [2, 0], shape=(2, 3))
+        >>> len(NegativesSplit(seen, hidden, negatives).negatives)
+        2
     """
 
     train: Interactions
@@ -41,6 +52,11 @@ class UserSplit:
         train: All entries of the other users.
         given: What is folded in of the users held out, and not recommended again to them.
         test: What is ranked for the users held out; shares no entry with `given`.
+
+    Example:
+        >>> train, given, test = (Interactions.from_arrays([user], [0], shape=(2, 3)) for user in (0, 1, 1))
+        >>> UserSplit(train, given, test).given.user.tolist()
+        [1]
     """
 
     train: Interactions

@@ -13,14 +13,14 @@ from jaxals.datasets import published as published
 from jaxals.datasets.lastfm import read_2k, read_360k
 from jaxals.datasets.movielens import read_movielens
 from jaxals.datasets.registry import DatasetInfo as DatasetInfo
-from jaxals.datasets.registry import Ids
+from jaxals.datasets.registry import IdKind
 from jaxals.datasets.registry import info as info
 from jaxals.datasets.registry import names as names
 from jaxals.datasets.retail import read_retail
 from jaxals.datasets.synthetic import synthetic as synthetic
 from jaxals.errors import DataError
 
-_READERS: dict[str, Callable[[Path, Ids], Interactions]] = {
+_READERS: dict[str, Callable[[Path, IdKind], Interactions]] = {
     "lastfm-360k": read_360k,
     "lastfm-2k": read_2k,
     "movielens-100k": read_movielens,
@@ -30,7 +30,7 @@ _READERS: dict[str, Callable[[Path, Ids], Interactions]] = {
 }
 
 
-def load(name: str, path: str | os.PathLike | None = None, ids: Ids = "names") -> Interactions:
+def load(name: str, path: str | os.PathLike | None = None, ids: IdKind = "names") -> Interactions:
     """Load a public data set by name, from disk if it is there, else from those who publish it.
 
     Without `path`, the files are looked for in the folder that the environment variable `JAXALS_DATA` names and in

@@ -5,12 +5,12 @@ from pathlib import Path
 from jaxals.data.interactions import Interactions
 from jaxals.data.tables import read_table
 from jaxals.datasets.labels import read_names, with_names
-from jaxals.datasets.registry import Ids
+from jaxals.datasets.registry import IdKind
 
 _COLUMNS_360K = ["user", "mbid", "name", "plays"]
 
 
-def read_360k(path: Path, ids: Ids) -> Interactions:
+def read_360k(path: Path, ids: IdKind) -> Interactions:
     """Read the plays of Last.fm 360K (Celma 2010); rows without an artist or with 0 plays are dropped.
 
     Artists that share a name are one item when `ids` is "names": only their MusicBrainz ids tell them apart, and
@@ -28,7 +28,7 @@ def read_360k(path: Path, ids: Ids) -> Interactions:
     return Interactions.from_frame(plays[plays["plays"] > 0], "user", artist, "plays")
 
 
-def read_2k(path: Path, ids: Ids) -> Interactions:
+def read_2k(path: Path, ids: IdKind) -> Interactions:
     """Read the play counts of HetRec 2011's Last.fm 2K.
 
     Args:

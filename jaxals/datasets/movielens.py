@@ -4,12 +4,12 @@ from pathlib import Path
 
 from jaxals.data.interactions import Interactions
 from jaxals.datasets.labels import read_names, with_names
-from jaxals.datasets.registry import Ids
+from jaxals.datasets.registry import IdKind
 
 _COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 
 
-def read_movielens(path: Path, ids: Ids) -> Interactions:
+def read_movielens(path: Path, ids: IdKind) -> Interactions:
     """Read the ratings of a MovieLens data set (Harper and Konstan 2015).
 
     Args:

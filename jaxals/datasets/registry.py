@@ -6,7 +6,7 @@ from typing import Literal
 
 from jaxals.errors import DataError
 
-Ids = Literal["names", "raw"]
+IdKind = Literal["names", "raw"]
 
 
 @dataclasses.dataclass(frozen=True)

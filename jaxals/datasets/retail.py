@@ -7,13 +7,13 @@ import pandas as pd
 
 from jaxals.data.interactions import Interactions
 from jaxals.datasets.labels import with_names
-from jaxals.datasets.registry import Ids
+from jaxals.datasets.registry import IdKind
 from jaxals.errors import DataError, MissingDependencyError
 
 _COLUMNS = ["StockCode", "Description", "Quantity", "CustomerID"]
 
 
-def read_retail(path: Path, ids: Ids) -> Interactions:
+def read_retail(path: Path, ids: IdKind) -> Interactions:
     """Read how many units of each product a customer bought and kept.
 
     Rows without a customer are dropped and quantities summed per customer and product; a sum of 0 (bought and sent

@@ -17,7 +17,7 @@ from jaxals.evaluation.ranking import Scorer as Scorer
 from jaxals.evaluation.ranking import evaluate as evaluate
 from jaxals.evaluation.ranking import evaluate_among_negatives as evaluate_among_negatives
 from jaxals.evaluation.ranking import run_plan as run_plan
-from jaxals.evaluation.recommending import recommend as recommend
+from jaxals.evaluation.recommending import recommend_with as recommend_with
 from jaxals.evaluation.results import Evaluation as Evaluation
 from jaxals.evaluation.splits import leave_k_out as leave_k_out
 from jaxals.evaluation.splits import random_holdout as random_holdout

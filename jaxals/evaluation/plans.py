@@ -77,7 +77,7 @@ class Cells(NamedTuple):
     item: Int[Any, " cells"]
 
 
-class Batch(NamedTuple):
+class RankedBatch(NamedTuple):
     """What the device needs to measure some users; every batch of a plan has the same shapes.
 
     Attributes:
@@ -122,7 +122,7 @@ class EvaluationPlan:
         """Number of users and of items of the catalog."""
         return self.catalog.shape
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[RankedBatch]:
         """Cut the users into batches, the last one filled up; there is one compilation for all."""
         n_items, size, total = self.shape[1], self.batch_size, len(self.user)
         n_excluded = self.excluded.most(size)
@@ -134,7 +134,7 @@ class EvaluationPlan:
             counts = np.diff(self.relevant.starts[first : last + 1])
             relevant[: last - first][np.arange(n_relevant) < counts[:, None]] = self.relevant.cells(first, last).item
             candidates = None if self.candidates is None else self.candidates.cells(first, last, n_candidates)
-            yield Batch(users, relevant, self.excluded.cells(first, last, n_excluded), candidates)
+            yield RankedBatch(users, relevant, self.excluded.cells(first, last, n_excluded), candidates)
 
 
 def plan_evaluation(
@@ -144,7 +144,16 @@ def plan_evaluation(
     batch_size: int | None = None,
     exclude: Exclude = "train",
 ) -> EvaluationPlan:
-    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there."""
+    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity, run_plan
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> plan = plan_evaluation(train, test, ["recall@1"])
+        >>> run_plan(Popularity.from_interactions(train), plan).metrics
+        {'recall@1': 0.5}
+    """
     _check_catalogs(train, test, "test")
     if isinstance(exclude, Interactions):
         _check_catalogs(train, exclude, "exclude")
@@ -156,13 +165,25 @@ def plan_evaluation(
 
 
 def plan_negatives(
+    train: Interactions,
     test: Interactions,
     negatives: Interactions,
     metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
     batch_size: int | None = None,
 ) -> EvaluationPlan:
-    """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there."""
-    _check_catalogs(test, negatives, "negatives", than="test")
+    """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity, run_plan
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
+        >>> test = Interactions.from_arrays([0], [2], shape=(3, 5))
+        >>> negatives = Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
+        >>> plan = plan_negatives(train, test, negatives, ["hit_rate@1"])
+        >>> run_plan(Popularity.from_interactions(train), plan).metrics
+        {'hit_rate@1': 1.0}
+    """
+    _check_catalogs(train, test, "test")
+    _check_catalogs(train, negatives, "negatives")
     relevant = test.select(test.value > 0)
     without = np.setdiff1d(relevant.user, negatives.user)
     if len(without):
@@ -171,21 +192,19 @@ def plan_negatives(
     # A relevant item that is among the negatives, too, is ranked once.
     user, item = np.concatenate([relevant.user, negatives.user]), np.concatenate([relevant.item, negatives.item])
     candidates = Interactions.from_arrays(user, item, catalog=test.catalog, duplicates="last")
-    return _plan(relevant, metrics, batch_size, candidates=candidates)
+    return _plan(relevant, metrics, batch_size, known=train, candidates=candidates)
 
 
 def _plan(
     relevant: Interactions,
     metrics: Sequence[str],
     batch_size: int | None,
+    known: Interactions,
     excluded: Interactions | None = None,
     candidates: Interactions | None = None,
-    known: Interactions | None = None,
 ) -> EvaluationPlan:
     parsed = parse_metrics(metrics)
     needs_information = any(metric.kind == "novelty" for metric in parsed)
-    if needs_information and known is None:
-        raise ConfigurationError("Among given negatives there is no novelty, since nothing says who has each item.")
     if batch_size is not None:
         require_integer("batch_size", batch_size, 1)
     user = np.unique(relevant.user)
@@ -198,7 +217,7 @@ def _plan(
         relevant=UserLists.of(relevant, user),
         excluded=UserLists.empty(len(user)) if excluded is None else UserLists.of(excluded, user),
         candidates=None if candidates is None else UserLists.of(candidates, user),
-        information=self_information(known) if needs_information and known is not None else None,
+        information=self_information(known) if needs_information else None,
         batch_size=min(len(user), batch_size or rows_per_batch(relevant.n_items, 4)),
     )
 
@@ -232,12 +251,12 @@ def _known_metrics() -> str:
     return f"{', '.join(f'{kind}@k' for kind in _AT_K)} with k >= 1, and auc"
 
 
-def _check_catalogs(train: Any, other: Any, name: str, than: str = "train") -> None:
-    require_interactions(than, train)
+def _check_catalogs(train: Any, other: Any, name: str) -> None:
+    require_interactions("train", train)
     require_interactions(name, other)
     if other.shape != train.shape:
         turned = " It looks transposed: users are rows." if other.shape == train.shape[::-1] else ""
-        raise DataError(f"`{name}` is about {other.shape} users and items, `{than}` about {train.shape}.{turned}")
+        raise DataError(f"`{name}` is about {other.shape} users and items, `train` about {train.shape}.{turned}")
     ours, theirs = train.catalog, other.catalog
     if theirs is not ours and not (theirs.users.equals(ours.users) and theirs.items.equals(ours.items)):
-        raise DataError(f"`{name}` and `{than}` have different raw ids; build both with one catalog, or split one set.")
+        raise DataError(f"`{name}` and `train` have different raw ids; build both with one catalog, or split one set.")

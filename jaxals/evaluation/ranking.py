@@ -17,7 +17,7 @@ from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
 from jaxals.evaluation.exposure import CATALOG_METRICS, novelty
 from jaxals.evaluation.metrics import LIST_METRICS, auc, metric_dtype, ranked_hits
-from jaxals.evaluation.plans import Batch, EvaluationPlan, Exclude, Metric, plan_evaluation, plan_negatives
+from jaxals.evaluation.plans import EvaluationPlan, Exclude, Metric, RankedBatch, plan_evaluation, plan_negatives
 from jaxals.evaluation.results import Evaluation
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.recommend.topk import blank_excluded, exclude_pairs, keep_pairs, top_k
@@ -80,6 +80,7 @@ def evaluate(
 
 def evaluate_among_negatives(
     scorer: Scorer,
+    train: Interactions,
     test: Interactions,
     negatives: Interactions,
     metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
@@ -94,6 +95,7 @@ def evaluate_among_negatives(
 
     Args:
         scorer: As in `evaluate`.
+        train: As in `evaluate`; what novelty is counted in.
         test: What to find; items with a value above zero count.
         negatives: The items to find it among, over the same catalog. One that is in `test`, too, is ranked once.
         metrics: As in `evaluate`.
@@ -105,18 +107,19 @@ def evaluate_among_negatives(
 
     Raises:
         ConfigurationError: A metric is unknown or `batch_size` is below 1.
-        DataError: `test`, `negatives` and `scorer` are about different users or items, somebody in `test` has no
-            negatives, nobody has a relevant item, or the scorer holds NaN.
+        DataError: `train`, `test`, `negatives` and `scorer` are about different users or items, somebody in `test` has
+            no negatives, nobody has a relevant item, or the scorer holds NaN.
 
     Example:
         >>> from jaxals.evaluation import Popularity
         >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
         >>> test = Interactions.from_arrays([0], [2], shape=(3, 5))
         >>> negatives = Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
-        >>> evaluate_among_negatives(Popularity.from_interactions(train), test, negatives, ["hit_rate@1"]).metrics
+        >>> popularity = Popularity.from_interactions(train)
+        >>> evaluate_among_negatives(popularity, train, test, negatives, ["hit_rate@1"]).metrics
         {'hit_rate@1': 1.0}
     """
-    return run_plan(scorer, plan_negatives(test, negatives, metrics, batch_size), progress)
+    return run_plan(scorer, plan_negatives(train, test, negatives, metrics, batch_size), progress)
 
 
 def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Evaluation:
@@ -129,6 +132,14 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
 
     Raises:
         DataError: The scorer is about other users or items, is no pytree with `scores`, or holds NaN.
+
+    Example:
+        >>> from jaxals.evaluation import Popularity
+        >>> from jaxals.evaluation import plan_evaluation
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> run_plan(Popularity.from_interactions(train), plan_evaluation(train, test, ["recall@1"]))
+        Evaluation(recall@1 0.5000 ± 0.5000; 2 users)
     """
     _check_scorer(scorer, plan)
     longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)
@@ -194,7 +205,7 @@ def _check_scorer(scorer: Any, plan: EvaluationPlan) -> None:
 
 @functools.partial(jax.jit, static_argnames=("metrics", "longest"))
 def _measure(
-    scorer: Scorer, batch: Batch, *, metrics: tuple[Metric, ...], longest: int
+    scorer: Scorer, batch: RankedBatch, *, metrics: tuple[Metric, ...], longest: int
 ) -> tuple[Float[Array, "batch metrics"], Int[Array, "batch ranks"]]:
     """Return each user's metrics, and the list of the `longest` best items, fewer in a short catalog."""
     with jax.named_scope("score"):

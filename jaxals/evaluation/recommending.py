@@ -10,7 +10,7 @@ from jaxals.evaluation.ranking import Scorer
 from jaxals.recommend.ranking import rank_scores, ranking_frame
 
 
-def recommend(
+def recommend_with(
     scorer: Scorer, train: Interactions, users: Iterable[Hashable], n: int = 10, exclude_seen: bool = True
 ) -> pd.DataFrame:
     """Rank the items that a scorer puts highest for users.
@@ -33,7 +33,7 @@ def recommend(
         >>> from jaxals.evaluation import Popularity
         >>> plays = pd.DataFrame({"user": [*"aabbc"], "item": [*"xyxzy"]})
         >>> train = Interactions.from_frame(plays, value=None)
-        >>> recommend(Popularity.from_interactions(train), train, ["b", "c"], n=1)["item"].tolist()
+        >>> recommend_with(Popularity.from_interactions(train), train, ["b", "c"], n=1)["item"].tolist()
         ['y', 'x']
     """
     require_integer("n", n, 1)

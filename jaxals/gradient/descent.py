@@ -86,7 +86,7 @@ class Batch(Protocol):
         ...
 
 
-class Sides(NamedTuple):
+class BothSides(NamedTuple):
     """An optimiser's memory of the two tables where they take turns or differ in kind."""
 
     user: Any
@@ -95,7 +95,16 @@ class Sides(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FullBatch:
-    """The exact gradient of the whole loss by both tables at once; any optimiser, with a line search or without."""
+    """The exact gradient of the whole loss by both tables at once; any optimiser, with a line search or without.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=FullBatch())
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
+    """
 
     size = None
 
@@ -124,6 +133,14 @@ class Alternating:
 
     Raises:
         ConfigurationError: There is less than one.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=Alternating())
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
     """
 
     inner_steps: int = 1
@@ -132,11 +149,11 @@ class Alternating:
     def __post_init__(self) -> None:
         require_integer("inner_steps", self.inner_steps, 1)
 
-    def init(self, factors: Factors, optimizer: Optimizer) -> Sides:
+    def init(self, factors: Factors, optimizer: Optimizer) -> BothSides:
         """Return a memory of each side."""
-        return Sides(optimizer.init(factors.user), optimizer.init(factors.item))
+        return BothSides(optimizer.init(factors.user), optimizer.init(factors.item))
 
-    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Sides]:
+    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, BothSides]:
         """Update the users, then the items for the users that there are now."""
 
         def turn(table: Array, memory: Any, place: Any) -> tuple[Array, Any]:
@@ -149,7 +166,7 @@ class Alternating:
         before = state.factors
         user, of_user = turn(before.user, state.optimizer.user, lambda user: Factors(user, before.item))
         item, of_item = turn(before.item, state.optimizer.item, lambda item: Factors(user, item))
-        return Factors(user, item), Sides(of_user, of_item)
+        return Factors(user, item), BothSides(of_user, of_item)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +182,14 @@ class UserBatches:
 
     Raises:
         ConfigurationError: There is less than one.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=UserBatches(size=16))
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
     """
 
     size: int = 512
@@ -172,11 +197,11 @@ class UserBatches:
     def __post_init__(self) -> None:
         require_integer("size", self.size, 1)
 
-    def init(self, factors: Factors, optimizer: Optimizer) -> Sides:
+    def init(self, factors: Factors, optimizer: Optimizer) -> BothSides:
         """Return a memory of each side."""
-        return Sides(optimizer.init(factors.user), optimizer.init(factors.item))
+        return BothSides(optimizer.init(factors.user), optimizer.init(factors.item))
 
-    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Sides]:
+    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, BothSides]:
         """Update a batch's users, and all items."""
         number = _turn(state.n_done, problem)
         gradient = batch_gradient(state.factors, problem, number, batch_loss)
@@ -198,6 +223,14 @@ class SampledNegatives:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=SampledNegatives(size=16, per_entry=2))
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
     """
 
     size: int = 512
@@ -210,11 +243,11 @@ class SampledNegatives:
         if self.weight is not None:
             require_at_least("weight", self.weight, 0)
 
-    def init(self, factors: Factors, optimizer: Optimizer) -> Sides:
+    def init(self, factors: Factors, optimizer: Optimizer) -> BothSides:
         """Return a memory of each side."""
-        return Sides(optimizer.init(factors.user), optimizer.init(factors.item))
+        return BothSides(optimizer.init(factors.user), optimizer.init(factors.item))
 
-    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Sides]:
+    def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, BothSides]:
         """Update a batch's users, and all items."""
         number = _turn(state.n_done, problem)
         dtype = state.factors.user.dtype
@@ -295,7 +328,7 @@ def _turn(n_done: Int[Array, ""], problem: Problem) -> Int[Array, ""]:
 
 def _update_batch(
     state: DescentState, gradient: Factors, user: Int[Array, " slots"], optimizer: Optimizer
-) -> tuple[Factors, Sides]:
+) -> tuple[Factors, BothSides]:
     before, memory = state.factors, state.optimizer
     has_rows = optax.tree_utils.tree_map_params(
         optimizer, lambda _: True, memory.user, transform_non_params=lambda _: False
@@ -307,7 +340,7 @@ def _update_batch(
     rows, of_rows = _updated(gradient.user, of_rows, read(True, before.user), optimizer)
     of_user = jax.tree.map(write, has_rows, of_rows, memory.user)
     item, of_item = _updated(gradient.item, memory.item, before.item, optimizer)
-    return Factors(write(True, rows, before.user), item), Sides(of_user, of_item)
+    return Factors(write(True, rows, before.user), item), BothSides(of_user, of_item)
 
 
 def _updated(gradient: Any, memory: Any, tables: Any, optimizer: Optimizer, **known: Any) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Literal
 
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Array, Int
 
 from jaxals._base.checks import require_at_least, require_integer, require_one_of
 from jaxals._base.memory import require_memory
+from jaxals._base.settings import settings
 from jaxals.als.devices.mesh import from_one_device, to_every_device
 from jaxals.als.stages import StepInfo
 from jaxals.als.sweeps import initial_factors
@@ -20,13 +22,14 @@ from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.gradient.descent import Batch, DescentState, FullBatch, Problem, descend, has_line_search
 from jaxals.gradient.losses import ObservedLoss, Penalty, Terms, exact_loss
+from jaxals.gradient.program import GradientProgram
 from jaxals.gradient.user_batches import UserBatch, build_batches
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective
-from jaxals.training.trainers import Training
+from jaxals.training.trainers import Training, require_allowed
 
 
-@dataclasses.dataclass(frozen=True)
+@settings
 class Gradient:
     """Minimise the objective by gradient descent with an optimiser of optax.
 
@@ -106,10 +109,7 @@ class Gradient:
                 refuses the dtype.
             DataError: `initial` is for other users, items or factors.
         """
-        if self.dtype == "float64" and jnp.result_type(float) != jnp.float64:
-            raise ConfigurationError(
-                '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
-            )
+        require_allowed(self.dtype)
         dtype, optimizer = jnp.dtype(self.dtype), optax.with_extra_args_support(self.optimizer)
         self._refuse_what_cannot_work(interactions, optimizer, mesh)
         if initial is not None:
@@ -146,6 +146,36 @@ class Gradient:
 
         return Training(start, step, self.steps, "step", self.report_every)
 
+    def with_steps(self, n: int) -> "Gradient":
+        """Return the same trainer with another number of steps."""
+        return dataclasses.replace(self, steps=n)
+
+    def program(self, interactions: Interactions) -> GradientProgram:
+        """Lay out, for one device, what all models of this trainer share."""
+        require_allowed(self.dtype)
+        dtype = jnp.dtype(self.dtype)
+        lay_out = lambda size: build_batches(interactions, size, factors=self.factors, dtype=dtype)
+        batches = lay_out(self.batch.size)
+        user_count, item_count = (jnp.asarray(interactions.counts(side), jnp.int32) for side in ("user", "item"))
+        return GradientProgram(
+            batches=batches,
+            everyone=batches if self.batch.size is None else lay_out(None),
+            user_count=user_count,
+            item_count=item_count,
+            n_steps=jnp.asarray(self.steps, jnp.int32),
+            factors=self.factors,
+            initial_scale=self.initial_scale,
+            batch=self.batch,
+            optimizer=self.optimizer,
+            observed_loss=self.observed_loss,
+            penalty=self.penalty,
+            dtype=dtype,
+        )
+
+    def __reduce__(self) -> tuple:
+        # Optimisers are functions within functions, and penalties often are: more than pickle takes.
+        return _restored, (cloudpickle.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}),)
+
     def _refuse_what_cannot_work(
         self, interactions: Interactions, optimizer: optax.GradientTransformationExtraArgs, mesh: Mesh | None
     ) -> None:
@@ -166,6 +196,10 @@ class Gradient:
             f"Training {self.factors} factors on {interactions!r}",
             "take fewer factors or an optimiser that remembers less",
         )
+
+
+def _restored(fields: bytes) -> Gradient:
+    return Gradient(**cloudpickle.loads(fields))
 
 
 def _active(table: jax.Array, count: np.ndarray, dtype: jnp.dtype) -> jax.Array:

@@ -37,7 +37,21 @@ BuildObjective = Callable[[Any], Objective]
 
 @dataclasses.dataclass(frozen=True)
 class FoldIn:
-    """Differentiate users that are solved from items which stay as they are: a strongly convex problem, one solve."""
+    """Differentiate users that are solved from items which stay as they are: a strongly convex problem, one solve.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, squared_error
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
+        >>> build = lambda p: jaxals.Objective.hkv(1.0, p["ridge"])
+        >>> run = jaxals.fit(split.train, build({"ridge": 1.0}), trainer, progress=False)
+        >>> found = hypergradient(lambda factors, p: squared_error(factors, held_out), {"ridge": 1.0}, run.factors,
+        ...                       objective=build, tiles=trainer.cut(split.train, None), method=FoldIn())
+        >>> bool(jnp.isfinite(found.gradient["ridge"]))
+        True
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +63,19 @@ class Truncated:
 
     Raises:
         ConfigurationError: `sweeps` is below 1.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, squared_error
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
+        >>> build = lambda p: jaxals.Objective.hkv(1.0, p["ridge"])
+        >>> run = jaxals.fit(split.train, build({"ridge": 1.0}), trainer, progress=False)
+        >>> found = hypergradient(lambda factors, p: squared_error(factors, held_out), {"ridge": 1.0}, run.factors,
+        ...                       objective=build, tiles=trainer.cut(split.train, None), method=Truncated(sweeps=2))
+        >>> bool(jnp.isfinite(found.gradient["ridge"]))
+        True
     """
 
     sweeps: int = 5
@@ -67,6 +94,19 @@ class Implicit:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, squared_error
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
+        >>> build = lambda p: jaxals.Objective.hkv(1.0, p["ridge"])
+        >>> run = jaxals.fit(split.train, build({"ridge": 1.0}), trainer, progress=False)
+        >>> found = hypergradient(lambda factors, p: squared_error(factors, held_out), {"ridge": 1.0}, run.factors,
+        ...                       objective=build, tiles=trainer.cut(split.train, None), method=Implicit())
+        >>> bool(jnp.isfinite(found.gradient["ridge"]))
+        True
     """
 
     sweeps: int = 100

@@ -14,8 +14,8 @@ from jaxals.errors import ConfigurationError
 from jaxals.objective.objective import Objective
 from jaxals.training.trainers import Trainer
 
-Build = Callable[..., Objective]
-Over = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
+BuildObjective = Callable[..., Objective]
+Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,13 +35,15 @@ class Candidate:
     trainer: Trainer
 
 
-def expand(objective: Objective | Build, trainer: Trainer, over: Over, seeds: Iterable[Any]) -> list[Candidate]:
+def expand(
+    objective: Objective | BuildObjective, trainer: Trainer, space: Grid, seeds: Iterable[Any]
+) -> list[Candidate]:
     """List the models of a grid, or of settings one by one: each of them with every seed.
 
     Args:
         objective: What all have in common, or a function from settings, by name, such as `Objective.ials`.
         trainer: What all have in common.
-        over: Values of each setting, whose combinations are all meant; or a list of settings.
+        space: Values of each setting, whose combinations are all meant; or a list of settings.
         seeds: Of the initial factors.
 
     Raises:
@@ -54,9 +56,9 @@ def expand(objective: Objective | Build, trainer: Trainer, over: Over, seeds: It
         >>> len(models), models[-1].settings, models[-1].seed, models[-1].trainer.factors
         (8, {'alpha': 2.0, 'factors': 16}, 1, 16)
     """
-    listed, seeds = _listed(over), list(seeds)
+    listed, seeds = _listed(space), list(seeds)
     if not listed or not seeds:
-        raise ConfigurationError("There is nothing to train: `over` and `seeds` must hold at least one value each.")
+        raise ConfigurationError("There is nothing to train: `space` and `seed` must hold at least one value each.")
     models = []
     for settings in listed:
         made = _make(objective, trainer, settings)
@@ -99,16 +101,18 @@ def stack(objectives: Sequence[Objective], dtype: Any) -> Objective:
     return jax.tree.map(stacked, *objectives)
 
 
-def _listed(over: Over) -> list[dict[str, Any]]:
-    if not isinstance(over, Mapping):
-        return [dict(settings) for settings in over]
-    for name, values in over.items():
+def _listed(space: Grid) -> list[dict[str, Any]]:
+    if not isinstance(space, Mapping):
+        return [dict(settings) for settings in space]
+    for name, values in space.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
-            raise ConfigurationError(f"`over` needs a list of values for `{name}`; got {values!r}.")
-    return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+            raise ConfigurationError(f"`space` needs a list of values for `{name}`; got {values!r}.")
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
-def _make(objective: Objective | Build, trainer: Trainer, settings: Mapping[str, Any]) -> tuple[Objective, Trainer]:
+def _make(
+    objective: Objective | BuildObjective, trainer: Trainer, settings: Mapping[str, Any]
+) -> tuple[Objective, Trainer]:
     of_trainer = _fields(trainer)
     if isinstance(objective, Objective):
         of_objective, of_confidence = _fields(objective), _fields(objective.confidence)
@@ -118,7 +122,7 @@ def _make(objective: Objective | Build, trainer: Trainer, settings: Mapping[str,
     chosen: dict[str, dict[str, Any]] = {"objective": {}, "confidence": {}, "trainer": {}}
     for name, value in settings.items():
         if name not in known:
-            raise ConfigurationError(f"There is no setting {name!r} to sweep over; known are {', '.join(known)}.")
+            raise ConfigurationError(f"There is no setting {name!r} to vary; known are {', '.join(known)}.")
         owner = "objective" if name in of_objective else "confidence" if name in of_confidence else "trainer"
         # NumPy's numbers have a type that would be another one to compile for in `fit`.
         chosen[owner][name] = value.item() if isinstance(value, np.generic) else value
@@ -143,6 +147,6 @@ def _refuse_untied(objective: Objective, chosen: Mapping[str, Any]) -> None:
     tied = isinstance(offset, float) and offset > 0 and offset == objective.unobserved_weight
     if tied and ("unobserved_weight" in chosen) != ("frequency_offset" in chosen):
         raise ConfigurationError(
-            "`unobserved_weight` and `frequency_offset` are equal in this objective; to sweep both as one, pass the "
-            "preset itself, such as `Objective.ials`, and to sweep them apart, name both."
+            "`unobserved_weight` and `frequency_offset` are equal in this objective; to vary both as one, pass the "
+            "preset itself, such as `Objective.ials`, and to vary them apart, name both."
         )

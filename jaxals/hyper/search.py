@@ -24,10 +24,12 @@ from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negat
 from jaxals.hyper.samplers import Sampler, propose, require_sampler
 from jaxals.hyper.space import SearchSpace
 from jaxals.hyper.trials import TrialLog
+from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
-from jaxals.training.loop import Progress, Run, choose_devices, minimise
+from jaxals.training.loop import choose_devices, fit, minimise
+from jaxals.training.run import Progress, Run, summary
 from jaxals.training.state import EarlyStopping
-from jaxals.training.trainers import ALS, Trainer, Training
+from jaxals.training.trainers import Trainer, Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,11 @@ class MedianPruning:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> rule = MedianPruning(startup_trials=2, warmup_steps=1)
+        >>> rule.is_hopeless([0.1, 0.2], earlier=[[0.3, 0.4], [0.2, 0.5]])
+        True
     """
 
     startup_trials: int = 5
@@ -59,25 +66,42 @@ class MedianPruning:
         return max(curve) < float(np.median([max(other[: len(curve)]) for other in earlier]))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SearchResult:
     """What `tune` found.
 
     Attributes:
-        best: Settings of the best trial.
-        score: Its first metric, the mean over validation splits.
+        table: One row per trial: "trial", "state" ("done", "pruned" or "failed"), the settings, the means over splits
+            of the metrics, "standard_error" of the first one between splits (none for one split), "best_step" (the
+            median over splits of when it was best), "seconds" and "message" (why it failed).
+        best: The row of the best trial.
+        settings: Its settings.
         objective: The objective of those settings, for all interactions.
-        trainer: The trainer of those settings, to train on all interactions with as many steps as were best.
-        trials: One row per trial: "trial", "state" ("done", "pruned" or "failed"), the settings, the means over splits
-            of the metrics, "standard_error" of the first one between splits (none for one split), "steps" (the median
-            over splits of when it was best), "seconds" and "message" (why it failed).
+        trainer: The trainer of those settings, with as many steps as were best.
+        factors: Both tables, trained by these on all interactions; None where `refit` was False or the search was
+            interrupted.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> space = SearchSpace.preset("ials", jaxals.ALS(factors=4, sweeps=3))
+        >>> found = tune(data, space, trials=2, progress=False)
+        >>> recommender = jaxals.Recommender.from_run(found, data)
+        >>> bool(found.best["ndcg@10"] == found.table["ndcg@10"].max()), len(recommender.recommend(7, n=5))
+        (True, 5)
     """
 
+    table: pd.DataFrame
     best: dict[str, Any]
-    score: float
+    settings: dict[str, Any]
     objective: Objective
     trainer: Trainer
-    trials: pd.DataFrame
+    factors: Factors | None
+
+    def __repr__(self) -> str:
+        done = int((self.table["state"] == "done").sum())
+        known = {name: value for name, value in self.best.items() if name != "state" and value == value}
+        return summary(self, {"best of": f"{done} trials", **known})
 
 
 def tune(
@@ -86,12 +110,13 @@ def tune(
     *,
     trials: int = 60,
     metrics: str | Sequence[str] = "ndcg@10",
-    splits: int | Sequence[Split | NegativesSplit] = 1,
+    validation: int | Sequence[Split | NegativesSplit] = 1,
     seed: int = 0,
     sampler: Sampler = "random",
     patience: int = 3,
     pruning: MedianPruning | None = MedianPruning(),
     path: str | os.PathLike | None = None,
+    refit: bool = True,
     mesh: Mesh | Literal["all"] | None = "all",
     progress: bool = True,
 ) -> SearchResult:
@@ -105,13 +130,14 @@ def tune(
         space: Settings to search, and what they mean.
         trials: How many to have in the end, those of `path` included.
         metrics: What is measured, such as "ndcg@10"; the first one chooses.
-        splits: How many times to hold out one random item of every user, or splits of your own, each a `Split` or, to
-            rank among negatives, a `NegativesSplit`. More of them cost more and choose with less noise.
+        validation: How many times to hold out one random item of every user, or splits of your own, each a `Split` or,
+            to rank among negatives, a `NegativesSplit`. More of them cost more and choose with less noise.
         seed: Of the splits, the settings and the initial factors, which are the same in all trials.
         sampler: "random", or "tpe", which needs Optuna (`pip install "jaxals[tune]"`).
         patience: How many steps in a row may pass without a new best before a training ends.
         pruning: When to end a trial that looks hopeless; None trains all to their end.
         path: File to keep the trials in; a search that finds its own trials there goes on from them.
+        refit: Whether to train the best settings on all interactions at the end, with the seed of the search.
         mesh: Devices, as in `fit`.
         progress: Whether to draw a progress bar.
 
@@ -127,10 +153,11 @@ def tune(
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=80, n_items=50, n_interactions=900, seed=0)
-        >>> space = SearchSpace.preset("ials", ALS(factors=4, sweeps=5), regularization=jaxals.LogUniform(1e-3, 1e-1))
+        >>> trainer, ridges = jaxals.ALS(factors=4, sweeps=5), jaxals.LogUniform(1e-3, 1e-1)
+        >>> space = SearchSpace.preset("ials", trainer, regularization=ridges)
         >>> found = tune(data, space, trials=3, metrics="ndcg@10", progress=False)
-        >>> sorted(found.best), len(found.trials)
-        (['regularization', 'unobserved_weight'], 3)
+        >>> sorted(found.settings), len(found.table), found.factors.item.shape
+        (['regularization', 'unobserved_weight'], 3, (50, 4))
     """
     require_interactions("interactions", interactions)
     if not isinstance(space, SearchSpace):
@@ -138,7 +165,7 @@ def tune(
     require_integer("trials", trials, 1)
     require_integer("seed", seed, 0)
     require_sampler(sampler)
-    folds = [_Fold(split, metrics) for split in _splits(interactions, splits, seed)]
+    folds = [_Fold(split, metrics) for split in _splits(interactions, validation, seed)]
     _require_choosable(folds[0].plan.metrics[0].name)
     stopping = EarlyStopping(folds[0].plan.metrics[0].name, min_improvement=0.0, patience=patience)
     search = _Search(space, folds, seed, stopping, pruning, choose_devices(mesh))
@@ -160,10 +187,14 @@ def tune(
         warnings.warn(f"Interrupted after {len(done)} trials; to go on, {how}.", stacklevel=2)
     best = search.best(done)
     objective, trainer = space.build(best["settings"], interactions)
-    if dataclasses.is_dataclass(trainer) and hasattr(trainer, best["unit"] + "s"):
-        trainer = dataclasses.replace(trainer, **{best["unit"] + "s": best["steps"]})
+    if with_steps := getattr(trainer, "with_steps", None):
+        trainer = with_steps(best["best_step"])
     frame = pd.DataFrame([_row(trial) for trial in done])
-    return SearchResult(best["settings"], best["metrics"][search.metric], objective, trainer, frame)
+    factors = None
+    if refit and len(done) >= trials:
+        run = fit(interactions, objective, trainer, seed=seed, loss_every=0, mesh=mesh, progress=progress)
+        factors = run.factors
+    return SearchResult(frame, _row(best), best["settings"], objective, trainer, factors)
 
 
 class _Fold:
@@ -172,7 +203,7 @@ class _Fold:
     def __init__(self, split: Split | NegativesSplit, metrics: str | Sequence[str]):
         self.train = split.train
         if isinstance(split, NegativesSplit):
-            self.plan = plan_negatives(split.test, split.negatives, metrics)
+            self.plan = plan_negatives(split.train, split.test, split.negatives, metrics)
         else:
             self.plan = plan_evaluation(split.train, split.test, metrics)
         self._layout: dict[str, Any] | None = None
@@ -188,11 +219,13 @@ class _Fold:
 
     def begin(self, objective: Objective, trainer: Trainer, key: jax.Array, mesh: Mesh | None) -> Training:
         """Begin a training, on the tiles of the one before where they have the same layout."""
-        if not isinstance(trainer, ALS):
+        layout, cut = getattr(trainer, "layout", None), getattr(trainer, "cut", None)
+        if layout is None or cut is None:
             return trainer.begin(self.train, objective, key, None, mesh)
-        if trainer.layout != self._layout:
-            self._layout, self._tiles = trainer.layout, trainer.cut(self.train, mesh, MANY_FITS)
-        return trainer.begin(self.train, objective, key, None, mesh, self._tiles)
+        if layout != self._layout:
+            self._layout, self._tiles = layout, cut(self.train, mesh, MANY_FITS)
+        begin: Any = trainer.begin
+        return begin(self.train, objective, key, None, mesh, self._tiles)
 
 
 class _Watcher:
@@ -260,14 +293,12 @@ class _Search:
         except (JaxalsError, jax.errors.JaxRuntimeError) as error:  # it diverged, or memory does not hold it
             state, message, curves, bests = "failed", str(error), [], []
         scores = [best[self.metric] for best in bests]
-        unit = next(iter(bests[0])) if bests else None  # the first column of a history
         return {
             "state": state,
             "settings": settings,
             "metrics": {name: float(np.mean([best[name] for best in bests])) for name in self.metrics if bests},
             "standard_error": float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else None,
-            "unit": unit,
-            "steps": int(np.ceil(np.median([best[unit] for best in bests]))) if bests else None,
+            "best_step": int(np.ceil(np.median([best["step"] for best in bests]))) if bests else None,
             "seconds": time.perf_counter() - start,
             "message": message,
             "curves": curves,
@@ -311,7 +342,7 @@ def _is_done(trial: dict[str, Any]) -> bool:
 
 def _row(trial: dict[str, Any]) -> dict[str, Any]:
     first = {"trial": trial["trial"], "state": trial["state"], **trial["settings"], **trial["metrics"]}
-    return first | {name: trial[name] for name in ("standard_error", "steps", "seconds", "message")}
+    return first | {name: trial[name] for name in ("standard_error", "best_step", "seconds", "message")}
 
 
 def _require_choosable(metric: str) -> None:
@@ -319,11 +350,11 @@ def _require_choosable(metric: str) -> None:
         raise ConfigurationError(f"The first of `metrics` chooses, and must get better by growing; got {metric!r}.")
 
 
-def _splits(interactions: Interactions, splits: Any, seed: int) -> Sequence[Split | NegativesSplit]:
-    if isinstance(splits, int):
-        require_integer("splits", splits, 1)
-        return [leave_k_out(interactions, 1, seed + number) for number in range(splits)]
-    of_kinds = isinstance(splits, Sequence) and all(isinstance(split, (Split, NegativesSplit)) for split in splits)
-    if not splits or not of_kinds:
-        raise ConfigurationError(f"`splits` must be a number, or a list of splits; got {splits!r}.")
-    return splits
+def _splits(interactions: Interactions, validation: Any, seed: int) -> Sequence[Split | NegativesSplit]:
+    if isinstance(validation, int):
+        require_integer("validation", validation, 1)
+        return [leave_k_out(interactions, 1, seed + number) for number in range(validation)]
+    is_list = isinstance(validation, Sequence)
+    if not validation or not is_list or not all(isinstance(one, (Split, NegativesSplit)) for one in validation):
+        raise ConfigurationError(f"`validation` must be a number, or a list of splits; got {validation!r}.")
+    return validation

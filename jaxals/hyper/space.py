@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxals._base.settings import settings, shown
 from jaxals.data.catalog import Side
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
@@ -27,6 +28,10 @@ class Choice:
 
     Raises:
         ConfigurationError: There are none, or one is something else.
+
+    Example:
+        >>> Choice((16, 32)).at(0.0), Choice((16, 32)).at(0.99)
+        (16, 32)
     """
 
     options: tuple
@@ -57,6 +62,10 @@ class Uniform:
 
     Raises:
         ConfigurationError: `low` is not below `high`, or one of them is not finite.
+
+    Example:
+        >>> Uniform(0.0, 2.0).at(0.25)
+        0.5
     """
 
     low: float
@@ -109,10 +118,10 @@ def _require_numbers(low: Any, high: Any) -> None:
 
 
 Range = Choice | Uniform | LogUniform
-Build = Callable[[Settings, Interactions], tuple[Objective, Trainer]]
+BuildModel = Callable[[Settings, Interactions], tuple[Objective, Trainer]]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@settings
 class SearchSpace:
     """Settings to search, and what to train with them.
 
@@ -130,8 +139,12 @@ class SearchSpace:
     """
 
     ranges: Mapping[str, Range]
-    build: Build
+    build: BuildModel
     description: str = ""
+
+    def __repr__(self) -> str:
+        ranges = ", ".join(f"{name}={kind!r}" for name, kind in self.ranges.items())
+        return f"SearchSpace({ranges}; {self.description or shown(self.build)})"
 
     def __post_init__(self) -> None:
         for name, kind in self.ranges.items():
@@ -143,7 +156,7 @@ class SearchSpace:
         object.__setattr__(self, "ranges", dict(sorted(self.ranges.items())))
 
     @classmethod
-    def preset(cls, preset: str = "ials", trainer: ALS | None = None, **settings: Any) -> "SearchSpace":
+    def preset(cls, preset: str = "ials", trainer: ALS | None = None, **values: Any) -> "SearchSpace":
         """Search settings of a preset of `Objective` and of `ALS`.
 
         Where ν (`frequency_exponent`) is searched as well, `regularization` means its value at ν = 1, and is moved to
@@ -152,7 +165,7 @@ class SearchSpace:
         Args:
             preset: Name of a preset, such as "ials".
             trainer: What is not searched of the trainer; `ALS()` by default.
-            settings: A range, or one value to keep, for arguments of the preset and attributes of `ALS`. The ridge, and
+            values: A range, or one value to keep, for arguments of the preset and attributes of `ALS`. The ridge, and
                 w0 or α, have ranges by default; all else is kept at its default.
 
         Raises:
@@ -169,30 +182,42 @@ class SearchSpace:
         trainer = ALS() if trainer is None else trainer
         of_objective = list(inspect.signature(getattr(Objective, preset)).parameters)
         of_trainer = [field.name for field in dataclasses.fields(trainer)]
-        for name in settings:
+        for name in values:
             if name not in of_objective + of_trainer:
                 raise ConfigurationError(
                     f"There is no setting {name!r} of {preset} or `ALS`; known are "
                     f"{', '.join(of_objective + of_trainer)}."
                 )
-        ranges = {name: _as_range(kind) for name, kind in (DEFAULT_RANGES[preset] | settings).items()}
+        ranges = {name: _as_range(kind) for name, kind in (DEFAULT_RANGES[preset] | values).items()}
         rescales = not _is_fixed(ranges.get("frequency_exponent", Choice((1.0,))))
-
-        def build(drawn: Settings, interactions: Interactions) -> tuple[Objective, Trainer]:
-            objective = getattr(Objective, preset)(
-                # Floats throughout: a whole number would be another type to compile for.
-                **{k: float(v) for k, v in drawn.items() if k in of_objective}
-            )
-            if rescales:
-                objective = rescale_regularization(objective, interactions)
-            return objective, dataclasses.replace(trainer, **{k: v for k, v in drawn.items() if k in of_trainer})
-
+        build = _OfPreset(preset, trainer, tuple(of_objective), tuple(of_trainer), rescales)
         return cls(ranges, build, f"{preset}, {trainer}")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
         """Draw every setting independently."""
         positions = generator.random(len(self.ranges)).tolist()
         return {name: kind.at(position) for (name, kind), position in zip(self.ranges.items(), positions, strict=True)}
+
+
+@settings
+class _OfPreset:
+    """What `SearchSpace.preset` builds, as a value: it can be compared and pickled."""
+
+    preset: str
+    trainer: ALS
+    of_objective: tuple[str, ...]
+    of_trainer: tuple[str, ...]
+    rescales: bool
+
+    def __call__(self, drawn: Settings, interactions: Interactions) -> tuple[Objective, Trainer]:
+        objective = getattr(Objective, self.preset)(
+            # Floats throughout: a whole number would be another type to compile for.
+            **{k: float(v) for k, v in drawn.items() if k in self.of_objective}
+        )
+        if self.rescales:
+            objective = rescale_regularization(objective, interactions)
+        trainer = dataclasses.replace(self.trainer, **{k: v for k, v in drawn.items() if k in self.of_trainer})
+        return objective, trainer
 
 
 # Wide enough for public data sets of plays, ratings and purchases. λ of `ials` and `spark` is multiplied by a row's

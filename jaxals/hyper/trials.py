@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxals.errors import CheckpointError
 
-_FORMAT = 1
+_FORMAT = 2
 _BEGINNING = b'{"search": {"format": '
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxals._base.pytree import pytree
 from jaxals.data.interactions import Interactions
 from jaxals.evaluation import plan_evaluation
-from jaxals.evaluation.plans import Batch
+from jaxals.evaluation.plans import RankedBatch
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Scalar
 from jaxals.recommend.topk import exclude_pairs
@@ -31,7 +31,7 @@ class HeldOut:
         is_user: Which places of the batches are users, and not there to fill up the last batch.
     """
 
-    batches: Batch
+    batches: RankedBatch
     is_user: Float[Array, "batches batch"]
 
 
@@ -70,6 +70,15 @@ def softmax_cross_entropy(
 
     Returns:
         The mean over users of the mean over their items.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out = hold_out(split.train, split.test)
+        >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
+        >>> bool(softmax_cross_entropy(factors, held_out) > 0)
+        True
     """
 
     def of_user(scores: Array, relevant: Array) -> Array:
@@ -104,6 +113,15 @@ def smooth_ndcg(
 
     Returns:
         The mean over users, between 0 and 1.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out = hold_out(split.train, split.test)
+        >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
+        >>> bool(jnp.isfinite(smooth_ndcg(factors, held_out, temperature=0.1)))
+        True
     """
 
     def of_user(scores: Array, relevant: Array) -> Array:
@@ -144,6 +162,15 @@ def squared_error(
 
     Returns:
         The mean over users of each user's sum over its number of items to find.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out = hold_out(split.train, split.test)
+        >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
+        >>> bool(squared_error(factors, held_out) > 0)
+        True
     """
 
     def of_user(scores: Array, relevant: Array) -> Array:
@@ -166,7 +193,7 @@ def _mean_over_users(
     """Average a loss of a user's scores, -inf where not ranked, and items to find, batch by batch."""
 
     @jax.checkpoint  # the scores of all users would be kept
-    def of_batch(args: tuple[Batch, Array]) -> tuple[Array, Array]:
+    def of_batch(args: tuple[RankedBatch, Array]) -> tuple[Array, Array]:
         batch, is_user = args
         scores = exclude_pairs(factors.scores(batch.users), *batch.excluded)
         weight = is_user.astype(scores.dtype)

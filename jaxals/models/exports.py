@@ -53,6 +53,18 @@ def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
 
     Raises:
         DataError: The file is missing, is damaged, or holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> import jax
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
+        >>> file = tempfile.mkdtemp() + "/factors.npz"
+        >>> save_npz(file, factors, data.catalog)
+        >>> loaded, catalog = load_npz(file)
+        >>> bool(loaded == factors)
+        True
     """
     arrays = _read_npz(path, [f"{side}_{what}" for side in _SIDES for what in ("factors", "ids")])
     if any(arrays[f"{side}_ids"].ndim != 1 for side in _SIDES):

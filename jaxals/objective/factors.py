@@ -14,6 +14,11 @@ class Factors:
     Attributes:
         user: One row per user.
         item: One row per item.
+
+    Example:
+        >>> factors = Factors(user=jnp.ones((3, 2)), item=jnp.arange(4.0).reshape(2, 2))
+        >>> factors.scores(jnp.array([0])).tolist()
+        [[1.0, 5.0]]
     """
 
     user: Float[Array, "users factors"]

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.checks import require_at_least, require_one_of, require_side
+from jaxals._base.settings import shown
 from jaxals.als.contributions import contributions
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
@@ -24,11 +25,11 @@ from jaxals.objective.objective import Objective
 from jaxals.recommend.ranking import checked_indices, nearest_rows, power_of_two, rank_columns, ranking_frame
 
 Ids = Hashable | Sequence[Hashable] | np.ndarray | pd.Series | pd.Index
-Measure = Literal["cosine", "dot"]
+Similarity = Literal["cosine", "dot"]
 Scale = Literal["raw", "unit"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Recommender:
     """Factors, the interactions they were trained on, and the ids of both.
 
@@ -48,7 +49,7 @@ class Recommender:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), progress=False)
-        >>> recommender = Recommender(run.factors, data, run.objective)
+        >>> recommender = Recommender.from_run(run, data)
         >>> list(recommender.recommend(7, n=3).columns)
         ['user', 'item', 'score', 'rank']
     """
@@ -62,10 +63,43 @@ class Recommender:
         if not all(bool(jnp.isfinite(table).all()) for table in (self.factors.user, self.factors.item)):
             raise DataError("A factor is not finite; the training that made it may have diverged.")
 
+    @classmethod
+    def from_run(cls, run: Any, interactions: Interactions) -> "Recommender":
+        """Make a recommender of what a training or a search gave back, and of the data that it trained on.
+
+        Args:
+            run: From `fit`, `tune`, `hyper.fit_many` or `hyper.tune_by_gradient`; of several models the best.
+            interactions: What it was trained on.
+
+        Raises:
+            ConfigurationError: The search kept no factors.
+            DataError: It was trained on other users and items, or a factor is not finite.
+
+        Example:
+            >>> import jaxals
+            >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+            >>> run = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), progress=False)
+            >>> len(Recommender.from_run(run, data).similar_items(3, n=5))
+            5
+        """
+        if not (hasattr(run, "factors") and hasattr(run, "objective")):
+            raise ConfigurationError(f"`run` must be what `fit` or a search gave back; got {run!r}.")
+        factors = run.factors
+        if factors is None:
+            raise ConfigurationError(
+                f"The {type(run).__name__} holds no factors; train them by `jaxals.fit(interactions, found.objective, "
+                "found.trainer)`."
+            )
+        return cls(factors, interactions, run.objective)
+
     @property
     def catalog(self) -> Catalog:
         """Raw ids of users and items."""
         return self.interactions.catalog
+
+    def __repr__(self) -> str:
+        size = f"{self.factors.item.shape[1]} factors, {self.interactions!r}"
+        return f"Recommender({size}, {shown(self.objective)})"
 
     # By raw id
 
@@ -106,7 +140,7 @@ class Recommender:
         )
         return ranking_frame(indices, found, scores, self.catalog.users, self.catalog.items, ("user", "item"))
 
-    def similar_items(self, items: Ids, n: int = 10, measure: Measure = "cosine") -> pd.DataFrame:
+    def similar_items(self, items: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
         """Rank the items most alike to each of `items`, itself left out.
 
         Args:
@@ -124,7 +158,7 @@ class Recommender:
         found, scores = self.nearest(indices, min(n, self.interactions.n_items), "item", measure)
         return ranking_frame(indices, found, scores, self.catalog.items, self.catalog.items, ("item", "similar_item"))
 
-    def similar_users(self, users: Ids, n: int = 10, measure: Measure = "cosine") -> pd.DataFrame:
+    def similar_users(self, users: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
         indices = self.catalog.user_indices(_as_list(users))
         found, scores = self.nearest(indices, min(n, self.interactions.n_users), "user", measure)
@@ -265,7 +299,7 @@ class Recommender:
         )
 
     def nearest(
-        self, rows: Int[np.ndarray, " batch"], n: int = 10, side: Side = "item", measure: Measure = "cosine"
+        self, rows: Int[np.ndarray, " batch"], n: int = 10, side: Side = "item", measure: Similarity = "cosine"
     ) -> tuple[Int[np.ndarray, "batch n"], Float[np.ndarray, "batch n"]]:
         """Rank the rows of a table most alike to the given ones, themselves left out.
 

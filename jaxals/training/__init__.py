@@ -2,9 +2,11 @@
 
 from jaxals.training.checkpoint import Checkpoint as Checkpoint
 from jaxals.training.checkpoint import load_checkpoint as load_checkpoint
-from jaxals.training.loop import Progress as Progress
-from jaxals.training.loop import Run as Run
 from jaxals.training.loop import fit as fit
+from jaxals.training.program import Program as Program
+from jaxals.training.program import Trained as Trained
+from jaxals.training.run import Progress as Progress
+from jaxals.training.run import Run as Run
 from jaxals.training.state import EarlyStopping as EarlyStopping
 from jaxals.training.trainers import ALS as ALS
 from jaxals.training.trainers import Trainer as Trainer

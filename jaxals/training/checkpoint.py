@@ -32,7 +32,7 @@ from jaxals.models.folder import (
 )
 from jaxals.models.model import versions
 from jaxals.objective.factors import Factors
-from jaxals.training.encoding import Arrays, Document, pack, require_document, score, tables, unpack
+from jaxals.training.encoding import Arrays, Document, decode, encode, require_document, score, tables
 from jaxals.training.fingerprint import Description, differences
 from jaxals.training.state import Position, history_frame, is_lower_better
 
@@ -54,6 +54,18 @@ class Checkpoint:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> import tempfile
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> folder = tempfile.mkdtemp()
+        >>> half, whole = (jaxals.ALS(factors=4, sweeps=sweeps) for sweeps in (2, 4))
+        >>> settings = {"checkpoint": Checkpoint(folder, every=1), "progress": False}
+        >>> _ = jaxals.fit(data, jaxals.Objective.hkv(), half, **settings)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(), whole, **settings, resume=True)
+        >>> run.history["step"].tolist()
+        [1, 2, 3, 4]
     """
 
     directory: str | os.PathLike
@@ -93,6 +105,16 @@ def load_checkpoint(directory: str | os.PathLike, step: int | None = None) -> Sa
     Raises:
         CheckpointError: There is none, or it cannot be read.
         ConfigurationError: There is not enough memory for it.
+
+    Example:
+        >>> import tempfile
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> folder = tempfile.mkdtemp()
+        >>> settings = {"checkpoint": Checkpoint(folder), "progress": False}
+        >>> _ = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), **settings)
+        >>> load_checkpoint(folder).factors.item.shape
+        (30, 4)
     """
     path = pathlib.Path(directory).absolute()
     steps = _steps(path)
@@ -182,7 +204,7 @@ class CheckpointFolder:
                 f"The checkpoints in {self.path} are of another run: {'; '.join(changed.values())}; to go on all the "
                 'same, pass `resume="anyway"`.'
             )
-        position = unpack(arrays, document, start, changed)
+        position = decode(arrays, document, start, changed)
         # Only now: in the wrong folder, or where no checkpoint is whole, nothing is touched.
         for step, damage in damaged.items():
             self._put_aside(step)
@@ -208,7 +230,7 @@ class CheckpointFolder:
         if position.step == self._last:  # a step left behind brings nothing new
             return
         self._last = position.step
-        arrays, document = pack(position)
+        arrays, document = encode(position)
         document |= {
             "format": _FORMAT,
             "columns": self._columns,

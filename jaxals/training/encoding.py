@@ -20,7 +20,7 @@ Document = dict[str, Any]
 _WATCHED = ("early_stopping.monitor", "objective", "interactions", "validation")
 
 
-def pack(position: Position) -> tuple[Arrays, Document]:
+def encode(position: Position) -> tuple[Arrays, Document]:
     """Turn where a training stands into what can be stored."""
     names, leaves, _ = _leaves(position.state)
     arrays = {f"state-{number}": _to_host(leaf) for number, leaf in enumerate(leaves)}
@@ -41,11 +41,11 @@ def pack(position: Position) -> tuple[Arrays, Document]:
     return arrays, document
 
 
-def unpack(arrays: Arrays, document: Document, start: Position, changed: Iterable[str] = ()) -> Position:
+def decode(arrays: Arrays, document: Document, start: Position, changed: Iterable[str] = ()) -> Position:
     """Return where a training stood.
 
     Args:
-        arrays: What `pack` returned.
+        arrays: What `encode` returned.
         document: Likewise.
         start: Where the training that goes on stands before its first step.
         changed: Names of what it has other than the training that was packed. Then it goes on even where that had come
@@ -87,7 +87,7 @@ def tables(arrays: Arrays, document: Document) -> tuple[np.ndarray, np.ndarray]:
 
 
 def require_document(document: Document) -> None:
-    """Refuse what `pack` and the folder of checkpoints do not write; what is missing is a `KeyError`.
+    """Refuse what `encode` and the folder of checkpoints do not write; what is missing is a `KeyError`.
 
     Raises:
         DamageError: Something in it is of another kind.

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
@@ -30,53 +29,11 @@ from jaxals.training.checkpoint import Checkpoint, CheckpointFolder
 from jaxals.training.divergence import require_finite_start, require_finite_step
 from jaxals.training.fingerprint import describe
 from jaxals.training.interruption import REASONS, Interruption, StepAbandoned
+from jaxals.training.run import Callback, Progress, Run
 from jaxals.training.state import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
 from jaxals.training.trainers import ALS, Trainer, Training
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What a callback sees after each step.
-
-    Attributes:
-        step: Steps done, from 1.
-        seconds: Time spent in training steps so far, compilation included, evaluations not.
-        loss: Loss after the step, NaN where it was not asked for.
-        metrics: Validation metrics after the step.
-        factors: Both tables after the step.
-    """
-
-    step: int
-    seconds: float
-    loss: float
-    metrics: dict[str, float]
-    factors: Factors
-
-
-Callback = Callable[[Progress], bool | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What `fit` returns.
-
-    Attributes:
-        factors: Both tables: after the last step, or the best step under early stopping.
-        history: One row per sweep, or per so many steps as the trainer reports at once: "sweep" (or "step"), "seconds"
-            spent in training so far (compilation included, evaluations not), "loss" and the metrics asked for; also
-            "unconverged_rows" if a step left rows short of the solver's tolerance.
-        objective: What was minimised.
-        trainer: What minimised it.
-        stopped_early: Why training ended before its last step, or None.
-    """
-
-    factors: Factors
-    history: pd.DataFrame
-    objective: Objective
-    trainer: Trainer
-    stopped_early: str | None = None
 
 
 def fit(
@@ -146,11 +103,11 @@ def fit(
     trainer = ALS() if trainer is None else trainer
     if not (isinstance(resume, bool) or resume == "anyway") or (resume and checkpoint is None):
         raise ConfigurationError(f'`resume` may be True or "anyway" beside a `checkpoint`; got {resume!r}.')
-    _check_kinds(interactions, objective, trainer)
-    plan = _plan(interactions, validation, metrics)
+    check_kinds(interactions, objective, trainer)
+    plan = plan_validation(interactions, validation, metrics)
     _check_watched(plan, early_stopping, checkpoint, loss_every)
     require_finite_start(interactions, objective, jnp.dtype(getattr(trainer, "dtype", jnp.float32)), initial)
-    key = _key(seed)
+    key = as_key(seed)
     devices = choose_devices(mesh)
     training = trainer.begin(interactions, objective, key, initial, devices)
     go = functools.partial(
@@ -170,15 +127,15 @@ def fit(
     description = describe(
         interactions=interactions,
         objective=objective,
-        trainer=trainer,
+        # Whoever goes on may ask for more steps.
+        trainer=trainer.with_steps(0) if hasattr(trainer, "with_steps") else trainer,
         seed=key,
         initial=initial,
         validation=plan,
         early_stopping=early_stopping,
         loss_every=loss_every,
     )
-    description.pop(f"trainer.{training.unit}s", None)  # whoever goes on may ask for more steps
-    with CheckpointFolder(checkpoint, description, _columns(training, plan), _kinds(devices)).opened() as folder:
+    with CheckpointFolder(checkpoint, description, _columns(plan), _kinds(devices)).opened() as folder:
 
         def restore() -> Position:
             standing = folder.restore(_start(training, early_stopping), bool(resume), resume == "anyway")
@@ -197,8 +154,8 @@ def _start(training: Training, early_stopping: EarlyStopping | None) -> Position
     return Position(state, Watch(early_stopping, state.factors) if early_stopping else None)
 
 
-def _columns(training: Training, plan: EvaluationPlan | None) -> list[str]:
-    return [training.unit, "seconds", "loss", *([metric.name for metric in plan.metrics] if plan else [])]
+def _columns(plan: EvaluationPlan | None) -> list[str]:
+    return ["step", "seconds", "loss", *([metric.name for metric in plan.metrics] if plan else [])]
 
 
 def choose_devices(mesh: Mesh | Literal["all"] | None) -> Mesh | None:
@@ -252,7 +209,7 @@ def minimise(
         NumericalError: A step gave numbers that are not finite.
     """
     standing = _start(training, early_stopping) if restore is None else restore()
-    unit, columns = training.unit, _columns(training, plan)
+    unit, columns = training.unit, _columns(plan)
     run = functools.partial(_timed_step, training, ThreadpoolController().select(user_api="blas"))
     interruption = Interruption()
     # A signal leaves behind what takes too long, and where a finished step is still being measured, the step with it.
@@ -275,11 +232,11 @@ def minimise(
                     folder.wait()  # so that no more than `every` rows of the history can be lost
                 row_ends = (standing.step // training.stride + 1) * training.stride
                 number = min(row_ends, training.n_steps)
-                is_solved = isinstance(trainer, ALS)
-                require_finite_step(info, state.factors, f"{unit} {number}", objective, interactions, is_solved)
+                where, is_solved = f"{unit} {number}", training.solves_systems
+                require_finite_step(info, state.factors, where, objective, interactions, is_solved)
                 loss = float("nan") if info.loss is None else float(info.loss)
                 metrics = take(functools.partial(run_plan, state.factors, plan)).metrics if plan else {}
-                record = {unit: number, "seconds": standing.seconds + seconds, "loss": loss, **metrics}
+                record = {"step": number, "seconds": standing.seconds + seconds, "loss": loss, **metrics}
                 standing = standing.after(state, number, {**record, UNCONVERGED: int(info.unconverged_rows)})
                 bar.update(number - bar.n)
                 bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **metrics}.items()})
@@ -307,7 +264,8 @@ def minimise(
         how = "" if folder is None else f"; `resume=True` goes on from there, with the checkpoints in {folder.path}"
         done = f"returning the factors after {unit} {standing.step}"
         warnings.warn(f"{standing.stopped.capitalize()}; {done}{how}.", stacklevel=3)
-    return Run(standing.factors, history_frame(standing.records, columns), objective, trainer, standing.stopped)
+    history = history_frame(standing.records, columns)
+    return Run(standing.factors, history, objective, trainer, standing.stopped, standing.best_step)
 
 
 def _call(work: Callable[[], T]) -> T:
@@ -322,7 +280,12 @@ def _timed_step(training: Training, blas: Any, state: Any, with_loss: bool) -> t
     return state, info, time.perf_counter() - start
 
 
-def _key(seed: Any) -> jax.Array:
+def as_key(seed: Any) -> jax.Array:
+    """Return the key that a seed stands for.
+
+    Raises:
+        ConfigurationError: It is neither an integer of 64 bits nor a key.
+    """
     if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and not seed.shape:
         return seed
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and -(2**63) <= seed < 2**63:
@@ -330,7 +293,8 @@ def _key(seed: Any) -> jax.Array:
     raise ConfigurationError(f"`seed` must be an integer of 64 bits or one `jax.random.key`; got {seed!r}.")
 
 
-def _check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
+def check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
+    """Refuse what is no interactions, no objective or no trainer, and interactions without an entry."""
     require_interactions("interactions", interactions)
     if not len(interactions):
         raise DataError(f"There is nothing to train on: {interactions!r}.")
@@ -341,9 +305,15 @@ def _check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
         raise ConfigurationError(f"`trainer` must be a trainer, such as `ALS()`; got {trainer!r}.")
 
 
-def _plan(
+def plan_validation(
     interactions: Interactions, validation: Interactions | EvaluationPlan | None, metrics: str | Sequence[str]
 ) -> EvaluationPlan | None:
+    """Return what `fit` is to measure after each step, or None.
+
+    Raises:
+        ConfigurationError: `validation` and `metrics` do not go together.
+        DataError: The plan is about other users or items.
+    """
     if isinstance(validation, EvaluationPlan):
         if metrics:
             raise ConfigurationError("A plan as `validation` names its own metrics; leave `metrics` out.")

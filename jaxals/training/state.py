@@ -27,6 +27,14 @@ class EarlyStopping:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer, patient = jaxals.ALS(factors=4, sweeps=30), EarlyStopping("loss", min_improvement=0.3)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(), trainer, early_stopping=patient, progress=False)
+        >>> run.stopped_early, len(run.history) < 30
+        ('loss stopped improving', True)
     """
 
     monitor: str = "loss"
@@ -97,6 +105,14 @@ class Position:
     def factors(self) -> Factors:
         """What training has come to: the best factors under early stopping, the last ones without."""
         return self.watch.factors if self.watch else self.state.factors
+
+    @property
+    def best_step(self) -> int | None:
+        """The step that the best factors are of under early stopping; None for the last one."""
+        if self.watch is None:
+            return None
+        watched, top = self.watch.settings.monitor, self.watch.top
+        return next((int(record["step"]) for record in self.records if record[watched] == top), None)
 
     def after(self, state: Any, step: int, record: Record) -> "Position":
         """Return where training stands after one more row of the history."""

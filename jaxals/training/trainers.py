@@ -12,20 +12,22 @@ from jax.sharding import Mesh
 from jaxals._base.checks import require_at_least, require_integer, require_one_of
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree
+from jaxals._base.settings import settings
 from jaxals.als.devices import shared_memory
 from jaxals.als.devices.mesh import from_one_device, to_every_device
 from jaxals.als.kernels.gram import Precision
-from jaxals.als.layout.row_classes import ONE_FIT
+from jaxals.als.layout.row_classes import MANY_FITS, ONE_FIT
 from jaxals.als.layout.tiles import RowTiles, build_tiles
 from jaxals.als.momentum import Momentum, look_ahead, no_momentum, remember
 from jaxals.als.solver.cholesky import Cholesky
-from jaxals.als.solver.equations import Solver
+from jaxals.als.solver.equations import Solver, is_exact
 from jaxals.als.stages import Arithmetic, StepInfo, TableType
 from jaxals.als.sweeps import initial_factors, sweep
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective
+from jaxals.training.program import ALSProgram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Training:
             keeps it longer than it takes.
         step: Pure function from state, and whether the loss is wanted, to the next state and the step's info.
         n_steps: How many steps to take.
-        unit: What a step is called in the history.
+        unit: What a step is called in messages, such as "sweep".
         stride: A call of `step` goes on to the next multiple of so many steps; the last one takes what is left.
+        solves_systems: Whether a step solves systems of equations, whose conditioning may be why numbers go bad.
     """
 
     start: Callable[[], Any]
@@ -46,11 +49,41 @@ class Training:
     n_steps: int
     unit: str
     stride: int = 1
+    solves_systems: bool = False
 
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Anything that can minimise an objective step by step."""
+    """Anything that can minimise an objective step by step: a frozen dataclass of settings with `begin`.
+
+    What a trainer has besides is asked for, and what needs it says so where it is missing:
+
+    - `dtype`, that of its tables: "float32".
+    - `with_steps(n)`, the same trainer with another number of steps, for `tune`, and so that more of them may be asked
+      for when a checkpoint is resumed.
+    - `program(interactions)`, a `jaxals.training.Program`, for `hyper.fit_many`.
+    - `layout`, what its tiles depend on, and `cut(interactions, mesh, sweeps)`, which makes what `begin` then takes as
+      `tiles`: `tune` cuts once for all trainers of one layout.
+
+    Example:
+        >>> import dataclasses
+        >>> import jaxals
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Constant:
+        ...     steps: int = 3
+        ...     def begin(self, interactions, objective, key, initial, mesh):
+        ...         first = initial or jaxals.initial_factors(key, *interactions.shape, 4)
+        ...         def step(state, with_loss):
+        ...             info = jaxals.als.StepInfo(jnp.zeros((), int), jnp.zeros((), int))
+        ...             return state, info
+        ...         return Training(lambda: State(first), step, self.steps, "step")
+        >>> @jaxals.pytree
+        ... class State:
+        ...     factors: jaxals.Factors
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> len(jaxals.fit(data, jaxals.Objective.hkv(), Constant(), progress=False).history)
+        3
+    """
 
     def begin(
         self,
@@ -60,11 +93,21 @@ class Trainer(Protocol):
         initial: Factors | None,
         mesh: Mesh | None,
     ) -> Training:
-        """Lay out the data on the devices of a mesh and draw, or take over, the first factors."""
-        ...
+        """Lay out the data on the devices of a mesh and draw, or take over, the first factors.
+
+        Args:
+            interactions: What to train on.
+            objective: What to minimise.
+            key: Of all that is random.
+            initial: Tables to continue from, or None.
+            mesh: Devices to share the work out over, None for one.
+
+        Returns:
+            What the loop takes steps of.
+        """
 
 
-@dataclasses.dataclass(frozen=True)
+@settings
 class ALS:
     """Alternating least squares: every sweep solves all users and then all items.
 
@@ -83,6 +126,13 @@ class ALS:
 
     Raises:
         ConfigurationError: A setting lies outside its range.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=15.0), ALS(factors=8, sweeps=5), progress=False)
+        >>> run.history["step"].tolist(), bool(run.history["loss"].is_monotonic_decreasing)
+        ([1, 2, 3, 4, 5], True)
     """
 
     factors: int = 64
@@ -129,10 +179,7 @@ class ALS:
             ConfigurationError: The work does not fit in memory, or the systems are singular, or JAX refuses the dtype.
             DataError: `initial` is for other users, items or factors.
         """
-        if self.dtype == "float64" and jnp.result_type(float) != jnp.float64:
-            raise ConfigurationError(
-                '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
-            )
+        require_allowed(self.dtype)
         self._refuse_what_cannot_work(interactions, objective, mesh)
         dtype = jnp.dtype(self.dtype)
         if initial is not None:
@@ -163,10 +210,29 @@ class ALS:
             drawn = lambda: initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
             first = drawn() if initial is None else jax.tree.map(lambda table: table.astype(dtype), initial)
             first = from_one_device(to_every_device(first, mesh), mesh)
-            is_exact = isinstance(self.solver, Cholesky)
-            return ALSState(first, no_momentum(first, is_exact) if self.acceleration else None)
+            return ALSState(first, no_momentum(first, is_exact(self.solver)) if self.acceleration else None)
 
-        return Training(start, step, self.sweeps, "sweep")
+        return Training(start, step, self.sweeps, "sweep", solves_systems=True)
+
+    def with_steps(self, n: int) -> "ALS":
+        """Return the same trainer with another number of sweeps."""
+        return dataclasses.replace(self, sweeps=n)
+
+    def program(self, interactions: Interactions) -> ALSProgram:
+        """Lay out, for one device, what all models of this trainer share."""
+        require_allowed(self.dtype)
+        dtype = jnp.dtype(self.dtype)
+        return ALSProgram(
+            *self.cut(interactions, None, MANY_FITS),
+            entries=interactions.to_coo(dtype),
+            solver=self.solver,
+            n_sweeps=jnp.asarray(self.sweeps, jnp.int32),
+            factors=self.factors,
+            initial_scale=self.initial_scale,
+            is_accelerated=self.acceleration is not None,
+            dtype=dtype,
+            arithmetic=self.arithmetic,
+        )
 
     def cut(self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT) -> tuple[RowTiles, RowTiles]:
         """Cut the interactions into tiles, with users as rows and with items as rows.
@@ -225,6 +291,14 @@ class ALSState:
 
     factors: Factors
     momentum: Momentum | None
+
+
+def require_allowed(dtype: str) -> None:
+    """Refuse float64 where JAX has not been told to allow it."""
+    if dtype == "float64" and jnp.result_type(float) != jnp.float64:
+        raise ConfigurationError(
+            '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
+        )
 
 
 def _is_zero(value: Any) -> bool:

@@ -74,7 +74,7 @@ def test_fit_saves_the_settled_model_of_the_library(folder, run, tmp_path):
     data = jaxals.Interactions.from_file(folder / "plays.tsv")
     expected = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), seed=3, progress=False)
     assert document["loss"] == expected.history["loss"].iloc[-1]
-    assert [row["sweep"] for row in document["history"]] == [1, 2, 3]
+    assert [row["step"] for row in document["history"]] == [1, 2, 3]
     assert (document["users"], document["items"], document["interactions"]) == (60, 40, 700)
     saved = jaxals.Recommender.load(tmp_path / "model")
     settled = jaxals.Recommender(expected.factors, data, expected.objective).settled()
@@ -106,7 +106,7 @@ def test_fit_watches_what_is_held_out_and_stops_early(folder, run, tmp_path):
     watching = ["--holdout", 2, "--metrics", "ndcg@5", "auc", "--monitor", "ndcg@5", "--patience", 2]
     arguments = ["fit", folder / "plays.tsv", "--output", tmp_path / "m", "--factors", 4, "--sweeps", 50, *watching]
     document = json.loads(run(*arguments, "--json"))
-    assert set(document["history"][0]) == {"sweep", "seconds", "loss", "ndcg@5", "auc"}
+    assert set(document["history"][0]) == {"step", "seconds", "loss", "ndcg@5", "auc"}
     assert document["stopped_early"] == "ndcg@5 stopped improving"
     assert len(document["history"]) < 50
     held_out = document["held_out"]
@@ -205,10 +205,10 @@ def test_tune_finds_what_the_library_finds_and_says_how_to_train_with_it(folder,
         frequency_exponent=jaxals.Uniform(0.0, 1.0),
     )
     data = jaxals.Interactions.from_file(folder / "named.csv", "who", "what", "how_often")
-    expected = jaxals.tune(data, space, trials=4, splits=2, progress=False)
-    assert document["ndcg@10"] == expected.score
+    expected = jaxals.tune(data, space, trials=4, validation=2, progress=False)
+    assert document["ndcg@10"] == expected.best["ndcg@10"]
     assert len(document["trials"]) == 4
-    assert {name: document[name] for name in expected.best} == expected.best
+    assert {name: document[name] for name in expected.settings} == expected.settings
     output = run(*arguments, "--path", path)  # the trials are there already
     assert re.search(r"The best of 4 trials \((\d \w+(, )?)+\)", output)
     command = shlex.split(output.splitlines()[-1])
@@ -287,6 +287,10 @@ def test_help_describes_every_option_and_shows_an_example(command, run):
         assert re.search(r"  +\S", option), f"no help: {option}"
 
 
+def test_the_version_is_told(run):
+    assert run("--version") == f"jaxals {jaxals.__version__}\n"
+
+
 def test_help_and_defaults_come_from_the_library(run):
     output = " ".join(run("fit", "--help").replace("│", " ").split())
     assert "Length of the vectors that are learned. [default: 64]" in output
@@ -308,7 +312,7 @@ def test_what_is_asked_twice_is_answered_once(folder, run):
 
 
 def test_the_summary_has_every_column_of_the_last_step():
-    history = pd.DataFrame({"sweep": [1, 2], "loss": [9.0, 8.5], "unconverged_rows": [0, 12]})
+    history = pd.DataFrame({"step": [1, 2], "loss": [9.0, 8.5], "unconverged_rows": [0, 12]})
     factors = jaxals.Factors(jnp.ones((1, 1)), jnp.ones((1, 1)))
     run = training.Run(factors, history, jaxals.Objective.hkv(), jaxals.ALS())
     assert commands._summary(run) == {"sweeps": 2, "loss": 8.5, "unconverged rows": 12, "stopped early": None}
@@ -371,6 +375,17 @@ def test_mistakes_in_files_and_ids(folder, fails, tmp_path, monkeypatch):
     assert "Line 3 of" in fails("fit", broken, "--output", tmp_path / "new")
     monkeypatch.setenv("JAXALS_DATA", str(tmp_path / "nowhere"))
     assert "JAXALS_DATA" in fails("datasets")
+
+
+def test_asking_for_more_memory_or_devices_than_there_are_is_one_line(folder, fails, monkeypatch):
+    much = ["--metrics", "ndcg@99999999999999"]
+    assert "Out of memory" in fails("evaluate", folder / "plays.tsv", *FAST, *much)
+
+    def fail():
+        raise RuntimeError("Unable to initialize backend 'cuda': no driver")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    assert "backend 'cuda'" in fails("fit", folder / "plays.tsv", "--output", folder / "new", *FAST)
 
 
 def test_what_cannot_be_saved_is_refused_before_training(folder, fails, tmp_path, monkeypatch):

@@ -118,5 +118,5 @@ def test_popularity_is_as_published_on_real_splits(folder, shape, counts, in_bot
     assert (len(split.train), len(split.test)) == counts
     assert split.test.is_among(split.negatives).sum() == in_both
     popularity = Popularity.from_interactions(split.train)
-    got = evaluate_among_negatives(popularity, split.test, split.negatives, list(published))
+    got = evaluate_among_negatives(popularity, split.train, split.test, split.negatives, list(published))
     assert got.metrics == pytest.approx(published, abs=1e-3)

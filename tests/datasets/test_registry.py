@@ -395,7 +395,7 @@ class TestRealData:
         assert lastfm_2k.catalog.items[raw.catalog.item_indices([51])].tolist() == ["Duran Duran"]
 
     @pytest.mark.parametrize("ids", ["names", "raw"])
-    def test_online_retail(self, real_data: str, ids: registry.Ids) -> None:
+    def test_online_retail(self, real_data: str, ids: registry.IdKind) -> None:
         data = datasets.load("online-retail", ids=ids)
         assert data.shape == (4338, 3664)
         assert len(data) == 266723

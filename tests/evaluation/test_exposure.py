@@ -1,9 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxals import Interactions
-from jaxals.errors import ConfigurationError
 from jaxals.evaluation import evaluate, evaluate_among_negatives
 from jaxals.evaluation.exposure import coverage, gini, is_lower_better, novelty, self_information
 from tests.evaluation.test_ranking import Dense, random_case
@@ -70,9 +68,9 @@ def test_metrics_of_all_lists_have_no_standard_error():
     assert frame["standard_error"].isna().all()
 
 
-def test_novelty_needs_to_know_who_has_what():
+def test_novelty_among_negatives_is_counted_in_train():
     train, test = random_case()
-    with pytest.raises(ConfigurationError, match="Among given negatives there is no novelty"):
-        evaluate_among_negatives(Dense(jnp.zeros(train.shape)), test, train, ["novelty@3"])
-    got = evaluate_among_negatives(Dense(jnp.zeros(train.shape)), test, train, ["coverage@3"])
+    got = evaluate_among_negatives(Dense(jnp.zeros(train.shape)), train, test, train, ["coverage@3", "novelty@3"])
     assert got["coverage@3"] > 0
+    expected = [np.mean(self_information(train)[row[row >= 0]]) for row in got.lists]
+    np.testing.assert_allclose(got.values[:, 0], expected, rtol=1e-12)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import jaxals
-from jaxals import ALS, Choice, LogUniform, MedianPruning, Objective, SearchSpace, Uniform, datasets, tune
+from jaxals import ALS, Choice, LogUniform, Objective, SearchSpace, Uniform, datasets, tune
 from jaxals.errors import CheckpointError, ConfigurationError, MissingDependencyError
 from jaxals.evaluation import leave_k_out, sample_negatives
+from jaxals.hyper import MedianPruning, SearchResult
 from jaxals.hyper.samplers import propose
 from jaxals.training import loop
 
@@ -19,18 +20,18 @@ TRAINER = ALS(factors=4, sweeps=6)
 SPACE = SearchSpace.preset("ials", TRAINER)
 
 
-def search(space=SPACE, **settings) -> jaxals.SearchResult:
+def search(space=SPACE, **settings) -> SearchResult:
     return tune(DATA, space, **{"trials": 8, "progress": False, **settings})
 
 
 def test_the_best_trial_is_what_fitting_its_settings_gives():
     split = leave_k_out(DATA, 1, seed=3)
-    found = search(metrics=["ndcg@10", "auc"], splits=[split], seed=3, pruning=None, patience=6)
-    assert found.trials["state"].eq("done").all()
-    best = found.trials.sort_values("ndcg@10").iloc[-1]
-    assert found.score == best["ndcg@10"] > found.trials["ndcg@10"].median()
-    assert found.best == {name: best[name] for name in ("unobserved_weight", "regularization")}
-    assert jax.tree.leaves(found.objective) == jax.tree.leaves(Objective.ials(**found.best))
+    found = search(metrics=["ndcg@10", "auc"], validation=[split], seed=3, pruning=None, patience=6)
+    assert found.table["state"].eq("done").all()
+    best = found.table.sort_values("ndcg@10").iloc[-1]
+    assert found.best["ndcg@10"] == best["ndcg@10"] > found.table["ndcg@10"].median()
+    assert found.settings == {name: best[name] for name in ("unobserved_weight", "regularization")}
+    assert jax.tree.leaves(found.objective) == jax.tree.leaves(Objective.ials(**found.settings))
     assert repr(found.trainer) == repr(ALS(factors=4, sweeps=int(best["steps"])))
     run = jaxals.fit(
         split.train,
@@ -54,7 +55,7 @@ def test_the_test_is_never_seen():
         seen.append(interactions)
         return Objective.hkv(settings["alpha"]), TRAINER
 
-    tune(outer.train, SearchSpace({"alpha": Uniform(1, 2)}, build), trials=1, splits=2, progress=False)
+    tune(outer.train, SearchSpace({"alpha": Uniform(1, 2)}, build), trials=1, validation=2, progress=False)
     first, second, whole = seen
     assert whole is outer.train
     for part in (first, second):
@@ -66,23 +67,23 @@ def test_the_test_is_never_seen():
 def test_a_search_finds_what_was_planted():
     # A ridge that crushes the factors loses to one that does not.
     space = SearchSpace.preset("ials", TRAINER, unobserved_weight=0.1, regularization=Choice((0.01, 100.0)))
-    assert search(space, pruning=None).best["regularization"] == 0.01
+    assert search(space, pruning=None).settings["regularization"] == 0.01
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_interrupted_then_resumed_equals_uninterrupted(sampler, tmp_path):
     space = SearchSpace.preset("ials", TRAINER, frequency_exponent=Uniform(0.0, 1.0), factors=Choice((2, 4)))
-    settings = {"sampler": sampler, "splits": 2, "pruning": MedianPruning(startup_trials=2, warmup_steps=1)}
-    whole = search(space, trials=14, **settings).trials.drop(columns="seconds")
+    settings = {"sampler": sampler, "validation": 2, "pruning": MedianPruning(startup_trials=2, warmup_steps=1)}
+    whole = search(space, trials=14, **settings).table.drop(columns="seconds")
     assert "pruned" in whole["state"].tolist()
     path = tmp_path / "trials.jsonl"
     search(space, trials=5, path=path, **settings)
     with path.open("a") as file:
         file.write('{"trial": 5, "sta')  # killed while writing
     resumed = search(space, trials=14, path=path, **settings)
-    assert resumed.trials.drop(columns="seconds").equals(whole)
+    assert resumed.table.drop(columns="seconds").equals(whole)
     again = search(space, trials=3, path=path, **settings)  # as many as there are already
-    assert again.trials.equals(resumed.trials)
+    assert again.table.equals(resumed.table)
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -121,7 +122,7 @@ def test_tpe_without_optuna_says_what_to_install(monkeypatch):
 
 
 def test_trials_of_the_same_shapes_compile_nothing_new(caplog):
-    settings = {"splits": 2, "seed": 11, "pruning": None}
+    settings = {"validation": 2, "seed": 11, "pruning": None}
     space = SearchSpace.preset("ials", ALS(factors=3, sweeps=2), frequency_exponent=Uniform(0.0, 1.0))
     jax.clear_caches()  # What the tests before have compiled does not count.
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
@@ -143,7 +144,7 @@ def test_tiles_are_cut_once_for_trials_of_one_layout(monkeypatch):
         return real(trainer, *arguments)
 
     monkeypatch.setattr(ALS, "cut", counted)
-    search(splits=3)
+    search(validation=3)
     assert cut == [4, 4, 4]
 
 
@@ -162,7 +163,7 @@ def test_a_pruned_trial_trains_on_no_further_split():
     good, bad = Objective.ials(0.1, 0.01), Objective.ials(0.1, 100.0)
     builds = iter([(good, TRAINER)] * 4 + [(bad, TRAINER)] + [(good, TRAINER)])
     rule = MedianPruning(startup_trials=2, warmup_steps=1)
-    frame = search(space, trials=3, splits=2, pruning=rule).trials
+    frame = search(space, trials=3, validation=2, pruning=rule).table
     assert frame["state"].tolist() == ["done", "done", "pruned"]
     assert frame["standard_error"].isna().tolist() == [False, False, True]
 
@@ -174,7 +175,7 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(tmp_path):
         return (Objective.hkv() if settings["works"] else diverging), TRAINER
 
     path = tmp_path / "trials.jsonl"
-    frame = search(SearchSpace({"works": Choice((True, False))}, build), path=path).trials
+    frame = search(SearchSpace({"works": Choice((True, False))}, build), path=path).table
     assert set(frame["state"]) == {"done", "failed"}
     failed = frame[frame["state"] == "failed"]
     assert failed["message"].str.contains("rows are not finite").all()
@@ -195,9 +196,9 @@ def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
     space, path = SearchSpace(SPACE.ranges, build), tmp_path / "trials.jsonl"
     with pytest.warns(UserWarning, match="Interrupted after 3 trials; to go on, call again with the same `path`"):
         found = search(space, path=path)
-    assert len(found.trials) == 3
+    assert len(found.table) == 3
     assert len(path.read_text().splitlines()) == 4
-    assert len(search(space, path=path).trials) == 8
+    assert len(search(space, path=path).table) == 8
     calls.clear()
     with pytest.warns(UserWarning, match="name a `path` the next time"):
         search(space)
@@ -224,10 +225,10 @@ def test_an_interrupt_within_a_training_ends_the_search(monkeypatch):
 
 def test_negatives_are_part_of_what_a_search_is(tmp_path):
     test, path = leave_k_out(DATA, 1, 0).test, tmp_path / "trials.jsonl"
-    search(trials=1, path=path, splits=[sample_negatives(DATA, test, n=10, seed=0)])
-    search(trials=1, path=path, splits=[sample_negatives(DATA, test, n=10, seed=0)])
+    search(trials=1, path=path, validation=[sample_negatives(DATA, test, n=10, seed=0)])
+    search(trials=1, path=path, validation=[sample_negatives(DATA, test, n=10, seed=0)])
     with pytest.raises(CheckpointError, match="`fingerprints of the splits` is"):
-        search(trials=1, path=path, splits=[sample_negatives(DATA, test, n=10, seed=1)])
+        search(trials=1, path=path, validation=[sample_negatives(DATA, test, n=10, seed=1)])
 
 
 def test_a_search_of_other_settings_is_told_what_differs(tmp_path):
@@ -250,8 +251,8 @@ def test_a_search_of_other_settings_is_told_what_differs(tmp_path):
 def test_negatives_serve_as_validation_and_splits_are_averaged():
     held_out = [leave_k_out(DATA, 1, seed).test for seed in range(2)]
     splits = [sample_negatives(DATA, test, n=10, seed=seed) for seed, test in enumerate(held_out)]
-    together, *apart = (search(splits=some, trials=1).trials for some in (splits, splits[:1]))
-    assert together["ndcg@10"][0] > search(trials=1).trials["ndcg@10"][0]  # 11 candidates instead of 40 items
+    together, *apart = (search(validation=some, trials=1).table for some in (splits, splits[:1]))
+    assert together["ndcg@10"][0] > search(trials=1).table["ndcg@10"][0]  # 11 candidates instead of 40 items
     assert together["standard_error"][0] > 0
     assert apart[0]["standard_error"].isna().all()
     assert together["ndcg@10"][0] != apart[0]["ndcg@10"][0]

@@ -38,10 +38,10 @@ def test_one_model_agrees_with_itself():
 def test_an_ensemble_is_evaluated_and_served_like_a_model():
     data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
     split = leave_k_out(data, 1, seed=0)
-    found = jaxals.hyper.sweep(
-        split.train, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), seeds=range(3), progress=False
+    found = jaxals.hyper.fit_many(
+        split.train, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), seed=range(3), progress=False
     )
-    ensemble = Ensemble.of([found.factors(number) for number in found.table.index])
+    ensemble = Ensemble.of([found.run(number).factors for number in found.table.index])
     wide, mean = (evaluate(s, split.train, split.test, ["ndcg@10"]) for s in (ensemble.factors, ensemble))
     assert wide["ndcg@10"] == pytest.approx(mean["ndcg@10"], rel=1e-6)
     top = jaxals.Recommender(ensemble.factors, split.train).recommend(7, n=3)

@@ -46,7 +46,7 @@ def cut_after(rows: int):
     """A callback that ends training by an exception after so many rows; what is being written is finished first."""
     seen = []
 
-    def callback(progress: jaxals.Progress) -> None:
+    def callback(progress: jaxals.training.Progress) -> None:
         seen.append(progress.step)
         if len(seen) == rows:
             raise Cut
@@ -425,7 +425,7 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path):
-    def begin_another(progress: jaxals.Progress) -> None:
+    def begin_another(progress: jaxals.training.Progress) -> None:
         with pytest.raises(CheckpointError, match=rf"Another run \(process {os.getpid()} on .*\) writes to "):
             train(checkpoint=Checkpoint(tmp_path), resume=True)
 

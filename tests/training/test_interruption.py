@@ -28,7 +28,7 @@ def train(folder, interactions=DATA, **settings) -> jaxals.Run:
 def test_a_signal_ends_training_with_a_checkpoint_and_how_to_go_on(number, reason, tmp_path):
     handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
 
-    def send(progress: jaxals.Progress) -> None:
+    def send(progress: jaxals.training.Progress) -> None:
         if progress.step == 3:
             os.kill(os.getpid(), number)
 
@@ -40,7 +40,7 @@ def test_a_signal_ends_training_with_a_checkpoint_and_how_to_go_on(number, reaso
 
 
 def test_a_second_interrupt_quits_at_once(tmp_path):
-    def send_twice(progress: jaxals.Progress) -> None:
+    def send_twice(progress: jaxals.training.Progress) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)

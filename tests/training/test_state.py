@@ -40,14 +40,14 @@ def test_a_position_leaves_the_one_before_as_it_was():
         factors = tables(1.0)
 
     before = Position(State())
-    after = before.after(State(), 3, {"sweep": 3, "seconds": 0.5, "loss": 2.0})
+    after = before.after(State(), 3, {"step": 3, "seconds": 0.5, "loss": 2.0})
     assert (before.step, before.records, after.step, after.seconds) == (0, (), 3, 0.5)
     assert after.factors is State.factors
 
 
 def test_a_history_tells_of_unconverged_rows_only_where_there_are_some():
-    record = {"sweep": 1, "seconds": 0.5, "loss": np.nan, UNCONVERGED: 0}
-    assert list(history_frame([record], ["sweep", "seconds", "loss"]).columns) == ["sweep", "seconds", "loss"]
-    assert list(history_frame([], ["sweep", "seconds"]).columns) == ["sweep", "seconds"]
+    record = {"step": 1, "seconds": 0.5, "loss": np.nan, UNCONVERGED: 0}
+    assert list(history_frame([record], ["step", "seconds", "loss"]).columns) == ["step", "seconds", "loss"]
+    assert list(history_frame([], ["step", "seconds"]).columns) == ["step", "seconds"]
     records = [record, {**record, UNCONVERGED: 2}]
-    assert history_frame(records, ["sweep", "seconds", "loss"])[UNCONVERGED].tolist() == [0, 2]
+    assert history_frame(records, ["step", "seconds", "loss"])[UNCONVERGED].tolist() == [0, 2]

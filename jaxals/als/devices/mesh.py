@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxals._base.environment import count_cores
 from jaxals.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -28,8 +29,12 @@ def use_all_cores() -> int:
 
     Raises:
         ConfigurationError: JAX is at work already, with another number of CPU devices.
+
+    Example:
+        >>> use_all_cores() >= 1  # before all else
+        True
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_cores()
     already: int = getattr(jax.config, "jax_num_cpu_devices")  # noqa: B009 (unknown to the types of JAX 0.10)
     if already == cores or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return cores
@@ -47,6 +52,10 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
 
     Args:
         devices: By default all that JAX has; on a CPU that is one, but for `use_all_cores()`.
+
+    Example:
+        >>> make_mesh(jax.devices()[:1]) is None
+        True
     """
     devices = jax.devices() if devices is None else devices
     return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None

@@ -130,3 +130,15 @@ def _factorise_block(
     pivot = jnp.diagonal(rows)  # [batch, block]
     inverse = jnp.tril(jnp.moveaxis(rows, -1, 0), -1) + jnp.eye(block, dtype=rows.dtype)[None]
     return inverse, pivot
+
+
+@jax.custom_batching.sequential_vmap
+def eigendecompose(
+    matrix: Float[Array, "size size"],
+) -> tuple[Float[Array, " size"], Float[Array, "size size"]]:
+    """Return eigenvalues, ascending, and eigenvectors of a symmetric matrix, as columns.
+
+    One matrix after another where there are many: batches of them can hang (`docs/solvers.md`).
+    """
+    eigenvalues, vectors = jnp.linalg.eigh(matrix)
+    return eigenvalues, vectors

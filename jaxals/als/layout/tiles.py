@@ -159,6 +159,13 @@ def build_tiles(
 
     Raises:
         ConfigurationError: `chunk_bytes` or `factors` is below 1, or `mesh` has other axes than "rows".
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> tiles = build_tiles(data, "user", factors=4)
+        >>> tiles.n_rows, tiles.n_columns, int(tiles.count.sum())
+        (50, 30, 400)
     """
     for name, number in (("chunk_bytes", chunk_bytes), ("factors", factors)):
         if number < 1:

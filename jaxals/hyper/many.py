@@ -1,4 +1,4 @@
-"""Sweeps: the models of a grid trained by one compiled program, and a table of how they came out. Host side."""
+"""Many models: those of a grid trained by one compiled program, and a table of how they came out. Host side."""
 
 import dataclasses
 import time
@@ -16,25 +16,25 @@ from tqdm.auto import tqdm
 
 from jaxals._base.checks import require_one_of
 from jaxals._base.memory import available_memory, require_memory
-from jaxals.als.layout.row_classes import MANY_FITS
+from jaxals._base.settings import shown
 from jaxals.data.interactions import Interactions
-from jaxals.errors import ConfigurationError, NumericalError
+from jaxals.errors import ConfigurationError, JaxalsError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan
-from jaxals.gradient.trainer import Gradient
-from jaxals.gradient.user_batches import build_batches
-from jaxals.hyper.grid import Build, Candidate, Over, by_program, expand, stack
-from jaxals.hyper.programs import ALSProgram, GradientProgram, Program, train_many
+from jaxals.hyper.grid import BuildObjective, Candidate, Grid, by_program, expand, stack
+from jaxals.hyper.programs import train_many
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
-from jaxals.training.loop import Run, _check_kinds, _key, _plan, choose_devices
-from jaxals.training.trainers import ALS
+from jaxals.training.loop import as_key, check_kinds, choose_devices, plan_validation
+from jaxals.training.program import Program
+from jaxals.training.run import Run
+from jaxals.training.trainers import ALS, Trainer
 
 _COUNTS = ("non_finite_rows", "unconverged_rows")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sweep:
-    """What `sweep` returns.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Runs:
+    """What `fit_many` returns: models that were trained side by side, and the best of them.
 
     Attributes:
         table: One row per model, its number as index: its settings, "seed", "loss", the metrics, "seconds" (its share
@@ -43,6 +43,14 @@ class Sweep:
         metrics: Names of the metrics; the first one chooses the best model.
         models: All that were to be trained, by number.
         kept: Factors by number of the model, as NumPy arrays.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> objective, trainer = jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3)
+        >>> runs = fit_many(data, objective, trainer, seed=range(3), progress=False)
+        >>> len(runs.table), runs.run(2).factors.item.shape, bool(runs.best["loss"] == runs.table["loss"].min())
+        (3, (30, 4), True)
     """
 
     table: pd.DataFrame
@@ -51,8 +59,10 @@ class Sweep:
     kept: dict[int, Factors]
 
     @property
-    def best_number(self) -> int:
-        """The number of the best model: by the first metric, or by the loss where models differ in nothing but seeds.
+    def best(self) -> dict[str, Any]:
+        """The row of the best model, and its number as "model".
+
+        The best is it by the first metric, or by the loss where models differ in nothing but seeds.
 
         Raises:
             ConfigurationError: There are no metrics, and losses do not compare.
@@ -63,49 +73,62 @@ class Sweep:
         best = _best_of(rows, self.metrics)
         if best is None:
             raise NumericalError(f"None of {len(self.table)} models came out finite; see `table`.")
-        return best
+        return {"model": best, **rows[best]}
 
     @property
-    def best(self) -> Run:
-        """The best model; see `best_number`."""
-        return self.run(self.best_number)
+    def factors(self) -> Factors:
+        """Both tables of the best model."""
+        return self.run().factors
 
-    def factors(self, number: int | np.integer) -> Factors:
-        """Return both tables of a model, by its number in the table.
+    @property
+    def objective(self) -> Objective:
+        """What the best model minimises."""
+        return self.models[self.best["model"]].objective
+
+    @property
+    def trainer(self) -> Trainer:
+        """What trained the best model."""
+        return self.models[self.best["model"]].trainer
+
+    def run(self, number: int | np.integer | None = None) -> Run:
+        """Return a model as `fit` returns one, its history a single row.
+
+        Args:
+            number: Of the model in the table; the best one by default.
 
         Raises:
             ConfigurationError: There is no such model, or it was not kept.
         """
+        number = self.best["model"] if number is None else number
         if number not in self.table.index:
             raise ConfigurationError(f"There is no model {number!r}; the table has {len(self.table)}.")
         if number not in self.kept:
-            raise ConfigurationError(f'The factors of model {number} were not kept; sweep with `keep="all"`.')
-        return jax.tree.map(jnp.asarray, self.kept[int(number)])
-
-    def run(self, number: int | np.integer) -> Run:
-        """Return a model as `fit` returns one, its history a single row.
-
-        Raises:
-            ConfigurationError: There is no such model, or it was not kept.
-        """
-        factors, model = self.factors(number), self.models[int(number)]
+            raise ConfigurationError(f'The factors of model {number} were not kept; train with `keep="all"`.')
+        factors, model = jax.tree.map(jnp.asarray, self.kept[int(number)]), self.models[int(number)]
         history = self.table.loc[[number], "loss":].reset_index(drop=True)
         return Run(factors, history, model.objective, model.trainer)
 
+    def __repr__(self) -> str:
+        told = f"Runs({len(self.table)} of {len(self.models)} models, {len(self.kept)} kept"
+        try:
+            return f"{told}\n    best {shown(self.best)}\n    {shown(self.objective)}\n    {shown(self.trainer)})"
+        except JaxalsError as error:  # there is no best one
+            return f"{told}; {error})"
 
-def sweep(
+
+def fit_many(
     interactions: Interactions,
-    objective: Objective | Build,
-    trainer: ALS | Gradient | None = None,
+    objective: Objective | BuildObjective,
+    trainer: Trainer | None = None,
     *,
-    over: Over = ({},),
-    seeds: Iterable[int | jax.Array] = (0,),
+    space: Grid = ({},),
+    seed: int | jax.Array | Iterable[int | jax.Array] = 0,
     validation: Interactions | EvaluationPlan | None = None,
     metrics: str | Sequence[str] = (),
     keep: Literal["all", "best"] = "all",
     mesh: Mesh | Literal["all"] | None = "all",
     progress: bool = True,
-) -> Sweep:
+) -> Runs:
     """Train many models of the same interactions in one compiled program.
 
     Every device trains models of its own, one after another, so that what is held in memory does not grow with their
@@ -114,13 +137,13 @@ def sweep(
 
     Args:
         interactions: What to train on.
-        objective: What to minimise, where `over` replaces fields of it and of its confidence; or a function of settings
-            in `over`, such as `Objective.ials`, which takes what else it needs from its defaults.
-        trainer: How; `ALS()` by default. Only its last step is reported.
-        over: A list of values for each setting, whose combinations are all trained; or a list of settings, as those
+        objective: What to minimise, where `space` replaces fields of it and of its confidence; or a function of
+            settings in `space`, such as `Objective.ials`, which takes what else it needs from its defaults.
+        trainer: How; `ALS()` by default. Only its last step is reported. One of your own needs a method `program`.
+        space: A list of values for each setting, whose combinations are all trained; or a list of settings, as those
             that `SearchSpace.draw` returns. Attributes of the trainer are settings, too: each number of factors is a
             compiled program of its own.
-        seeds: Of the initial factors; every setting is trained with each.
+        seed: Of the initial factors, or several of them; every setting is trained with each.
         validation: Held-out interactions that `metrics` are measured on, or a plan, as in `fit`.
         metrics: Such as "ndcg@10"; the first one chooses the best model.
         keep: Whether to keep the factors of all models, or of the best alone.
@@ -139,27 +162,25 @@ def sweep(
         >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, k=1, seed=0)
         >>> grid = {"alpha": [0.5, 2.0, 8.0], "regularization": [0.1, 1.0]}
-        >>> found = sweep(split.train, Objective.hkv, ALS(factors=4, sweeps=3), over=grid, seeds=range(2),
-        ...               validation=split.test, metrics="ndcg@10", progress=False)
+        >>> found = fit_many(split.train, Objective.hkv, ALS(factors=4, sweeps=3), space=grid, seed=range(2),
+        ...                  validation=split.test, metrics="ndcg@10", progress=False)
         >>> len(found.table), list(found.table.columns)
         (12, ['alpha', 'regularization', 'seed', 'loss', 'ndcg@10', 'seconds'])
-        >>> found.best.factors.item.shape
+        >>> found.factors.item.shape
         (40, 4)
     """
     trainer = ALS() if trainer is None else trainer
-    if not isinstance(trainer, (ALS, Gradient)):
-        raise ConfigurationError(f"`trainer` must be an `ALS` or a `Gradient`; got {trainer!r}.")
-    models = expand(objective, trainer, over, seeds)
+    models = expand(objective, trainer, space, _listed(seed))
     for model in models:
-        _check_kinds(interactions, model.objective, model.trainer)
-    plan = _plan(interactions, validation, metrics)
+        check_kinds(interactions, model.objective, model.trainer)
+    plan = plan_validation(interactions, validation, metrics)
     names = [metric.name for metric in plan.metrics] if plan else []
     _check_keep(keep, interactions, models, names)
     devices = choose_devices(mesh)
 
     rows: dict[int, dict[str, Any]] = {}
     kept: dict[int, Factors] = {}
-    with tqdm(total=len(models), unit="model", desc="Sweeping", disable=not progress) as bar:
+    with tqdm(total=len(models), unit="model", desc="Training", disable=not progress) as bar:
         try:
             for numbers in by_program(models):
                 for number, factors, row in _train(interactions, models, numbers, devices):
@@ -175,7 +196,7 @@ def sweep(
             if not rows:
                 raise
             warnings.warn(f"Interrupted; returning {len(rows)} of {len(models)} models.", stacklevel=2)
-    return Sweep(_table(models, rows, names), tuple(names), tuple(models), kept)
+    return Runs(_table(models, rows, names), tuple(names), tuple(models), kept)
 
 
 def _train(
@@ -193,7 +214,7 @@ def _train(
         # The last devices may be left over: all calls have one shape.
         filled = [models[number] for number in chosen] + [models[chosen[-1]]] * (size - len(chosen))
         objectives = stack([model.objective for model in filled], program.dtype)
-        keys = jnp.stack([_key(model.seed) for model in filled])
+        keys = jnp.stack([as_key(model.seed) for model in filled])
         own = jax.device_put((objectives, keys), place(PartitionSpec("models")))
         start = time.perf_counter()
         # As in `fit`: the threads of BLAS would spin on beside JAX's own.
@@ -207,47 +228,26 @@ def _train(
             yield number, factors, {"loss": float(info.loss), "seconds": seconds, **counts}
 
 
-def _lay_out(interactions: Interactions, trainer: Any) -> Program:
+def _lay_out(interactions: Interactions, trainer: Trainer) -> Program:
     """Lay out, for one device, what all models of a trainer share."""
-    if trainer.dtype == "float64" and jnp.result_type(float) != jnp.float64:
+    make = getattr(trainer, "program", None)
+    if make is None:
         raise ConfigurationError(
-            '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
+            f"{type(trainer).__name__} has no method `program(interactions)`, by which many models are trained in one "
+            "program; train them one by one with `fit`."
         )
-    dtype = jnp.dtype(trainer.dtype)
-    if isinstance(trainer, ALS):
-        return ALSProgram(
-            *trainer.cut(interactions, None, MANY_FITS),
-            entries=interactions.to_coo(dtype),
-            solver=trainer.solver,
-            n_sweeps=jnp.asarray(trainer.sweeps, jnp.int32),
-            factors=trainer.factors,
-            initial_scale=trainer.initial_scale,
-            is_accelerated=trainer.acceleration is not None,
-            dtype=dtype,
-            arithmetic=trainer.arithmetic,
-        )
-    lay_out = lambda size: build_batches(interactions, size, factors=trainer.factors, dtype=dtype)
-    batches = lay_out(trainer.batch.size)
-    user_count, item_count = (jnp.asarray(interactions.counts(side), jnp.int32) for side in ("user", "item"))
-    return GradientProgram(
-        batches=batches,
-        everyone=batches if trainer.batch.size is None else lay_out(None),
-        user_count=user_count,
-        item_count=item_count,
-        n_steps=jnp.asarray(trainer.steps, jnp.int32),
-        factors=trainer.factors,
-        initial_scale=trainer.initial_scale,
-        batch=trainer.batch,
-        optimizer=trainer.optimizer,
-        observed_loss=trainer.observed_loss,
-        penalty=trainer.penalty,
-        dtype=dtype,
-    )
+    return make(interactions)
+
+
+def _listed(seed: Any) -> list[Any]:
+    """Return one seed, or several, as a list."""
+    is_one = isinstance(seed, str) or not isinstance(seed, Iterable) or (isinstance(seed, jax.Array) and not seed.ndim)
+    return [seed] if is_one else list(seed)
 
 
 def _spread(program: Program, n_models: int, mesh: Mesh | None) -> Mesh | None:
     """Choose the devices: no more than models, nor, of those that share the memory of a CPU, than it holds models."""
-    need = sum(leaf.nbytes for leaf in jax.tree.leaves(program)) + program.working_bytes
+    need = sum(leaf.nbytes for leaf in jax.tree.leaves(program)) + getattr(program, "working_bytes", 0)
     require_memory(need, "Training one model on one device", "train with `fit`, which cuts a model up over all devices")
     devices = list(mesh.devices.flat) if mesh else []
     if devices and devices[0].platform == "cpu":
@@ -261,7 +261,8 @@ def _check_keep(keep: Any, interactions: Interactions, models: Sequence[Candidat
     if keep == "best":
         _require_comparable(models, metrics)
         return
-    size = sum(model.trainer.factors * jnp.dtype(model.trainer.dtype).itemsize for model in models)  # type: ignore[attr-defined]
+    widths = [(getattr(model.trainer, "factors", 0), getattr(model.trainer, "dtype", "float32")) for model in models]
+    size = sum(factors * jnp.dtype(dtype).itemsize for factors, dtype in widths)
     if jax.default_backend() == "cpu":  # else they are not kept where the models train
         remedy = 'pass `keep="best"`'
         require_memory(size * sum(interactions.shape), f"Keeping the factors of {len(models)} models", remedy)

@@ -9,14 +9,14 @@ from jax.tree_util import Partial
 from jaxals import ALS, Objective, datasets, initial_factors
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import leave_k_out
-from jaxals.hyper import FoldIn, Implicit, Truncated, gradients, hold_out, smooth_ndcg, tune
+from jaxals.hyper import FoldIn, Implicit, Truncated, gradients, hold_out, smooth_ndcg, tune_by_gradient
 
 SPLIT = leave_k_out(datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0), 1, seed=0)
 
 
 def tuned(start: float = 0.001, **settings):
     held_out = hold_out(SPLIT.train, SPLIT.test)
-    return tune(
+    return tune_by_gradient(
         lambda factors, p: smooth_ndcg(factors, held_out, temperature=0.1),
         {"w0": 0.3, "ridge": jnp.asarray(start)},
         initial_factors(jax.random.key(0), *SPLIT.train.shape, 4),
@@ -30,7 +30,7 @@ def tuned(start: float = 0.001, **settings):
 def test_the_step_with_the_best_metric_is_kept():
     scores = iter([0.1, 0.4, 0.2])
     found = tuned(steps=3, sweeps=1, method=FoldIn(), measure=lambda factors: {"score": next(scores)})
-    assert found.step == 2
+    assert found.best_step == 2
     assert found.history["score"].tolist() == [0.1, 0.4, 0.2]
     assert found.parameters["ridge"] != pytest.approx(0.001)
 
@@ -51,7 +51,7 @@ def test_a_second_call_compiles_nothing():
     def call(batches):
         at = {"w0": 0.3, "ridge": 0.01}
         settings: Any = {"tiles": tiles, "method": FoldIn(), "steps": 2, "sweeps": 1, "progress": False}
-        found = tune(Partial(loss, batches), at, start, objective=build, **settings)
+        found = tune_by_gradient(Partial(loss, batches), at, start, objective=build, **settings)
         return found.history["loss"].iloc[-1], compiled._cache_size()
 
     value, programs = call(held_out)
@@ -63,7 +63,7 @@ def test_a_second_call_compiles_nothing():
 
 def test_a_step_that_cannot_be_measured_is_not_the_best():
     scores = iter([float("nan"), 0.4])
-    assert tuned(steps=2, sweeps=1, method=FoldIn(), measure=lambda factors: {"score": next(scores)}).step == 2
+    assert tuned(steps=2, sweeps=1, method=FoldIn(), measure=lambda factors: {"score": next(scores)}).best_step == 2
     with pytest.raises(NumericalError, match="The validation metric was never a number"):
         tuned(steps=2, sweeps=1, method=FoldIn(), measure=lambda factors: {"score": float("nan")})
 

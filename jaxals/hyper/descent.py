@@ -28,29 +28,44 @@ from jaxals.hyper.gradients import (
     require_parameters,
 )
 from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
+from jaxals.training.run import row_of, summary
+from jaxals.training.trainers import ALS
 
 Measure = Callable[[Factors], Mapping[str, float]]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TuningResult:
-    """What `tune` found.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class DescentResult:
+    """What `tune_by_gradient` found.
 
     Attributes:
         parameters: Those of the best step.
         factors: The model of that step, warm from the steps before it; train afresh for a model to be compared.
-        step: Its number.
+        objective: That of the best parameters.
+        trainer: What trains such a model afresh, by the same solver; the number of sweeps is its default.
         history: One row per step: "step", "seconds" since the start (compilation included, measuring not), "loss", the
             metrics, "adjoint_sweeps", "last_term" and "residual" (see `Hypergradient`).
+        best_step: The step of the parameters and the factors.
     """
 
     parameters: Any
     factors: Factors
-    step: int
+    objective: Objective
+    trainer: ALS
     history: pd.DataFrame
+    best_step: int
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The row of the history that the parameters are of."""
+        return row_of(self.history, self.best_step)
+
+    def __repr__(self) -> str:
+        return summary(self, {"steps": len(self.history), **self.best})
 
 
-def tune(
+def tune_by_gradient(
     validation_loss: ValidationLoss,
     parameters: Any,
     factors: Factors,
@@ -64,7 +79,7 @@ def tune(
     sweeps: int = 2,
     measure: Measure | None = None,
     progress: bool = True,
-) -> TuningResult:
+) -> DescentResult:
     """Follow the gradient of a validation loss by hyperparameters, and the model with them.
 
     Every step takes some sweeps from where the model is, the hypergradient there, and one step of the optimiser on the
@@ -98,7 +113,7 @@ def tune(
         >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out = hold_out(split.train, split.test)
-        >>> found = tune(
+        >>> found = tune_by_gradient(
         ...     lambda factors, p: smooth_ndcg(factors, held_out, temperature=0.1),
         ...     {"w0": 0.3, "ridge": 0.001},
         ...     jaxals.initial_factors(jax.random.key(0), *data.shape, 4),
@@ -161,7 +176,9 @@ def tune(
     if best is None:
         what = "metric" if measure else "loss"
         raise NumericalError(f"The validation {what} was never a number; start from other parameters.")
-    return TuningResult(best[2], best[3], best[1], pd.DataFrame(records))
+    _, step, parameters, factors = best
+    trainer = ALS(factors=factors.item.shape[1], solver=solver, dtype=str(factors.item.dtype))  # type: ignore[arg-type]
+    return DescentResult(parameters, factors, objective(parameters), trainer, pd.DataFrame(records), step)
 
 
 def _objective_of_logs(objective: Partial, logs: Any) -> Any:

@@ -1,0 +1,120 @@
+"""Where this runs: what a bug report needs, and a measurement has to name. Host side."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+from threadpoolctl import threadpool_info
+
+_LIBRARIES = ("jaxals", "jax", "jaxlib", "jaxtyping", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas")
+_ACCELERATORS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
+_OPTIONAL = ("matplotlib", "pyarrow", "openpyxl", "optuna", "scikit-learn", "implicit", "irspack", "faiss-cpu")
+# A hypervisor often hides half of a name: "AMD EPYC" alone may be any of five generations.
+_GENERATION = ("cpu family", "model", "stepping", "CPU implementer", "CPU part")
+_CPU_INFO = Path("/proc/cpuinfo")
+_SECOND_LEVEL_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
+
+
+def show_versions() -> None:
+    """Print what a report of a defect should contain: versions, processor, memory, devices and BLAS.
+
+    JAX is asked for its devices, so that `use_all_cores()` comes too late afterwards.
+
+    >>> show_versions()
+    python ...
+    jaxals ...
+    processor ...
+    devices ...
+    """
+    for part in environment().values():
+        for name, value in part.items():
+            print(f"{name:24}{'; '.join(value) if isinstance(value, list) else value}")
+
+
+def environment() -> dict[str, dict[str, Any]]:
+    """Return what `show_versions` prints, for files of results; what cannot be found out is left out.
+
+    Returns:
+        Under "versions" those of Python and of libraries by name, optional ones where they are installed. Under
+        "machine": the platform, the processor's name and generation, the cores this process may use, the size of a
+        core's second-level cache, memory in GB (1e9 bytes), the devices of JAX, and each BLAS that is loaded.
+
+    >>> found = environment()
+    >>> found["versions"]["jax"] == jax.__version__
+    True
+    >>> found["machine"]["cores"] >= 1
+    True
+    """
+    processor, generation = _processor()
+    machine = {
+        "platform": " ".join(filter(None, [platform.system(), platform.machine(), *platform.libc_ver()])),
+        "processor": processor,
+        "processor generation": generation,
+        "cores": count_cores(),
+        "second-level cache": _read(_SECOND_LEVEL_CACHE).strip(),
+        "memory GB": round(psutil.virtual_memory().total / 1e9, 1),
+        "devices": _devices(),
+        "blas": _blas(),
+    }
+    return {
+        "versions": {"python": platform.python_version(), **_installed([*_LIBRARIES, *_ACCELERATORS, *_OPTIONAL])},
+        "machine": {name: value for name, value in machine.items() if value},
+    }
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use: fewer than the machine has where it is pinned to some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _installed(names: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> tuple[str, str]:
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip(), ""
+    lines = (line.partition(":") for line in _read(_CPU_INFO).split("\n\n")[0].splitlines())
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    generation = ", ".join(f"{name} {facts[name]}" for name in _GENERATION if name in facts)
+    return facts.get("model name") or platform.processor() or platform.machine(), generation
+
+
+def _devices() -> list[str]:
+    try:
+        kinds = Counter((device.platform, device.device_kind) for device in jax.devices())
+    # What does not start is what the report is about; JAX 0.10 fails an assertion where "cuda" has no plugin.
+    except (RuntimeError, AssertionError) as error:
+        return [f"none: {type(error).__name__} {' '.join(str(error).split())}".rstrip()]
+    return [f"{n} x {' '.join(dict.fromkeys(kind))}" for kind, n in kinds.items()]
+
+
+def _blas() -> list[str]:
+    libraries = (library for library in threadpool_info() if library["user_api"] == "blas")
+    about = ("internal_api", "version", "architecture", "threading_layer")
+    described = (
+        [*(library[fact] for fact in about if library.get(fact)), f"{library['num_threads']} threads"]
+        for library in libraries
+    )
+    return list(dict.fromkeys(", ".join(facts) for facts in described))  # NumPy and SciPy bring one each
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another system than Linux
+        return ""

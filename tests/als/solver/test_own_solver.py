@@ -1,0 +1,101 @@
+"""A solver that a user wrote: it trains, its long rows too, and is differentiated or refused."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxals
+from jaxals import ALS, Cholesky, Interactions, Objective, build_tiles, half_step, pytree
+from jaxals.als.layout import row_classes
+from jaxals.als.solver.equations import NormalEquations, Solution
+from jaxals.errors import ConfigurationError
+
+
+@pytree
+class Direct:
+    """The matrices formed, and solved by `jax.numpy`."""
+
+    def gram_size(self, factors: int) -> int:
+        return factors
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        gram, target = equations.matrices()
+        full = jnp.tril(gram) + jnp.tril(gram, -1).mT + jax.vmap(jnp.diag)(equations.shared)
+        rows = jnp.linalg.solve(full, target[:, :, None])[:, :, 0]
+        return rows, jnp.zeros(len(rows), bool)
+
+
+@pytree
+class Differentiable:
+    def gram_size(self, factors: int) -> int:
+        return factors
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        return Direct().solve(equations)
+
+    def adjoint(self, dtype: Any) -> Cholesky:
+        return Cholesky()
+
+
+@pytree
+class Halved:
+    """Not the solution of the equations: half of it, to see whose rows come out."""
+
+    def gram_size(self, factors: int) -> int:
+        return factors
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        rows, is_unconverged = Direct().solve(equations)
+        return rows / 2, ~is_unconverged
+
+
+@pytest.fixture
+def with_long_rows(monkeypatch) -> Interactions:
+    """One item that everybody has, in more entries than a chunk holds."""
+    for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):
+        monkeypatch.setattr(row_classes, name, 8)
+    monkeypatch.setattr(row_classes, "_WIDTHS", (4,))
+    generator = np.random.default_rng(0)
+    user, item = np.concatenate([np.arange(90), generator.integers(0, 90, 300)]), np.zeros(390, int)
+    item[90:] = generator.integers(1, 12, 300)
+    return Interactions.from_arrays(user, item, generator.random(390) + 0.2, shape=(90, 12), duplicates="last")
+
+
+@pytest.mark.parametrize("objective", [Objective.hkv(3.0, 0.5), Objective.implicit(2.0, 0.5)], ids=["hkv", "implicit"])
+def test_long_rows_are_solved_by_it(objective, with_long_rows):
+    tiles = build_tiles(with_long_rows, "item", factors=6, dtype=jnp.float64)
+    assert tiles.long is not None
+    other = jnp.asarray(np.random.default_rng(1).normal(size=(90, 6)))
+    exact, _ = half_step(tiles, other, objective, Cholesky())
+    own, info = half_step(tiles, other, objective, Direct())
+    np.testing.assert_allclose(own, exact, rtol=1e-9)
+    assert int(info.unconverged_rows) == 0
+    halved, info = half_step(tiles, other, objective, Halved())
+    np.testing.assert_allclose(halved, exact / 2, rtol=1e-9)
+    assert int(info.unconverged_rows) == 12
+
+
+def test_it_trains_and_is_measured_by_the_same_loss():
+    data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+    own, exact = (
+        jaxals.fit(data, Objective.hkv(), ALS(4, 3, solver, dtype="float64"), progress=False)
+        for solver in (Direct(), Cholesky())
+    )
+    np.testing.assert_allclose(own.history["loss"], exact.history["loss"], rtol=1e-3)
+    assert own.trainer == ALS(4, 3, Direct(), dtype="float64")
+
+
+def test_its_adjoint_differentiates_it_and_without_one_it_is_refused(with_long_rows):
+    tiles = build_tiles(with_long_rows, "item", factors=3, dtype=jnp.float64)
+    other = jnp.asarray(np.random.default_rng(1).normal(size=(90, 3)))
+
+    def size(alpha: float, solver: Any) -> jax.Array:
+        return jnp.sum(half_step(tiles, other, Objective.hkv(alpha, 0.5), solver)[0] ** 2)
+
+    slopes = [jax.grad(size)(2.0, solver) for solver in (Cholesky(), Differentiable())]
+    np.testing.assert_allclose(slopes[1], slopes[0], rtol=1e-9)
+    with pytest.raises(ConfigurationError, match=r"Rows of Direct\(\) cannot be differentiated: .* `adjoint\(dtype\)`"):
+        jax.grad(size)(2.0, Direct())
