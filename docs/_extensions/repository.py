@@ -8,6 +8,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,9 @@ def require_whole(app: Sphinx, env: BuildEnvironment) -> None:
     for file in sorted(Path(app.srcdir, "jaxals").rglob("__init__.py")):
         if any(part.startswith("_") for part in file.parent.parts):
             continue
+        package = importlib.import_module(".".join(file.parent.relative_to(app.srcdir).parts))
         for name in _handed_on(file):
-            is_module = file.with_name(name).exists() or file.with_name(f"{name}.py").exists()
-            if name not in documented and not is_module:
+            if name not in documented and not inspect.ismodule(getattr(package, name)):
                 logger.warning("%s hands on %r, which is not in the reference", file.parent.name, name)
 
 
