@@ -2,10 +2,17 @@
 
 The blocks of a page run in turn, in one process of their own, in an empty folder. `<!-- not run: why -->` on the line
 before a block leaves it out. Notebooks and the reference are left alone: `make notebooks` and pytest run those.
+
+What a page gave is kept beside the doctrees, and used again while its blocks, the package and all that is installed stay
+the same. A page with an error is run again.
 """
 
+import functools
+import hashlib
+import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,18 +43,29 @@ class RunBlocks(SphinxTransform):
         blocks = [block for block in self.document.findall(nodes.literal_block) if _is_to_run(block)]
         if not blocks:
             return
-        figures = Path(self.app.doctreedir, "figures", self.env.docname.replace("/", "-"))
-        figures.mkdir(parents=True, exist_ok=True)
-        for block, result in zip(blocks, self._run(blocks, figures), strict=False):
+        for block, result in zip(blocks, self._results(blocks), strict=False):
             if result["error"]:
                 logger.warning("this block fails:\n%s", result["error"], location=block, type="executed")
             self._show(block, result)
 
-    def _run(self, blocks: list[nodes.literal_block], figures: Path) -> list[dict]:
-        page = {
-            "blocks": [{"language": block["language"], "code": block.astext()} for block in blocks],
-            "figures": str(figures),
-        }
+    def _results(self, blocks: list[nodes.literal_block]) -> list[dict]:
+        page = [{"language": block["language"], "code": block.astext()} for block in blocks]
+        folder = Path(self.app.doctreedir, "executed", self.env.docname.replace("/", "-"))
+        key, kept = (
+            hashlib.sha256((json.dumps(page) + _code(self.app.srcdir)).encode()).hexdigest(),
+            folder / "page.json",
+        )
+        if kept.exists() and (before := json.loads(kept.read_text(encoding="utf-8")))["key"] == key:
+            return before["results"]
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        results = self._run(page, folder)
+        if len(results) == len(blocks) and not results[-1]["error"]:
+            kept.write_text(json.dumps({"key": key, "results": results}), encoding="utf-8")
+        return results
+
+    def _run(self, blocks: list[dict], figures: Path) -> list[dict]:
+        page = {"blocks": blocks, "figures": str(figures)}
         paths = [str(self.app.srcdir), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(paths),
@@ -89,6 +107,17 @@ class RunBlocks(SphinxTransform):
         block.parent[place:place] = shown
 
 
+@functools.cache
+def _code(root: Path) -> str:
+    """Sum up what the outputs of a page depend on, besides its blocks."""
+    digest = hashlib.sha256(sys.version.encode() + RUNNER.read_bytes())
+    for file in sorted(Path(root, "jaxals").rglob("*.py")):
+        digest.update(file.read_bytes())
+    for package in sorted(f"{found.name} {found.version}" for found in importlib.metadata.distributions()):
+        digest.update(package.encode())
+    return digest.hexdigest()
+
+
 def _is_to_run(block: nodes.literal_block) -> bool:
     if block.get("language") not in LANGUAGES:
         return False
@@ -101,6 +130,6 @@ def _is_to_run(block: nodes.literal_block) -> bool:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_config_value("executed_skip", ["notebooks/"], "env")
-    app.add_config_value("executed_timeout", 300, "env")
+    app.add_config_value("executed_timeout", 600, "env")
     app.add_transform(RunBlocks)
     return {"version": "1", "parallel_read_safe": True}
