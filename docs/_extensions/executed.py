@@ -3,7 +3,7 @@
 The blocks of a page run in turn, in one process of their own, in an empty folder. `<!-- not run: why -->` on the line
 before a block leaves it out. Notebooks and the reference are left alone: `make notebooks` and pytest run those.
 
-What a page gave is kept beside the doctrees, and used again while its blocks, the package and all that is installed stay
+What a page gave is kept beside the doctrees, and used again while its blocks, the package and what is installed stay
 the same. A page with an error is run again.
 """
 
