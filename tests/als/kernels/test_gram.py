@@ -28,7 +28,8 @@ def test_agrees_with_numpy(least_halved, block_bytes, shape, backend, monkeypatc
     monkeypatch.setattr(gram, "_LEAST_HALVED", least_halved)
     table = pack(jnp.asarray(TABLE))
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    arrays = tiles(*shape, n_rows=4)
+    n_tiles, width = shape
+    arrays = tiles(n_tiles, width, n_rows=4)
     matrices, vectors = sum_grams(table, *arrays, n_rows=4)
     column, gram_weight, target_weight, segment = map(np.asarray, arrays)
     expected_matrices, expected_vectors = np.zeros((4, 6, 6)), np.zeros((4, 6))
