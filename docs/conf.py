@@ -7,14 +7,11 @@ the site and wherever else the files are read. Nothing is fetched while building
 import sys
 from pathlib import Path
 
-import jax
 from sphinx.domains.python import PyObject
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
-
-jax.Array.__module__ = "jax"  # not jaxlib's private module, which annotations would show
 
 project = "jaxals"
 author = "The jaxals authors"

@@ -24,11 +24,12 @@ from sphinx.util.nodes import make_refnode
 logger = logging.getLogger(__name__)
 
 OWN_NAME = re.compile(r"jaxals(\.\w+)+")
+PRIVATE_JAX = "jaxlib._jax."
 PAGE = re.compile(r"docs/[\w/-]+\.md")
 
 
-class NoAddresses(SphinxTransform):
-    """Let ndcg@10 stand for itself, in which reStructuredText sees an address."""
+class PlainNames(SphinxTransform):
+    """Let ndcg@10 stand for itself, in which reStructuredText sees an address, and `jax.Array` go by its public name."""
 
     default_priority = 400
 
@@ -37,6 +38,9 @@ class NoAddresses(SphinxTransform):
         for node in list(self.document.findall(nodes.reference)):
             if node.get("refuri", "").startswith("mailto:"):
                 node.replace_self(nodes.Text(node.astext()))
+        for text in list(self.document.findall(nodes.Text)):
+            if PRIVATE_JAX in text:
+                text.parent.replace(text, nodes.Text(text.replace(PRIVATE_JAX, "")))
 
 
 class LinkToRepository(SphinxTransform):
@@ -172,7 +176,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("repository_url", "", "env")
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-docstring", escape_bars)
-    app.add_transform(NoAddresses)
+    app.add_transform(PlainNames)
     app.add_transform(LinkToRepository)
     app.connect("env-check-consistency", require_whole)
     return {"version": "1", "parallel_read_safe": True}
