@@ -29,7 +29,7 @@ PAGE = re.compile(r"docs/[\w/-]+\.md")
 
 
 class PlainNames(SphinxTransform):
-    """Let ndcg@10 stand for itself, in which reStructuredText sees an address, and `jax.Array` go by its public name."""
+    """Let ndcg@10 stand for itself, where reStructuredText sees an address, and name `jax.Array` as users do."""
 
     default_priority = 400
 
