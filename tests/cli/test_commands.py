@@ -194,7 +194,7 @@ TUNE = ["--factors", "2,4", "--sweeps", 3, "--trials", 4]
 
 def test_tune_finds_what_the_library_finds_and_says_how_to_train_with_it(folder, run, tmp_path):
     arguments = ["tune", folder / "named.csv", "--user", "who", "--item", "what", "--value", "how_often", *TUNE]
-    arguments += ["--regularization", "0.01..0.1", "--frequency-exponent", "0..1", "--splits", 2]
+    arguments += ["--regularization", "0.01..0.1", "--frequency-exponent", "0..1", "--validation", 2]
     path = tmp_path / "trials.jsonl"
     document = json.loads(run(*arguments, "--path", path, "--json"))
     space = jaxals.SearchSpace.preset(

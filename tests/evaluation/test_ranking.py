@@ -238,7 +238,7 @@ def test_refuses_what_is_no_interactions():
     with pytest.raises(DataError, match="`test` is a csr_matrix"):
         inspect.unwrap(plan_evaluation)(train, test.to_scipy())
     with pytest.raises(DataError, match="`negatives` must be `Interactions`"):
-        inspect.unwrap(plan_negatives)(test, None)
+        inspect.unwrap(plan_negatives)(train, test, None)
 
 
 def test_popularity_counts_likers_and_random_is_per_user():

@@ -189,7 +189,7 @@ def test_an_interruption_returns_what_is_done(monkeypatch):
     [
         ({"space": {"gamma": [1.0]}}, "no setting 'gamma' to vary; known are alpha, regularization, factors"),
         ({"space": {"alpha": []}}, "nothing to train"),
-        ({"seeds": []}, "nothing to train"),
+        ({"seed": []}, "nothing to train"),
         ({"space": {"alpha": [-1.0]}}, "`alpha` must be > 0"),
         ({"space": {"factors": [0]}}, "`factors` must be an integer >= 1"),
         ({"metrics": "ndcg@10"}, "`validation` is missing"),

@@ -21,7 +21,7 @@ SPACE = SearchSpace.preset("ials", TRAINER)
 
 
 def search(space=SPACE, **settings) -> SearchResult:
-    return tune(DATA, space, **{"trials": 8, "progress": False, **settings})
+    return tune(DATA, space, **{"trials": 8, "progress": False, "refit": False, **settings})
 
 
 def test_the_best_trial_is_what_fitting_its_settings_gives():
@@ -32,7 +32,7 @@ def test_the_best_trial_is_what_fitting_its_settings_gives():
     assert found.best["ndcg@10"] == best["ndcg@10"] > found.table["ndcg@10"].median()
     assert found.settings == {name: best[name] for name in ("unobserved_weight", "regularization")}
     assert jax.tree.leaves(found.objective) == jax.tree.leaves(Objective.ials(**found.settings))
-    assert repr(found.trainer) == repr(ALS(factors=4, sweeps=int(best["steps"])))
+    assert repr(found.trainer) == repr(ALS(factors=4, sweeps=int(best["best_step"])))
     run = jaxals.fit(
         split.train,
         found.objective,
@@ -239,7 +239,7 @@ def test_a_search_of_other_settings_is_told_what_differs(tmp_path):
         ({"seed": 1}, "`seed` is 0 there and 1 here"),
         ({"sampler": "tpe"}, "`sampler` is random there and tpe here"),
         ({"metrics": "auc"}, "`metrics` is "),
-        ({"splits": [leave_k_out(DATA, 2)]}, "`fingerprints of the splits` is"),
+        ({"validation": [leave_k_out(DATA, 2)]}, "`fingerprints of the splits` is"),
         ({"space": wider}, "`range of regularization` is LogUniform"),
         ({"space": SearchSpace.preset("ials", ALS(factors=5))}, "`what is not searched` is"),
     ):
@@ -262,9 +262,9 @@ def test_negatives_serve_as_validation_and_splits_are_averaged():
     ("settings", "message"),
     [
         ({"trials": 0}, "`trials` must be an integer >= 1; got 0"),
-        ({"splits": 0}, "`splits` must be an integer >= 1; got 0"),
-        ({"splits": []}, r"`splits` must be a number, or a list of splits; got \[\]"),
-        ({"splits": leave_k_out(DATA, 1)}, r"`splits` must be a number, or a list of splits; got Split\("),
+        ({"validation": 0}, "`validation` must be an integer >= 1; got 0"),
+        ({"validation": []}, r"`validation` must be a number, or a list of splits; got \[\]"),
+        ({"validation": leave_k_out(DATA, 1)}, r"`validation` must be a number, or a list of splits; got Split\("),
         ({"space": {"alpha": 1.0}}, "`space` must be a `SearchSpace`, such as .*; got {'alpha': 1.0}"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
         ({"metrics": "ndgc@10"}, "no metric 'ndgc@10'"),

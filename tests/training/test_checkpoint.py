@@ -262,7 +262,7 @@ def test_optimisers_and_penalties_are_told_apart_by_their_settings(tmp_path):
 
 def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path):
     train(checkpoint=Checkpoint(tmp_path))
-    with pytest.raises(CheckpointError, match="holds checkpoints up to sweep 7; go on from them with `resume=True`"):
+    with pytest.raises(CheckpointError, match="holds checkpoints up to step 7; go on from them with `resume=True`"):
         train(checkpoint=Checkpoint(tmp_path))
     unchecked: Any = inspect.unwrap(fit)  # the checks of types in tests would come first
     for wrong in ({"resume": True}, {"resume": "yes", "checkpoint": Checkpoint(tmp_path)}):
@@ -330,7 +330,7 @@ def test_damage_to_any_file_leads_to_the_checkpoint_before(damage, tmp_path):
         shutil.copytree(tmp_path / "whole", folder)
         damage(folder / newest.name / file)
         seen: list[int] = []
-        with pytest.warns(UserWarning, match="The checkpoint of sweep 7 was put aside: .* is damaged"):
+        with pytest.warns(UserWarning, match="The checkpoint of step 7 was put aside: .* is damaged"):
             run = train(
                 checkpoint=Checkpoint(folder), resume=True, callbacks=[lambda step, seen=seen: seen.append(step.step)]
             )

@@ -333,7 +333,7 @@ def test_the_best_loss_is_kept_when_the_last_is_not_it(monkeypatch):
     def next_loss(*_):
         return jnp.asarray(next(losses), jnp.float32)
 
-    monkeypatch.setattr("jaxals.als.half_steps.whole_loss", next_loss)
+    monkeypatch.setattr("jaxals.als.sweeps.whole_loss", next_loss)
     keep = lambda progress: tables.append(progress.factors)
     run = train(trainer=ALS(factors=3, sweeps=6), early_stopping=EarlyStopping("loss"), callbacks=[keep])
     assert run.history["loss"].tolist() == [5.0, 3.0, 4.0]
