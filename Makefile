@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Tests run in as many processes as there are cores, but four at most: each takes up to 2 GB.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format reproduce bench notebooks wheel dev clean
+.PHONY: help demo test test-all coverage lint format reproduce bench notebooks wheel dev clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,10 +16,13 @@ demo: $(VENV)/.demo ## train on MovieLens, compare with popularity, recommend, d
 	$(BIN)/jaxals demo
 
 test: lint ## check style and types, and run the fast tests
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-all: lint ## check style and types, and run all tests
-	$(BIN)/python -m pytest -q -m ""
+	$(PYTEST) -m ""
+
+coverage: $(VENV)/.dev ## print which lines and branches the fast tests reach
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.dev ## check style, types and imports
 	$(BIN)/ruff check
@@ -54,7 +59,7 @@ wheel: $(VENV)/.dev ## build what is released, check it, and try the wheel in an
 dev: $(VENV)/.dev ## make the virtual environment with all that development needs
 
 clean: ## remove the virtual environments, caches and outputs
-	rm -rf .venv* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv* build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

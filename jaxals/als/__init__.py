@@ -4,6 +4,7 @@ from jaxals.als.contributions import contributions as contributions
 from jaxals.als.devices.mesh import make_mesh as make_mesh
 from jaxals.als.devices.mesh import use_all_cores as use_all_cores
 from jaxals.als.half_steps import half_step as half_step
+from jaxals.als.kernels.factorization import solve_symmetric as solve_symmetric
 from jaxals.als.layout.tiles import RowTiles as RowTiles
 from jaxals.als.layout.tiles import build_tiles as build_tiles
 from jaxals.als.solver import Cholesky as Cholesky

@@ -22,6 +22,7 @@ from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.models import model as models
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective
+from jaxals.recommend.fold_in import merge
 from jaxals.recommend.ranking import checked_indices, nearest_rows, power_of_two, rank_columns, ranking_frame
 
 Ids = Hashable | Sequence[Hashable] | np.ndarray | pd.Series | pd.Index
@@ -215,29 +216,11 @@ class Recommender:
             NumericalError: A system is singular.
         """
         require_side(side)
-        user, user_row = np.unique(interactions.user, return_inverse=True)
-        item, item_row = np.unique(interactions.item, return_inverse=True)
-        user_ids, item_ids = interactions.catalog.users[user], interactions.catalog.items[item]
-        known, given = (self.catalog.users, user_ids) if side == "user" else (self.catalog.items, item_ids)
-        new_ids = known.append(given[~given.isin(known)])
-        catalog = Catalog(new_ids, self.catalog.items) if side == "user" else Catalog(self.catalog.users, new_ids)
-        user, item = catalog.user_indices(user_ids), catalog.item_indices(item_ids)
-        folded = Interactions.from_arrays(user[user_row], item[item_row], interactions.value, catalog=catalog)
-        changed = user if side == "user" else item
-
-        old = self.interactions
-        keep = ~np.isin(old.user if side == "user" else old.item, changed)
-        merged = Interactions.from_arrays(
-            np.concatenate([old.user[keep], folded.user]),
-            np.concatenate([old.item[keep], folded.item]),
-            np.concatenate([old.value[keep], folded.value]),
-            catalog=catalog,
-        )
+        together, alone, changed = merge(self.interactions, interactions, side)
         before = self.factors.user if side == "user" else self.factors.item
-        table = jnp.pad(before, ((0, len(new_ids) - len(before)), (0, 0)))
-        table = table.at[changed].set(self.solve(folded, side)[changed])
-        factors = dataclasses.replace(self.factors, **{side: table})
-        return Recommender(factors, merged, self.objective)
+        table = jnp.pad(before, ((0, together.shape[side == "item"] - len(before)), (0, 0)))
+        table = table.at[changed].set(self.solve(alone, side)[changed])
+        return Recommender(dataclasses.replace(self.factors, **{side: table}), together, self.objective)
 
     def settled(self) -> "Recommender":
         """Solve every user exactly against the current items.

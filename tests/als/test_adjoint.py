@@ -147,8 +147,8 @@ def test_the_gradient_by_the_other_table_is_that_of_dense_algebra(preset, gather
     transposed = tiles_of("item") if gathers else None
     ours = lambda other: half_step(tiles_of("user"), other, objective, Cholesky(), transposed=transposed)[0]
     loss = lambda rows: jnp.sum(WEIGHT * jnp.sin(rows))
-    expected = jax.grad(lambda other: loss(dense(other)))(OTHER)
-    got = jax.grad(lambda other: loss(ours(other)))(OTHER)
+    expected = jax.jit(jax.grad(lambda other: loss(dense(other))))(OTHER)
+    got = jax.jit(jax.grad(lambda other: loss(ours(other))))(OTHER)
     # Condition numbers reach 1e4.
     np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-9 * float(jnp.abs(expected).max()))
 
@@ -157,7 +157,7 @@ def test_jacobians_agree_forwards_backwards_and_jitted():
     tiles, transposed = tiles_of("user"), tiles_of("item")
     function = lambda p: rows_of(p, tiles, Cholesky(), transposed)[3]
     some = parameters()
-    forwards, backwards = jax.jacfwd(function)(some), jax.jit(jax.jacrev(function))(some)
+    forwards, backwards = jax.jit(jax.jacfwd(function))(some), jax.jit(jax.jacrev(function))(some)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), forwards, backwards)
 
 
@@ -188,7 +188,7 @@ def test_second_derivatives():
     slope = lambda a, b, c, d: (8 * (c - b) - (d - a)) / (12 * step)
     expected = jnp.stack([slope(*points(way)) for way in jnp.eye(3)])
     for hessian in (jax.jacfwd(jax.grad(function)), jax.jacrev(jax.grad(function))):
-        np.testing.assert_allclose(hessian(at), expected, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(jax.jit(hessian)(at), expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("unobserved_weight", [0.0, 1.0])
@@ -208,9 +208,10 @@ def test_at_its_solution_a_pass_over_blocks_has_the_exact_derivative():
     loss = lambda other, solver: jnp.sum(
         WEIGHT * half_step(tiles_of("user"), other, Objective.hkv(2.0), solver, exact)[0]
     )
-    expected = jax.grad(loss)(OTHER, Cholesky())
+    gradient = jax.jit(jax.grad(loss))
+    expected = gradient(OTHER, Cholesky())
     for solver in (Subspace(2), ConjugateGradient(steps=1)):
-        np.testing.assert_allclose(jax.grad(loss)(OTHER, solver), expected, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(gradient(OTHER, solver), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_a_sweep_is_differentiable():

@@ -23,6 +23,7 @@ from jaxals.als.layout import row_classes
 from jaxals.als.stages import Arithmetic
 from jaxals.errors import ConfigurationError, DataError
 from tests import oracles
+from tests.combinations import combinations
 
 N_USERS, N_ITEMS, FACTORS = 23, 17, 5
 
@@ -33,11 +34,11 @@ def problem(seed: int = 0) -> tuple[np.ndarray, Interactions, np.ndarray]:
     return r, Interactions.from_scipy(scipy.sparse.csr_matrix(r)), other
 
 
-@pytest.mark.parametrize("side", ["user", "item"])
-@pytest.mark.parametrize("preset", oracles.PRESETS)
-# float32: the matrices' condition numbers reach 1e3 here.
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-10), (jnp.float32, 1e-4)])
-def test_half_step_agrees_with_the_dense_oracle(preset, side, dtype, tolerance):
+@pytest.mark.parametrize(
+    ("preset", "side", "dtype"), combinations(oracles.PRESETS, ["user", "item"], ["float64", "float32"])
+)
+def test_half_step_agrees_with_the_dense_oracle(preset, side, dtype):
+    tolerance = {"float64": 1e-10, "float32": 1e-4}[dtype]  # the matrices' condition numbers reach 1e3 here
     r, data, other = problem()
     if side == "item":
         r, other = r.T, np.random.default_rng(5).normal(size=(N_USERS, FACTORS))
@@ -74,9 +75,7 @@ def test_loss_never_rises():
     assert (np.diff(losses) < 0).all()
 
 
-@pytest.mark.parametrize("n_devices", [1, 2, 8])
-@pytest.mark.parametrize("longest", [3, 16_384])
-@pytest.mark.parametrize("preset", oracles.PRESETS)
+@pytest.mark.parametrize(("preset", "longest", "n_devices"), combinations(oracles.PRESETS, [3, 16_384], [1, 2, 8]))
 def test_the_loss_on_the_way_is_the_loss(preset, longest, n_devices, monkeypatch):
     # Rows longer than 3 entries are accumulated, or go in tiles.
     for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):

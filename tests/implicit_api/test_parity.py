@@ -83,7 +83,9 @@ def test_factors_and_loss_are_those_of_implicit(implicit_model, monkeypatch, dty
     assert ours.YtY.dtype == theirs.YtY.dtype
 
 
-@pytest.mark.parametrize("random_state", [11, np.int64(5), lambda: np.random.default_rng(5)], ids=repr)
+@pytest.mark.parametrize(
+    "random_state", [11, np.int64(5), lambda: np.random.default_rng(5)], ids=["int", "int64", "rng"]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_initial_factors_are_those_of_implicit(implicit_model, matrix, random_state, dtype):
     seed = random_state if callable(random_state) else lambda: random_state

@@ -53,7 +53,7 @@ class Cholesky:
 
 def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
     with jax.named_scope("gram"):
-        gram, target = equations.matrices()
+        gram, target = equations.grams()
         target = target if equations.target is None else equations.target
     with jax.named_scope("solve"):
         return solve_symmetric(gram, equations.shared, target)

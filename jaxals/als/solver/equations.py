@@ -51,7 +51,13 @@ class NormalEquations:
     target: Float[Array, "rows factors"] | None = None
 
     def matrices(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
-        """Return the lower triangle of Σ g y yᵀ, and Σ b y, for every row."""
+        """Return A_r, whole, and the right-hand side of every row: all of its equations."""
+        gram, target = self.grams()
+        whole = jnp.tril(gram) + jnp.tril(gram, -1).mT + jax.vmap(jnp.diag)(self.shared)
+        return whole, target if self.target is None else self.target
+
+    def grams(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
+        """Return the lower triangle of Σ g y yᵀ, and Σ b y, for every row; what else lies in it has no meaning."""
         cells = self.column, self.gram_weight, self.target_weight
         return sum_grams(self.table, *cells, self.segment, len(self.shared), self.precision)
 
@@ -98,11 +104,11 @@ class Solver(Protocol):
         ...     def gram_size(self, factors):
         ...         return factors
         ...     def solve(self, equations):
-        ...         gram, target = equations.matrices()
-        ...         lower = jnp.tril(gram)
-        ...         matrix = lower + jnp.tril(gram, -1).mT + jax.vmap(jnp.diag)(equations.shared)
-        ...         rows = jnp.linalg.solve(matrix, target[:, :, None])[:, :, 0]
+        ...         matrix, target = equations.matrices()
+        ...         rows = jaxals.als.solve_symmetric(matrix, jnp.zeros_like(target), target)
         ...         return rows, jnp.zeros(len(rows), bool)
+        ...     def adjoint(self, dtype):
+        ...         return self  # `matrices` has the right-hand side of either
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> own, exact = (
         ...     jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3, solver=solver), progress=False)

@@ -10,6 +10,7 @@ from jaxals import initial_factors as draw
 from jaxals.als.devices import shared_memory
 from jaxals.als.devices.mesh import to_every_device
 from jaxals.als.stages import EXACT, Arithmetic
+from tests.combinations import combinations
 
 RNG = np.random.default_rng(0)
 # Users 0 to 9 have everything, user 39 nothing.
@@ -25,9 +26,10 @@ def mesh_of(n_devices: int) -> Mesh:
     return mesh
 
 
-@pytest.mark.parametrize("arithmetic", [EXACT, Arithmetic("float16")])
-@pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(), Subspace(2)])
-@pytest.mark.parametrize("n_devices", [2, 8])
+@pytest.mark.parametrize(
+    ("solver", "arithmetic", "n_devices"),
+    combinations([Cholesky(), ConjugateGradient(), Subspace(2)], [EXACT, Arithmetic("float16")], [2, 8]),
+)
 def test_a_sweep_is_that_of_one_program(solver, arithmetic, n_devices):
     mesh, factors = mesh_of(n_devices), draw(jax.random.key(0), *DATA.shape, 5)
     tiles = ALS(factors=5, solver=solver).cut(DATA, mesh)

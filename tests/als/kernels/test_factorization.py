@@ -1,8 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals.als.kernels.factorization import solve_symmetric
+from jaxals.als.kernels import factorization
+
+solve_symmetric = jax.jit(factorization.solve_symmetric)
 
 
 def systems(size: int, batch: int = 7, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

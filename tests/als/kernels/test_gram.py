@@ -6,6 +6,7 @@ import pytest
 from jaxals.als.kernels import gram
 from jaxals.als.kernels.gather import Table, TablePart, pack
 from jaxals.als.kernels.gram import read_scores, sum_grams
+from tests.combinations import combinations
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(50, 6))
@@ -18,15 +19,16 @@ def tiles(n_tiles: int, width: int, n_rows: int) -> tuple[jax.Array, jax.Array, 
     return column, gram_weight, target_weight, jnp.asarray(np.sort(RNG.integers(0, n_rows - 1, n_tiles)), jnp.int32)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-@pytest.mark.parametrize(("n_tiles", "width"), [(1, 4), (13, 4), (64, 3), (7, 128), (5, 384), (1, 4096)])
-@pytest.mark.parametrize("block_bytes", [1, 4000, 2**19])
-@pytest.mark.parametrize("least_halved", [6, 7])
-def test_agrees_with_numpy(least_halved, block_bytes, n_tiles, width, backend, monkeypatch):
+@pytest.mark.parametrize(
+    ("least_halved", "block_bytes", "shape", "backend"),
+    combinations([6, 7], [1, 4000, 2**19], [(1, 4), (13, 4), (64, 3), (7, 128), (5, 384), (1, 4096)], ["cpu", "gpu"]),
+)
+def test_agrees_with_numpy(least_halved, block_bytes, shape, backend, monkeypatch):
     monkeypatch.setattr(gram, "_BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(gram, "_LEAST_HALVED", least_halved)
     table = pack(jnp.asarray(TABLE))
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    n_tiles, width = shape
     arrays = tiles(n_tiles, width, n_rows=4)
     matrices, vectors = sum_grams(table, *arrays, n_rows=4)
     column, gram_weight, target_weight, segment = map(np.asarray, arrays)
@@ -58,9 +60,9 @@ def test_few_tiles_are_read_at_a_time_on_a_cpu(monkeypatch):
     assert set(read) == {(40, 256)}
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-@pytest.mark.parametrize("block_bytes", [1, 1000, 2**19])
-@pytest.mark.parametrize("part", [slice(0, 6), slice(2, 5)])
+@pytest.mark.parametrize(
+    ("part", "block_bytes", "backend"), combinations([slice(0, 6), slice(2, 5)], [1, 1000, 2**19], ["cpu", "gpu"])
+)
 def test_scores_agree_with_numpy(part, block_bytes, backend, monkeypatch):
     monkeypatch.setattr(gram, "_BLOCK_BYTES", block_bytes)
     table, factors = pack(jnp.asarray(TABLE)), part.stop - part.start

@@ -9,6 +9,7 @@ import pytest
 
 import jaxals
 from jaxals import ALS, Cholesky, Interactions, Objective, build_tiles, half_step, pytree
+from jaxals.als import solve_symmetric
 from jaxals.als.layout import row_classes
 from jaxals.als.solver.equations import NormalEquations, Solution
 from jaxals.errors import ConfigurationError
@@ -16,15 +17,14 @@ from jaxals.errors import ConfigurationError
 
 @pytree
 class Direct:
-    """The matrices formed, and solved by `jax.numpy`."""
+    """The matrices formed whole, and solved."""
 
     def gram_size(self, factors: int) -> int:
         return factors
 
     def solve(self, equations: NormalEquations) -> Solution:
-        gram, target = equations.matrices()
-        full = jnp.tril(gram) + jnp.tril(gram, -1).mT + jax.vmap(jnp.diag)(equations.shared)
-        rows = jnp.linalg.solve(full, target[:, :, None])[:, :, 0]
+        matrix, target = equations.matrices()
+        rows = solve_symmetric(matrix, jnp.zeros_like(target), target)
         return rows, jnp.zeros(len(rows), bool)
 
 
@@ -36,8 +36,8 @@ class Differentiable:
     def solve(self, equations: NormalEquations) -> Solution:
         return Direct().solve(equations)
 
-    def adjoint(self, dtype: Any) -> Cholesky:
-        return Cholesky()
+    def adjoint(self, dtype: Any) -> Direct:
+        return Direct()
 
 
 @pytree

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -181,8 +182,9 @@ def test_equations_may_have_any_right_hand_side(solver):
     vectors, weight = rng.normal(size=(4, 9, FACTORS)), rng.random((4, 9))
     shared, target = 1 + rng.random((4, FACTORS)), rng.normal(size=(4, FACTORS))
     matrices = np.einsum("rwf,rw,rwg->rfg", vectors, weight, vectors) + np.apply_along_axis(np.diag, 1, shared)
-    rows = jnp.zeros((4, FACTORS))
-    for _ in range(40):
+
+    @jax.jit  # otherwise the loops of a solver are compiled again in each turn
+    def step(rows):
         equations = NormalEquations(
             table=pack(jnp.asarray(vectors.reshape(36, FACTORS))),
             column=jnp.arange(36).reshape(4, 9),
@@ -195,7 +197,11 @@ def test_equations_may_have_any_right_hand_side(solver):
             one_tile_per_row=True,
             target=jnp.asarray(target),
         )
-        rows, _ = solver.solve(equations)
+        return solver.solve(equations)[0]
+
+    rows = jnp.zeros((4, FACTORS))
+    for _ in range(40):
+        rows = step(rows)
     np.testing.assert_allclose(rows, np.linalg.solve(matrices, target[:, :, None])[:, :, 0], rtol=1e-6)
 
 

@@ -1,0 +1,23 @@
+"""All combinations of settings, of which the fast tests take a few that hold every pair."""
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def combinations(*choices: Iterable[Any]) -> list[Any]:
+    """Return the product of the choices, marked slow but for some in which any two values meet at least once."""
+    everything = list(itertools.product(*map(list, choices)))
+    pairs = {
+        number: set(itertools.combinations(enumerate(map(repr, case)), 2)) for number, case in enumerate(everything)
+    }
+    missing, fast = set[Any]().union(*pairs.values()), set[int]()
+    while missing:
+        fast.add(best := max(pairs, key=lambda number: len(pairs[number] & missing)))
+        missing -= pairs[best]
+    return [
+        case if number in fast else pytest.param(*case, marks=pytest.mark.slow)
+        for number, case in enumerate(everything)
+    ]
