@@ -14,9 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 def run(name: str, *options: str, code: int = 0) -> str:
     command = [sys.executable, str(ROOT / "benchmarks" / name), *options]
-    # Without the settings of these tests, such as eight devices.
-    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-    environment["PYTHONPATH"] = str(ROOT)
+    flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]  # one device
+    environment = {**os.environ, "XLA_FLAGS": " ".join(flags), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout

@@ -144,8 +144,8 @@ def test_the_gradient_by_the_other_table_is_that_of_dense_algebra(preset, gather
         solve = lambda c, p, lam: jnp.linalg.solve((other.T * c[None]) @ other + lam * eye, other.T @ (c * p))
         return jnp.where(is_active[:, None], jax.vmap(solve)(full, target, ridge), 0.0)
 
-    transposed = tiles_of("item") if gathers else None
-    ours = lambda other: half_step(tiles_of("user"), other, objective, Cholesky(), transposed=transposed)[0]
+    tiles, transposed = tiles_of("user"), tiles_of("item") if gathers else None
+    ours = lambda other: half_step(tiles, other, objective, Cholesky(), transposed=transposed)[0]
     loss = lambda rows: jnp.sum(WEIGHT * jnp.sin(rows))
     expected = jax.jit(jax.grad(lambda other: loss(dense(other))))(OTHER)
     got = jax.jit(jax.grad(lambda other: loss(ours(other))))(OTHER)
@@ -204,10 +204,9 @@ def test_eigenvalues_that_coincide_do_no_harm(unobserved_weight):
 
 
 def test_at_its_solution_a_pass_over_blocks_has_the_exact_derivative():
-    exact = half_step(tiles_of("user"), OTHER, Objective.hkv(2.0), Cholesky())[0]
-    loss = lambda other, solver: jnp.sum(
-        WEIGHT * half_step(tiles_of("user"), other, Objective.hkv(2.0), solver, exact)[0]
-    )
+    tiles = tiles_of("user")
+    exact = half_step(tiles, OTHER, Objective.hkv(2.0), Cholesky())[0]
+    loss = lambda other, solver: jnp.sum(WEIGHT * half_step(tiles, other, Objective.hkv(2.0), solver, exact)[0])
     gradient = jax.jit(jax.grad(loss))
     expected = gradient(OTHER, Cholesky())
     for solver in (Subspace(2), ConjugateGradient(steps=1)):

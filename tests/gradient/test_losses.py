@@ -45,7 +45,7 @@ def tables(data: Interactions, seed: int = 0, factors: int = 4) -> Factors:
 def assert_slope(loss: Callable[[Factors], Any], at: Factors, rtol: float = 1e-7) -> None:
     """Compare the gradient along random directions with central differences."""
     loss = jax.jit(loss)
-    gradient = jax.grad(loss)(at)
+    gradient = jax.jit(jax.grad(loss))(at)
     for seed in range(3):
         way = jax.tree.map(lambda table: table / jnp.linalg.norm(table), tables_like(at, seed))
         # The error of central differences is step² f''' / 6 + eps f / step: 1e-5 balances them for f near 1e3.
@@ -83,7 +83,7 @@ def test_users_and_items_have_ridges_of_their_own():
     of_users, of_items = np.linspace(0.1, 3.0, 15), np.linspace(2.0, 0.5, 12)
     sides, none = Sides(jnp.asarray(of_users), jnp.asarray(of_items)), Sides(0.0, 0.0)
     factors = tables(DATA)
-    found = [problem(DATA, Terms(Objective.hkv(2.0, ridge))).loss(factors) for ridge in (sides, none)]
+    found = [jax.jit(problem(DATA, Terms(Objective.hkv(2.0, ridge))).loss)(factors) for ridge in (sides, none)]
     expected = of_users @ np.sum(factors.user**2, axis=1) + of_items @ np.sum(factors.item**2, axis=1)
     np.testing.assert_allclose(found[0] - found[1], expected, rtol=1e-10)
 
@@ -123,9 +123,9 @@ def test_gradient_by_a_side_is_zero_where_its_normal_equations_are_solved():
     objective, factors = Objective.hkv(alpha=2.0), tables(LARGER)
     tiles = build_tiles(LARGER, "user", factors=4, dtype=jnp.float64)
     solved, _ = half_step(tiles, factors.item, objective, Cholesky())
-    whole = problem(LARGER, Terms(objective))
-    before = jax.grad(whole.loss)(Factors(jnp.zeros_like(solved), factors.item))
-    after = jax.grad(whole.loss)(Factors(solved, factors.item))
+    gradient = jax.jit(jax.grad(problem(LARGER, Terms(objective)).loss))
+    before = gradient(Factors(jnp.zeros_like(solved), factors.item))
+    after = gradient(Factors(solved, factors.item))
     # Conditioned no worse than 1e3 here: three digits lost of sixteen.
     assert jnp.linalg.norm(after.user) < 1e-12 * jnp.linalg.norm(before.user)
     assert jnp.linalg.norm(after.item) > 1e-3 * jnp.linalg.norm(before.item)
@@ -134,9 +134,8 @@ def test_gradient_by_a_side_is_zero_where_its_normal_equations_are_solved():
 def test_gradient_is_zero_at_the_fixed_point_of_alternating_least_squares():
     objective = Objective.hkv(alpha=2.0, regularization=2.0)
     run = fit(LARGER, objective, ALS(factors=4, sweeps=600, dtype="float64"), loss_every=0, progress=False)
-    whole = problem(LARGER, Terms(objective))
-    start = jax.grad(whole.loss)(tables(LARGER))
-    end = jax.grad(whole.loss)(run.factors)
+    gradient = jax.jit(jax.grad(problem(LARGER, Terms(objective)).loss))
+    start, end = gradient(tables(LARGER)), gradient(run.factors)
     assert jnp.linalg.norm(end.user) < 1e-8 * jnp.linalg.norm(start.user)
     assert jnp.linalg.norm(end.item) < 1e-8 * jnp.linalg.norm(start.item)
 
@@ -156,7 +155,7 @@ def test_gradients_of_batches_average_to_that_of_the_whole(penalty, on_mesh):
         chosen = np.asarray(dealt.batch(number).user)
         user[chosen[chosen < LARGER.n_users]] += np.asarray(gradient.user)[chosen < LARGER.n_users] / dealt.n_batches
         item += np.asarray(gradient.item) / dealt.n_batches
-    whole = jax.grad(problem(LARGER, terms).loss)(factors)
+    whole = jax.jit(jax.grad(problem(LARGER, terms).loss))(factors)
     np.testing.assert_allclose(user, whole.user, rtol=1e-12, atol=1e-12 * float(jnp.abs(whole.user).max()))
     np.testing.assert_allclose(item, whole.item, rtol=1e-12, atol=1e-12 * float(jnp.abs(whole.item).max()))
 
@@ -191,7 +190,7 @@ def test_every_entry_draws_items_of_its_own():
         return loss(1.0) - loss(0.0)
 
     # An item drawn n times adds n s², whose derivative where x and y are 1 is 2 n.
-    times = np.asarray(jax.grad(drawn)(jnp.ones((256, 1)))) / 2
+    times = np.asarray(jax.jit(jax.grad(drawn))(jnp.ones((256, 1)))) / 2
     np.testing.assert_allclose(times, times.round(), atol=1e-12)
     assert times.sum().round() == len(data)
     assert (times.round() % n_chunks).any()  # where chunks drew the same ones, all are multiples
