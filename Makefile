@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage lint format reproduce bench notebooks wheel dev clean
+.PHONY: help demo test test-all coverage lint format docs reproduce bench notebooks wheel dev clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ lint: $(VENV)/.dev ## check style, types and imports
 format: $(VENV)/.dev ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.docs ## run every example of the documentation and build the site into build/docs; warnings are errors
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet -c docs . build/docs
+	@echo "Built build/docs/index.html"
 
 reproduce: $(VENV)/.dev ## measure the published tables again, beside irspack; needs JAXALS_DATA
 	$(PIP) install --quiet --editable '.[peers]'
@@ -66,7 +70,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Installed again when the dependencies may have changed; a plain install of either kind is otherwise left alone.
-$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	@echo "Installing jaxals[$*] into $(VENV) (the first time takes a few minutes)"
 	$(PIP) install --quiet --editable '.[$*]'
 	@touch $@

@@ -8,7 +8,7 @@ inside; ALS and L-BFGS have none. Then all train afresh on all training data, wi
 the test set. Losses are exact for everybody, also for who trains on sampled negatives.
 
 The parts are kept in `results/als_vs_gradient-<data>.json`; a call does those that are missing, so that an interrupted
-one can be called again. It then writes tables, pictures, and the tables in `docs/als-vs-gradient.md` anew.
+one can be called again. It then writes tables, pictures, and the tables in `docs/experiments/als-vs-gradient.md` anew.
 
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/als_vs_gradient.py
     JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python experiments/als_vs_gradient.py --data ml-1m --only rates --minutes 5
@@ -463,7 +463,7 @@ def write_tables(task: Task, report: Report) -> None:
     text = "\n".join([f"# {task.train!r}", "", setting, "", *main, *other_tables(task, report), ""])
     report.file.with_suffix(".md").write_text(text, encoding="utf-8")
     draw(task, report, report.file.with_suffix(".png"))
-    page = ROOT / "docs" / "als-vs-gradient.md"
+    page = ROOT / "docs" / "experiments" / "als-vs-gradient.md"
     marks = rf"(<!-- {name}: written by experiments/als_vs_gradient.py -->\n).*?(<!-- end of {name} -->)"
     inside = "\n".join([setting, "", *main, ""])
     old = page.read_text(encoding="utf-8")

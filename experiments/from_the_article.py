@@ -1,6 +1,7 @@
 """The three programs of the 2017 article "ALS Implicit Collaborative Filtering", run with jaxals.
 
-Reads Last.fm play counts in the format of Last.fm 360K; `docs/from-the-article.md` walks through what it prints.
+Reads Last.fm play counts in the format of Last.fm 360K; `docs/experiments/from-the-article.md` walks through what it
+prints.
 
     JAXALS_DATA=... python experiments/from_the_article.py
 """

@@ -17,7 +17,7 @@
 # Alternating least squares solves each side exactly while the other is held fixed; a gradient moves both a little. In
 # `jaxals` both minimise the same `Objective`, exactly over all pairs, so their losses can be compared number by number.
 # The data are Last.fm's play counts again (set `JAXALS_DATA`, or they are downloaded). The measured comparison over
-# several data sets is on the page `docs/als-vs-gradient.md`.
+# several data sets is on the page `docs/experiments/als-vs-gradient.md`.
 
 # %%
 import os

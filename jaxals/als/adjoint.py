@@ -9,7 +9,7 @@ so that Ẋ = A⁻¹ ∂ρ/∂θ θ̇, and backwards θ̄ = (∂ρ/∂θ)ᵀ V w
     Σ_r [ Σ b (v·y) - g (v·y) (x·y) ] - w0 tr(XᵀV YᵀY) - Σ_r λ_r v·x
 
 No factorisation and no iteration of a solver is differentiated, and nothing of either is kept.
-See `docs/differentiable-als.md`.
+See `docs/why/derivatives.md`.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Nesterov's momentum with a sweep in the place of a gradient step, restarted when it points against the sweep (Mitchell,
 Ye and De Sterck 2020, "Nesterov acceleration of alternating least squares for canonical tensor decomposition";
 O'Donoghue and Candès 2015 for the restart). It costs no pass over the entries. What else was tried:
-`docs/acceleration.md`.
+`docs/why/momentum.md`.
 """
 
 import jax

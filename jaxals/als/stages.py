@@ -88,7 +88,7 @@ class _Part:
 class Basis:
     """The eigenbasis of w0 YᵀY, in which the matrix that all rows share is diagonal, whatever each row's ridge.
 
-    See `docs/solvers.md`.
+    See `docs/why/solvers.md`.
     """
 
     eigenvalues: Float[Array, " factors"]

@@ -59,7 +59,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Each metric by name: its mean over users, or its value for all lists together."""
+        """Each metric by name, with its mean over users or its value for all lists together."""
         means = self.values.mean(axis=0).tolist()
         return {**dict(zip(self.user_metrics, means, strict=True)), **self.catalog_metrics}
 

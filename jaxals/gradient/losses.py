@@ -6,7 +6,7 @@ derivative of its own, one pass over the tiles for each side that is differentia
     ∇x_u = Σ_{i in S_u} ℓ'(s_ui) y_i + 2 w0 YᵀY x_u + 2 λ_u x_u,   ℓ(s) = c (p - s)² - w0 s²,   ℓ'(s) = 2 (g s - b)
 
 which is twice the residual of the normal equations that alternating least squares solves (Hu, Koren and Volinsky 2008,
-eq. 4). Differentiating the gathers instead takes six times as long (`docs/gradient.md`).
+eq. 4). Differentiating the gathers instead takes six times as long (`docs/why/gradient.md`).
 """
 
 import functools

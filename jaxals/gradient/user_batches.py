@@ -2,7 +2,7 @@
 
 A gradient adds up one vector an entry, no matrix, so the layout is simpler than that of `als.layout.tiles`: rows of any
 length are cut into tiles of one width, and the tiles' sums are added to their rows. Measurements:
-`docs/gradient.md`.
+`docs/why/gradient.md`.
 """
 
 from typing import Any

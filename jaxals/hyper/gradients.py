@@ -7,7 +7,7 @@ validation loss L(Y, θ), users solved again, has the gradient
 
 and w is the sum of ((∂T/∂Y)ᵀ)ᵏ ∂L/∂Y over k: adjoint sweeps. With Y, every rotation of it is a fixed point, so that
 ∂T/∂Y has the eigenvalue 1; but a loss that depends on scores alone has no slope along the rotations, nor has any of
-the terms, and the sum converges as fast as the sweeps do (`docs/differentiable-als.md`).
+the terms, and the sum converges as fast as the sweeps do (`docs/why/derivatives.md`).
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Training many models in one compiled program: each device trains models of its own, one after another. Device side.
 
 Nothing is exchanged between devices and no step is dispatched by the host. Other forms, such as models side by side in
-one wide table, were slower on a CPU: `docs/sweeps.md`.
+one wide table, were slower on a CPU: `docs/why/many-models.md`.
 """
 
 import functools

@@ -55,7 +55,7 @@ class Ensemble:
 
     @property
     def factors(self) -> Factors:
-        """Both tables of one model that gives the mean scores: all models' factors side by side, over √models.
+        """Both tables of one model that gives the mean scores (all models' factors side by side, over √models).
 
         1/M Σ_m x_m · y_m = (x_1, ..., x_M)/√M · (y_1, ..., y_M)/√M. Whatever ranks `Factors` ranks the ensemble. They
         minimise no objective, so leave `Recommender` without one: folding in and explaining are each model's own.

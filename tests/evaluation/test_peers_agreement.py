@@ -1,4 +1,4 @@
-"""The same factors, measured by us, by implicit and by irspack; `docs/evaluation.md` says how definitions differ."""
+"""The same factors, measured by us, by implicit and by irspack; `docs/why/evaluation.md` says what differs."""
 
 import jax
 import jax.numpy as jnp

@@ -1,8 +1,8 @@
 """Solving many small symmetric systems at once, by a square-root-free Cholesky factorisation. Device side.
 
 Not LAPACK's: its batched calls take up to 2.7 times as long on a CPU, and hang when two of them meet in jaxlib's pool
-of threads (`docs/solvers.md`). Every system is halved down to small diagonal blocks; what is done inside of these has
-the batch as its last axis, so that one instruction serves many systems, and the rest is batched matrix products.
+of threads (`docs/why/solvers.md`). Every system is halved down to small diagonal blocks; what is done inside of these
+has the batch as its last axis, so that one instruction serves many systems, and the rest is batched matrix products.
 """
 
 import functools
@@ -138,7 +138,7 @@ def eigendecompose(
 ) -> tuple[Float[Array, " size"], Float[Array, "size size"]]:
     """Return eigenvalues, ascending, and eigenvectors of a symmetric matrix, as columns.
 
-    One matrix after another where there are many: batches of them can hang (`docs/solvers.md`).
+    One matrix after another where there are many: batches of them can hang (`docs/why/solvers.md`).
     """
     eigenvalues, vectors = jnp.linalg.eigh(matrix)
     return eigenvalues, vectors

@@ -2,7 +2,7 @@
 
 On a CPU, XLA turns a gather of 4- or 8-byte numbers into the processor's gather instructions, one number at a time; a
 gather of 2-byte numbers, for which there are no such instructions, into plain copies of whole rows. So a table is
-viewed as 2-byte integers there; the bits are the same. Measurements: `docs/layout.md`.
+viewed as 2-byte integers there; the bits are the same. Measurements: `docs/why/layout.md`.
 """
 
 import functools

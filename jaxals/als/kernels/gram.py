@@ -15,7 +15,7 @@ from jaxals.als.kernels.gather import Table, TablePart
 Precision = Literal["highest", "high", "default"]
 
 # Vectors, weighted vectors and matrices that a CPU works on at a time: what its second-level cache holds. How this and
-# the next were measured: `docs/solvers.md`.
+# the next were measured: `docs/why/solvers.md`.
 _BLOCK_BYTES = 2**19
 # Products of more entries are slower on a CPU: wider tiles are cut.
 _MOST_WIDTH = 128

@@ -3,7 +3,7 @@
 Every class of rows is a loop of its own in the compiled program. More classes pad less and let the exact solver use
 smaller systems, but each takes about a second to compile: for a small data set that is longer than all of training.
 So the time of a fit is estimated, compilation included, and the cheapest set of classes is taken. Measurements behind
-the estimates: `docs/layout.md`.
+the estimates: `docs/why/layout.md`.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ def most_dual_entries(factors: int, gram_size: int) -> int:
     """Return how many entries a row may have for the dual form, a system of its entries in the place of its factors.
 
     In blocks of `gram_size` factors, rows of up to twice as many entries are solved in one system, too: that is faster
-    than one for each block (`docs/solvers.md`).
+    than one for each block (`docs/why/solvers.md`).
     """
     return factors - 1 if gram_size == factors else min(2 * gram_size, factors - 1)
 

@@ -8,7 +8,7 @@ memory is bounded by a chunk, whatever the data. Rows go by their length:
 - middle rows have several tiles in one chunk, summed by segment; wide rows likewise, with wider tiles;
 - long rows, longer than a chunk should hold, are accumulated step by step.
 
-Over a mesh, chunks are shared out evenly. Measurements behind the choices: `docs/layout.md`.
+Over a mesh, chunks are shared out evenly. Measurements behind the choices: `docs/why/layout.md`.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.equations import NormalEquations, Solution
 
 # Steps of conjugate gradient where none are stated: without a tolerance, as in Takács, Pilászy and Tikk 2011; with one,
-# more than the heaviest weights need (`docs/solvers.md`).
+# more than the heaviest weights need (`docs/why/solvers.md`).
 _FEW_STEPS = 3
 
 
