@@ -22,7 +22,7 @@ def run(name: str, *options: str, code: int = 0) -> str:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "seed"), [("300", "1"), pytest.param("10000", "0", marks=pytest.mark.slow)], ids=["some", "all"]
+    ("inputs", "seed"), [("150", "1"), pytest.param("10000", "0", marks=pytest.mark.slow)], ids=["some", "all"]
 )
 def test_malformed_inputs_are_used_or_refused(inputs, seed, tmp_path):
     said = run("fuzz.py", "--inputs", inputs, "--seed", seed, "--out", str(tmp_path))
@@ -31,6 +31,7 @@ def test_malformed_inputs_are_used_or_refused(inputs, seed, tmp_path):
     assert document["inputs"]["checkpoints"]["refused: CheckpointError"] > 0
 
 
+@pytest.mark.slow
 def test_an_input_that_does_not_end_is_a_failure():
     said = run("fuzz.py", "--only", "hang", "--inputs", "1", "--seconds", "0.5", code=1)
     assert "1 inputs, 1 failures" in said
