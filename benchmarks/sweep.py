@@ -70,7 +70,7 @@ def main() -> None:
 
     def sweep(over=over, seeds=(0,)) -> list[jaxals.Factors]:
         found = jaxals.hyper.fit_many(data, jaxals.Objective.log, trainer, space=over, seed=seeds, progress=False)
-        return [found.factors(number) for number in found.table.index]
+        return [found.run(number).factors for number in found.table.index]
 
     objectives = [
         jaxals.Objective.log(alpha=a, regularization=r) for a in over["alpha"] for r in over["regularization"]

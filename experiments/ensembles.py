@@ -51,9 +51,9 @@ def measure(scorer: jaxals.Factors) -> jaxals.evaluation.Evaluation:
 
 small = train(arguments.factors, range(arguments.models))
 large = train(arguments.factors * arguments.models, range(arguments.models))
-members = [small.factors(number) for number in small.table.index]
+members = [small.run(number).factors for number in small.table.index]
 ensemble = jaxals.Ensemble.of(members)
-of_small, of_large = ([measure(run.factors(n)) for n in run.table.index] for run in (small, large))
+of_small, of_large = ([measure(run.run(n).factors) for n in run.table.index] for run in (small, large))
 of_ensemble = measure(ensemble.factors)
 
 values = lambda measured: [evaluation["ndcg@10"] for evaluation in measured]

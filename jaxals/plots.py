@@ -26,7 +26,7 @@ def plot_loss(history: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     """Draw how the loss fell.
 
     Args:
-        history: `Run.history`: the count of sweeps or steps in the first column, and a column "loss".
+        history: `Run.history`: the count of steps in the first column, and a column "loss".
         ax: Where to draw; by default a new figure's axes (`ax.figure.savefig(...)` writes it to a file).
 
     Returns:
@@ -37,9 +37,9 @@ def plot_loss(history: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         MissingDependencyError: matplotlib is not installed.
 
     Example:
-        >>> ax = plot_loss(pd.DataFrame({"sweep": [1, 2, 3], "loss": [9.0, 4.0, 3.5]}))
+        >>> ax = plot_loss(pd.DataFrame({"step": [1, 2, 3], "loss": [9.0, 4.0, 3.5]}))
         >>> ax.get_xlabel()
-        'sweep'
+        'step'
     """
     if "loss" not in history or not history["loss"].notna().any():
         raise DataError(f"There is no loss to draw; the history has the columns {list(history.columns)}.")
@@ -118,7 +118,7 @@ def plot_curves(
     Args:
         runs: Histories such as `Run.history` by the name of their run.
         y: What to draw: "loss" or a column of metrics.
-        x: Over what: "seconds", "sweep", "step" or another column that all histories have.
+        x: Over what: "seconds", "step" or another column that all histories have.
         ax: Where to draw; by default a new figure's axes.
 
     Returns:
@@ -130,7 +130,7 @@ def plot_curves(
 
     Example:
         >>> slow = pd.DataFrame({"step": [1, 2, 3], "seconds": [1.0, 2.0, 3.0], "loss": [9.0, 5.0, 4.0]})
-        >>> fast = pd.DataFrame({"sweep": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "loss": [6.0, 4.0, 3.0]})
+        >>> fast = pd.DataFrame({"step": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "loss": [6.0, 4.0, 3.0]})
         >>> ax = plot_curves({"ALS": fast, "gradient": slow})
         >>> ax.get_ylabel(), ax.get_yscale()
         ('loss above the least of all', 'log')

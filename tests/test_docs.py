@@ -12,6 +12,7 @@ import jaxals
 DOCS = Path(__file__).parent.parent / "docs"
 
 
+@pytest.mark.slow  # `make docs` runs them, too
 def test_the_examples_on_evaluation_run_as_pasted(capsys):
     code = re.findall(r"```python\n(.*?)```", (DOCS / "why" / "evaluation.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) >= 4
@@ -26,6 +27,7 @@ def test_the_examples_on_evaluation_run_as_pasted(capsys):
     assert "exposure" in printed
 
 
+@pytest.mark.slow  # `make docs` runs them, too
 def test_the_examples_on_gradients_run_as_pasted():
     code = re.findall(r"```python\n(.*?)```", (DOCS / "why" / "gradient.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 3
@@ -40,6 +42,7 @@ def test_the_examples_on_gradients_run_as_pasted():
     assert not np.allclose(names["run"].factors.user, plain.user)
 
 
+@pytest.mark.slow  # `make docs` runs them, too
 def test_the_example_on_differentiable_als_runs_as_pasted(capsys):
     code = re.findall(r"```python\n(.*?)```", (DOCS / "why" / "derivatives.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""The one decorator that turns a class into a frozen dataclass which JAX can trace."""
+"""The one decorator that turns a class into a frozen dataclass which JAX can trace. Device side."""
 
 import dataclasses
 import typing
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import jax
 from jax.tree_util import GetAttrKey
 
-from jaxals._base.settings import with_values
+from jaxals._base.settings import by_value
 
 
 def static(**kwargs: typing.Any) -> typing.Any:
@@ -56,7 +56,7 @@ def pytree(cls: type[T]) -> type[T]:
         >>> SquareRoot(2.0) == SquareRoot(2.0), jax.tree.leaves(SquareRoot(2.0))
         (True, [2.0])
     """
-    cls = with_values(dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
+    cls = by_value(dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     static_names = [f.name for f in fields if f.metadata.get("static")]
     leaf_names = [f.name for f in fields if f.name not in static_names]

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+import cloudpickle
 import jax
 import numpy as np
 
@@ -18,7 +19,7 @@ _FEW = 4
 
 @typing.dataclass_transform(frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen dataclass that compares and hashes by value, and prints on a line or two.
+    """Make `cls` a frozen dataclass that compares and hashes by value, pickles, and prints on a line or two.
 
     Example:
         >>> @settings
@@ -28,24 +29,37 @@ def settings(cls: type[T]) -> type[T]:
         >>> Trainer() == Trainer(0.1), hash(Trainer()) == hash(Trainer()), Trainer(penalty=np.zeros(9))
         (True, True, Trainer(scale=0.1, penalty=float64[9]))
     """
-    return with_values(dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
+    cls = by_value(dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
+    # Optimisers are functions within functions, and penalties often are: more than pickle takes.
+    cls.__reduce__ = _reduce  # type: ignore[assignment]
+    return cls
 
 
-def with_values(cls: type[T]) -> type[T]:
+def _reduce(one: Any) -> tuple:
+    return _restored, (type(one), cloudpickle.dumps({name: getattr(one, name) for name in _names(one)}))
+
+
+def _restored(cls: type[T], fields: bytes) -> T:
+    return cls(**cloudpickle.loads(fields))
+
+
+def by_value(cls: type[T]) -> type[T]:
     """Give a dataclass equality, hash and text by value, but for those that it has itself."""
-    for name, method in (("__eq__", _equal), ("__hash__", _hash), ("__repr__", shown_fields)):
+    for name, method in (("__eq__", equal), ("__hash__", value_hash), ("__repr__", shown_fields)):
         if name not in vars(cls) or vars(cls)[name] is None:
             setattr(cls, name, method)
     return cls
 
 
-def _equal(one: Any, other: Any) -> Any:
+def equal(one: Any, other: Any) -> Any:
+    """Tell whether two dataclasses are of one class, with fields that are the same."""
     if type(one) is not type(other):
         return NotImplemented
     return all(same(getattr(one, name), getattr(other, name)) for name in _names(one))
 
 
-def _hash(one: Any) -> int:
+def value_hash(one: Any) -> int:
+    """Return the hash of a dataclass, equal for equal ones."""
     return hash((type(one), *(_digest(getattr(one, name)) for name in _names(one))))
 
 
@@ -54,13 +68,16 @@ def shown_fields(one: Any) -> str:
     return f"{type(one).__qualname__}({', '.join(f'{name}={shown(getattr(one, name))}' for name in _names(one))})"
 
 
-def same(one: Any, other: Any, above: tuple[tuple[int, int], ...] = ()) -> bool:
+def same(one: Any, other: Any, met: set[tuple[int, int]] | None = None) -> bool:
     """Tell whether two values say the same: arrays by their numbers, functions by their code and what they closed over.
 
     Args:
         one: Anything; what JAX traces is the same as itself alone.
         other: Anything.
-        above: Pairs that are being compared, where a function refers to itself.
+        met: Pairs of functions that have been met, which may refer to themselves: any difference shows elsewhere.
+
+    Returns:
+        Whether they say the same.
 
     Example:
         >>> scaled = lambda factor: lambda value: factor * value
@@ -68,9 +85,10 @@ def same(one: Any, other: Any, above: tuple[tuple[int, int], ...] = ()) -> bool:
         >>> same(scaled[0], scaled[1]), same(scaled[0], scaled[2]), same(np.arange(3), np.arange(3))
         (True, False, True)
     """
-    if one is other or (id(one), id(other)) in above:
+    met = set() if met is None else met
+    if one is other or (id(one), id(other)) in met:
         return True
-    inner = functools.partial(same, above=(*above, (id(one), id(other))))
+    inner = functools.partial(same, met=met)
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return bool(one == other)
     if type(one) is not type(other) or isinstance(one, jax.core.Tracer):
@@ -78,6 +96,7 @@ def same(one: Any, other: Any, above: tuple[tuple[int, int], ...] = ()) -> bool:
     if isinstance(one, (np.ndarray, np.generic, jax.Array)):
         return one.dtype == other.dtype and np.array_equal(_numbers(one), _numbers(other))
     if isinstance(one, types.FunctionType):
+        met.add((id(one), id(other)))
         return one.__code__ == other.__code__ and inner(_closed_over(one), _closed_over(other))
     if isinstance(one, functools.partial):
         return inner([one.func, one.args, one.keywords], [other.func, other.args, other.keywords])
@@ -107,6 +126,14 @@ def shown(value: Any) -> str:
         return "{" + ", ".join(f"{key!r}: {shown(one)}" for key, one in value.items()) + "}"
     if type(value) is list:
         return "[" + ", ".join(map(shown, value)) + "]"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        fields = zip(value._fields, value, strict=True)
+        return f"{type(value).__name__}({', '.join(f'{name}={shown(one)}' for name, one in fields)})"
+    if type(value) is tuple:
+        return f"({', '.join(map(shown, value))}{',' * (len(value) == 1)})"
+    parameters = getattr(type(value), "__dataclass_params__", None)
+    if parameters is not None and parameters.repr:
+        return shown_fields(value)  # what dataclasses would print, but for arrays
     return repr(value)
 
 

@@ -28,11 +28,22 @@ class Scorer(Protocol):
     """Any pytree that scores all items for a batch of users: `Factors`, the baselines, or your own.
 
     It is passed through `jax.jit` as an argument, so two scorers of the same structure share one compilation.
+
+    Example:
+        >>> import jaxals
+        >>> @jaxals.pytree
+        ... class Newest:
+        ...     n_items: int = jaxals.static()
+        ...     def scores(self, users):
+        ...         return jnp.broadcast_to(jnp.arange(self.n_items, dtype=jnp.float32), (len(users), self.n_items))
+        >>> train = Interactions.from_arrays([0, 1], [0, 1], shape=(2, 4))
+        >>> test = Interactions.from_arrays([0, 1], [3, 2], shape=(2, 4))
+        >>> evaluate(Newest(4), train, test, ["recall@1"]).metrics
+        {'recall@1': 0.5}
     """
 
     def scores(self, users: Int[Array, " batch"], /) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
-        ...
 
 
 def evaluate(

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Literal
 
-import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,10 +171,6 @@ class Gradient:
             dtype=dtype,
         )
 
-    def __reduce__(self) -> tuple:
-        # Optimisers are functions within functions, and penalties often are: more than pickle takes.
-        return _restored, (cloudpickle.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}),)
-
     def _refuse_what_cannot_work(
         self, interactions: Interactions, optimizer: optax.GradientTransformationExtraArgs, mesh: Mesh | None
     ) -> None:
@@ -196,10 +191,6 @@ class Gradient:
             f"Training {self.factors} factors on {interactions!r}",
             "take fewer factors or an optimiser that remembers less",
         )
-
-
-def _restored(fields: bytes) -> Gradient:
-    return Gradient(**cloudpickle.loads(fields))
 
 
 def _active(table: jax.Array, count: np.ndarray, dtype: jnp.dtype) -> jax.Array:

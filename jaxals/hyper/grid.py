@@ -1,4 +1,4 @@
-"""Grids of settings: the models that a sweep trains. Host side."""
+"""Grids of settings: the models of a grid. Host side."""
 
 import dataclasses
 import inspect

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from jaxals._base.checks import require_one_of
 from jaxals._base.memory import available_memory, require_memory
-from jaxals._base.settings import shown
+from jaxals._base.settings import same, shown
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, JaxalsError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan
@@ -132,7 +132,7 @@ def fit_many(
     """Train many models of the same interactions in one compiled program.
 
     Every device trains models of its own, one after another, so that what is held in memory does not grow with their
-    number, but for the factors that are kept. Ctrl-C ends the sweep after the models that are being trained, and
+    number, but for the factors that are kept. Ctrl-C ends it after the models that are being trained, and
     returns those that are done.
 
     Args:
@@ -269,7 +269,7 @@ def _check_keep(keep: Any, interactions: Interactions, models: Sequence[Candidat
 
 
 def _require_comparable(models: Sequence[Candidate], metrics: Sequence[str]) -> None:
-    if not metrics and any(model.settings != models[0].settings for model in models):
+    if not metrics and not all(same(model.settings, models[0].settings) for model in models):
         raise ConfigurationError(
             "Losses of different settings do not compare; to find the best model, pass `validation` and `metrics`."
         )

@@ -77,9 +77,9 @@ class SearchResult:
         best: The row of the best trial.
         settings: Its settings.
         objective: The objective of those settings, for all interactions.
-        trainer: The trainer of those settings, with as many steps as were best.
-        factors: Both tables, trained by these on all interactions; None where `refit` was False or the search was
-            interrupted.
+        trainer: The trainer of those settings, with as many steps as were best where it has `with_steps`.
+        factors: Both tables, trained by these on all interactions; None where `refit` was False, or where the search
+            or this training was interrupted or failed.
 
     Example:
         >>> import jaxals
@@ -192,9 +192,27 @@ def tune(
     frame = pd.DataFrame([_row(trial) for trial in done])
     factors = None
     if refit and len(done) >= trials:
-        run = fit(interactions, objective, trainer, seed=seed, loss_every=0, mesh=mesh, progress=progress)
-        factors = run.factors
+        factors = _refitted(interactions, objective, trainer, seed, search.mesh, progress)
     return SearchResult(frame, _row(best), best["settings"], objective, trainer, factors)
+
+
+def _refitted(
+    interactions: Interactions, objective: Objective, trainer: Trainer, seed: int, mesh: Mesh | None, progress: bool
+) -> Factors | None:
+    """Train what was found on everything; a search is not lost with the training that was to follow it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Interrupted")
+            run = fit(interactions, objective, trainer, seed=seed, loss_every=0, mesh=mesh, progress=progress)
+        problem = run.stopped_early
+    except KeyboardInterrupt:
+        problem = "interrupted"
+    except (JaxalsError, jax.errors.JaxRuntimeError) as error:
+        problem = str(error)
+    if problem is None:
+        return run.factors
+    warnings.warn(f"The best settings were not trained on all interactions: {problem.rstrip('.')}.", stacklevel=3)
+    return None
 
 
 class _Fold:

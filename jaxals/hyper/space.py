@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from jaxals.data.catalog import Side
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
 from jaxals.objective.objective import Objective
+from jaxals.training.fingerprint import describe
 from jaxals.training.trainers import ALS, Trainer
 
 Settings = Mapping[str, Any]
@@ -144,7 +146,7 @@ class SearchSpace:
 
     def __repr__(self) -> str:
         ranges = ", ".join(f"{name}={kind!r}" for name, kind in self.ranges.items())
-        return f"SearchSpace({ranges}; {self.description or shown(self.build)})"
+        return f"SearchSpace({ranges}; {shown(self.build)})"
 
     def __post_init__(self) -> None:
         for name, kind in self.ranges.items():
@@ -191,7 +193,7 @@ class SearchSpace:
         ranges = {name: _as_range(kind) for name, kind in (DEFAULT_RANGES[preset] | values).items()}
         rescales = not _is_fixed(ranges.get("frequency_exponent", Choice((1.0,))))
         build = _OfPreset(preset, trainer, tuple(of_objective), tuple(of_trainer), rescales)
-        return cls(ranges, build, f"{preset}, {trainer}")
+        return cls(ranges, build, f"{preset}, {json.dumps(describe(trainer=trainer))}")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
         """Draw every setting independently."""
@@ -208,6 +210,9 @@ class _OfPreset:
     of_objective: tuple[str, ...]
     of_trainer: tuple[str, ...]
     rescales: bool
+
+    def __repr__(self) -> str:
+        return f"{self.preset}, {self.trainer!r}"
 
     def __call__(self, drawn: Settings, interactions: Interactions) -> tuple[Objective, Trainer]:
         objective = getattr(Objective, self.preset)(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._base.checks import require_at_least, require_one_of, require_side
 from jaxals._base.settings import shown
-from jaxals.als.contributions import contributions
+from jaxals.als.explanations import contributions
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
 from jaxals.als.solver.cholesky import Cholesky
@@ -68,9 +68,15 @@ class Recommender:
     def from_run(cls, run: Any, interactions: Interactions) -> "Recommender":
         """Make a recommender of what a training or a search gave back, and of the data that it trained on.
 
+        `settled`, `fold_in` and `explain` solve for the objective alone: they know nothing of the penalty or the loss
+        of observed pairs that a `Gradient` was given.
+
         Args:
             run: From `fit`, `tune`, `hyper.fit_many` or `hyper.tune_by_gradient`; of several models the best.
             interactions: What it was trained on.
+
+        Returns:
+            A recommender by the raw ids of the interactions.
 
         Raises:
             ConfigurationError: The search kept no factors.
@@ -83,15 +89,16 @@ class Recommender:
             >>> len(Recommender.from_run(run, data).similar_items(3, n=5))
             5
         """
-        if not (hasattr(run, "factors") and hasattr(run, "objective")):
-            raise ConfigurationError(f"`run` must be what `fit` or a search gave back; got {run!r}.")
-        factors = run.factors
+        try:
+            factors, objective = run.factors, run.objective
+        except AttributeError:
+            raise ConfigurationError(f"`run` must be what `fit` or a search gave back; got {run!r}.") from None
         if factors is None:
             raise ConfigurationError(
                 f"The {type(run).__name__} holds no factors; train them by `jaxals.fit(interactions, found.objective, "
                 "found.trainer)`."
             )
-        return cls(factors, interactions, run.objective)
+        return cls(factors, interactions, objective)
 
     @property
     def catalog(self) -> Catalog:

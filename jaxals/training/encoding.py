@@ -48,7 +48,7 @@ def decode(arrays: Arrays, document: Document, start: Position, changed: Iterabl
         arrays: What `encode` returned.
         document: Likewise.
         start: Where the training that goes on stands before its first step.
-        changed: Names of what it has other than the training that was packed. Then it goes on even where that had come
+        changed: Names of what it has other than the training that was encoded. Then it goes on even where that had come
             to its end, and where what early stopping watches means something else, its memory begins anew.
 
     Raises:

@@ -59,8 +59,9 @@ class Trainer(Protocol):
     What a trainer has besides is asked for, and what needs it says so where it is missing:
 
     - `dtype`, that of its tables: "float32".
-    - `with_steps(n)`, the same trainer with another number of steps, for `tune`, and so that more of them may be asked
-      for when a checkpoint is resumed.
+    - `with_steps(n)`, the same trainer with another number of steps, 0 among them: for `tune`, which trains as many as
+      were best, and so that more of them may be asked for when a checkpoint is resumed. Without it, `tune` trains all
+      steps, and a checkpoint is gone on from by as many steps as before.
     - `program(interactions)`, a `jaxals.training.Program`, for `hyper.fit_many`.
     - `layout`, what its tiles depend on, and `cut(interactions, mesh, sweeps)`, which makes what `begin` then takes as
       `tiles`: `tune` cuts once for all trainers of one layout.

@@ -42,6 +42,9 @@ SETTINGS = [
     jaxals.Objective.log(alpha=2.0),
     jaxals.Objective.hkv(regularization=jaxals.Sides(0.1, np.array([0.2, 0.3]))),
     jaxals.SearchSpace.preset("ials", factors=jaxals.Choice((8, 16))),
+    jaxals.SearchSpace(
+        {"alpha": jaxals.Uniform(1, 2)}, lambda drawn, data: (jaxals.Objective.hkv(**drawn), jaxals.ALS())
+    ),
     jaxals.EarlyStopping("ndcg@10"),
 ]
 
@@ -101,4 +104,21 @@ def test_large_arrays_and_functions_are_printed_shortly():
     assert repr(Node(jnp.zeros((3, 5), jnp.float32))) == "Node(weight=float32[3,5], name='a')"
     assert repr(Node(jnp.array(2.0))) == "Node(weight=2.0, name='a')"
     assert repr(jaxals.Gradient()).count("GradientTransformation") == 1
-    assert shown({"a": [np.zeros(9)]}) == "{'a': [float64[9]]}"
+    assert shown({"a": [np.zeros(9)], "b": (np.zeros(9),)}) == "{'a': [float64[9]], 'b': (float64[9],)}"
+    assert shown(jaxals.Objective.hkv(regularization=jaxals.Sides(0.1, np.zeros(9)))).count("float64[9]") == 1
+
+    @dataclasses.dataclass
+    class Own:
+        weight: Any
+
+    assert shown(Own(np.zeros(9))).endswith("Own(weight=float64[9])")
+
+
+def test_functions_that_share_what_they_closed_over_are_compared_in_time():
+    def nested(depth: int) -> Any:
+        inner = scaled(2.0)
+        for _ in range(depth):
+            inner = (lambda one, other: lambda value: one(value) + other(value))(inner, inner)
+        return inner
+
+    assert same(nested(60), nested(60))

@@ -13,7 +13,7 @@ import pytest
 import jaxals
 from jaxals import ALS, Factors, Objective, Recommender, SearchSpace, pytree, tune
 from jaxals.als import StepInfo
-from jaxals.errors import ConfigurationError
+from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import leave_k_out
 from jaxals.hyper import fit_many, hold_out, smooth_ndcg, tune_by_gradient
 from jaxals.objective.factors import require_shape
@@ -90,6 +90,26 @@ def test_a_search_that_kept_no_factors_says_so():
         Recommender.from_run(found, DATA)
     with pytest.raises(ConfigurationError, match="`run` must be what `fit`"):
         Recommender.from_run(DATA, DATA)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), NumericalError("It diverged.")], ids=["Ctrl-C", "diverged"])
+def test_a_search_is_not_lost_with_the_training_that_follows_it(fault, monkeypatch):
+    def fail(*arguments, **settings):
+        raise fault
+
+    monkeypatch.setattr("jaxals.hyper.search.fit", fail)
+    with pytest.warns(UserWarning, match="The best settings were not trained on all interactions: (interrupted|It di)"):
+        found = tune(DATA, SearchSpace.preset("ials", TRAINER), trials=1, progress=False)
+    assert found.factors is None
+    assert len(found.table) == 1
+
+
+def test_settings_that_are_arrays_are_told_apart():
+    ridges = [jaxals.Sides(np.full(50, ridge), 1.0) for ridge in (0.5, 2.0)]
+    runs = fit_many(DATA, Objective.hkv(), TRAINER, space={"regularization": ridges}, progress=False)
+    with pytest.raises(ConfigurationError, match="do not compare"):
+        _ = runs.best
+    assert "do not compare" in repr(runs)
 
 
 def test_a_search_trains_its_best_settings_on_everything():
