@@ -203,7 +203,7 @@ def _refitted(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Interrupted")
-            run = fit(interactions, objective, trainer, seed=seed, loss_every=0, mesh=mesh, progress=progress)
+            run = fit(interactions, objective, trainer, seed=seed, mesh=mesh, progress=progress)
         problem = run.stopped_early
     except KeyboardInterrupt:
         problem = "interrupted"
