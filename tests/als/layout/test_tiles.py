@@ -105,7 +105,7 @@ def test_rows_of_every_kind_agree_with_the_oracle(monkeypatch):
     np.testing.assert_allclose(solved, oracles.half_step("ials", r, other, parameters), rtol=1e-9)
 
 
-@pytest.mark.parametrize("n_devices", [2, 8])
+@pytest.mark.parametrize("n_devices", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_devices_share_the_work_and_agree(n_devices):
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(rows_of_every_kind()))
     assert len(jax.devices()) >= n_devices
