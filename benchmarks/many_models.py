@@ -1,9 +1,9 @@
 """Seconds to train the models of a grid together, beside single fits one after another and irspack in two processes.
 
 Last.fm 2K, 16 models (4 values of λ and 4 of α of `log`), 15 sweeps each. Single fits use all cores and are compiled
-already; so is the sweep. Contenders take turns; the best of the repeats counts. Writes JSON.
+already; so is the program of all. Contenders take turns; the best of the repeats counts. Writes JSON.
 
-    JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python benchmarks/sweep.py --solver cholesky
+    JAXALS_DATA=... OPENBLAS_NUM_THREADS=1 python benchmarks/many_models.py --solver cholesky
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main() -> None:
     mesh = jaxals.make_mesh()
     tiles = trainer.cut(data, mesh, sweeps=240)
 
-    def sweep(over=over, seeds=(0,)) -> list[jaxals.Factors]:
+    def together(over=over, seeds=(0,)) -> list[jaxals.Factors]:
         found = jaxals.hyper.fit_many(data, jaxals.Objective.log, trainer, space=over, seed=seeds, progress=False)
         return [found.run(number).factors for number in found.table.index]
 
@@ -86,15 +86,15 @@ def main() -> None:
             models.append(minimise(training, objective, trainer, loss_every=15, progress=False).factors)
         return models
 
-    contenders = {"sweep": sweep, "16 fits": fits, "16 fits, tiles shared, loss at the end": leanest_fits}
+    contenders = {"together": together, "16 fits": fits, "16 fits, tiles shared, loss at the end": leanest_fits}
     before, start = programs.train_many._cache_size(), time.perf_counter()
-    together = sweep()
+    found = together()
     first = time.perf_counter() - start
-    print(f"first sweep, with compilation: {first:.1f} s", flush=True)
+    print(f"first call, with compilation: {first:.1f} s", flush=True)
     fits()  # compiles, and so does the next
     apart = leanest_fits()
     start = time.perf_counter()
-    sweep(seeds=range(4))
+    together(seeds=range(4))
     seconds_of_64 = time.perf_counter() - start
     compilations = programs.train_many._cache_size() - before
 
@@ -115,14 +115,12 @@ def main() -> None:
             print({name: round(times[-1], 2) for name, times in seconds.items()}, flush=True)
 
     difference = lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max() / np.abs(np.asarray(b)).max())
-    of_tables = [
-        max(difference(a.user, b.user), difference(a.item, b.item)) for a, b in zip(together, apart, strict=True)
-    ]
+    of_tables = [max(difference(a.user, b.user), difference(a.item, b.item)) for a, b in zip(found, apart, strict=True)]
 
     table = pd.DataFrame(
         {"contender": [*seconds], "seconds": [min(times) for times in seconds.values()], "runs": [*seconds.values()]}
     )
-    table["sweep / this"] = table["seconds"][0] / table["seconds"]
+    table["together / this"] = table["seconds"][0] / table["seconds"]
     print(table.drop(columns="runs").to_string(index=False))
     print(f"64 models: {seconds_of_64:.2f} s; compilations of the program for 16 and 64 models: {compilations}")
     print(f"largest difference of tables, relative: {max(of_tables):.1e}")
@@ -135,11 +133,11 @@ def main() -> None:
         "rows": json.loads(table.to_json(orient="records")),
         "seconds of 64 models": seconds_of_64,
         "compilations": compilations,
-        "seconds of the first sweep": first,
+        "seconds of the first call": first,
         "relative difference of the tables, by model": of_tables,
         "openblas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
     }
-    file = arguments.out / f"sweep-{arguments.solver}.json"
+    file = arguments.out / f"many_models-{arguments.solver}.json"
     file.write_text(json.dumps(record, indent=2) + "\n")
     print(f"wrote {file.name}")
 
