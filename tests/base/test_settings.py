@@ -2,7 +2,7 @@ import copy
 import dataclasses
 import pickle
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,3 +122,29 @@ def test_functions_that_share_what_they_closed_over_are_compared_in_time():
         return inner
 
     assert same(nested(60), nested(60))
+
+
+def test_what_cannot_be_hashed_or_is_not_there_yet_is_hashed_by_its_kind():
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+    assert hash(Trainer(penalty=Unhashable())) == hash(Trainer(penalty=Unhashable()))
+    assert hash(Trainer(penalty=partial(scaled(2.0), 1))) == hash(Trainer(penalty=partial(scaled(2.0), 2)))
+
+    def early() -> Any:
+        later: int
+        function = lambda: later
+        assert same(function, function)
+        assert same(Trainer(penalty=function), Trainer(penalty=lambda: later)) is False
+        later = 1
+        return function
+
+    assert early()() == 1
+
+
+def test_named_tuples_are_printed_by_their_fields():
+    class Pair(NamedTuple):
+        first: Any
+        second: Any
+
+    assert shown(Pair(1, np.zeros(9))) == "Pair(first=1, second=float64[9])"

@@ -58,7 +58,9 @@ def test_results_answer_the_same_questions(name):
     assert any(all(row[key] == value for key, value in best.items()) for row in table.to_dict("records"))
     assert len(repr(found).splitlines()) <= 10
     assert max(map(len, repr(found).splitlines())) < 250
-    assert len(Recommender.from_run(found, DATA).recommend(7, n=5)) == 5
+    recommender = Recommender.from_run(found, DATA)
+    assert len(recommender.recommend(7, n=5)) == 5
+    assert repr(recommender).startswith("Recommender(4 factors, Interactions(50 users")
 
 
 def test_the_best_step_is_the_one_that_the_factors_are_of():
@@ -191,3 +193,11 @@ def test_one_seed_or_several():
 def test_the_same_settings_of_an_optimiser_are_one_program():
     trainers = [jaxals.Gradient(4, 10, optax.adam(0.1)) for _ in range(2)]
     assert trainers[0] == trainers[1]
+
+
+def test_progress_is_printed_on_a_line():
+    seen: list[str] = []
+    callback = lambda progress: seen.append(repr(progress))
+    jaxals.fit(DATA, Objective.hkv(), TRAINER, callbacks=[callback], progress=False)
+    assert seen[-1].startswith("Progress(step 3, ")
+    assert ", loss " in seen[-1]
