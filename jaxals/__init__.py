@@ -8,13 +8,15 @@
 5
 """
 
+import importlib as _importlib
+import typing as _typing
+
 from jaxals import als as als
 from jaxals import data as data
 from jaxals import datasets as datasets
 from jaxals import errors as errors
 from jaxals import evaluation as evaluation
 from jaxals import hyper as hyper
-from jaxals import implicit_api as implicit_api
 from jaxals import plots as plots
 from jaxals import training as training
 from jaxals._base.environment import show_versions as show_versions
@@ -60,6 +62,9 @@ from jaxals.training.loop import fit as fit
 from jaxals.training.run import Run as Run
 from jaxals.training.state import EarlyStopping as EarlyStopping
 from jaxals.training.trainers import ALS as ALS
+
+if _typing.TYPE_CHECKING:
+    from jaxals import implicit_api as implicit_api
 
 __version__ = "0.1.0"
 
@@ -127,3 +132,9 @@ __all__ = [  # noqa: RUF022 (by what they are for, not by the alphabet)
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__", "__doc__"]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name == "implicit_api":  # 40 ms of imports that few need
+        return _importlib.import_module("jaxals.implicit_api")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
