@@ -81,13 +81,6 @@ class Recommender:
         Raises:
             ConfigurationError: The search kept no factors.
             DataError: It was trained on other users and items, or a factor is not finite.
-
-        Example:
-            >>> import jaxals
-            >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-            >>> run = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), progress=False)
-            >>> len(Recommender.from_run(run, data).similar_items(3, n=5))
-            5
         """
         try:
             factors, objective = run.factors, run.objective
