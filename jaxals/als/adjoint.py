@@ -107,7 +107,9 @@ def _jvp(solve: Solve, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
     # θ̇ given; backwards, the transposed system's solution is V = A⁻¹ X̄ beside θ̄ + (∂ρ/∂θ)ᵀ V.
     def product(unknown: tuple) -> tuple:
         through = lambda rows: -_residual(system, rows)  # affine in the rows, with slope A
-        return jax.jvp(through, (rows,), (unknown[0],))[1] - image(unknown[1]), unknown[1]
+        same = _tied(jnp.ones((), rows.dtype), rows)
+        unchanged = tuple(slope * same.astype(slope.dtype) for slope in unknown[1])
+        return jax.jvp(through, (rows,), (unknown[0],))[1] - image(unknown[1]), unchanged
 
     def forwards(_: Any, given: tuple) -> tuple:
         return solve(system, solver, given[0] + image(given[1])), given[1]
@@ -117,12 +119,56 @@ def _jvp(solve: Solve, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
         gradient = _pull_back(system, transposed, rows, adjoint, wanted)
         return adjoint, tuple(map(jnp.add, given[1], pick(kind.flatten_up_to(gradient))))
 
-    # A zero that JAX takes for a linear function of θ̇: its rule for transposing refuses constants.
-    zero = jnp.zeros_like(rows) * jnp.sum(min(pick(slopes), key=jnp.size)).astype(rows.dtype)
-    return rows, jax.lax.custom_linear_solve(product, (zero, pick(slopes)), forwards, backwards)[0]
+    given = pick(slopes)
+    right = _tied((jnp.zeros_like(rows), given), given)
+    slope, same = jax.lax.custom_linear_solve(product, right, forwards, backwards)
+    return rows, _tied(slope, same)
 
 
 with_derivatives.defjvp(_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def loss_with_derivatives(
+    loss: Float[Array, ""], rows: Float[Array, "rows factors"], system: System
+) -> Float[Array, ""]:
+    """Return the entries' part of the loss as it is, with the derivatives that it has by the rows and the system.
+
+    Args:
+        loss: Σ c (p - s)² - w0 s² over the entries; how it was added up is not differentiated.
+        rows: What was solved for.
+        system: What it was solved from.
+    """
+    return loss
+
+
+def _loss_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    loss, rows, system = primals
+    leaves, kind = jax.tree.flatten((rows, system))
+    slopes = kind.flatten_up_to(tangents[1:])
+    moving = [number for number, slope in enumerate(slopes) if not isinstance(slope, SymbolicZero)]
+
+    def by(*moved: Array) -> Array:
+        filled = list(leaves)
+        for number, leaf in zip(moving, moved, strict=True):
+            filled[number] = leaf
+        return _loss_on_entries(*kind.unflatten(filled))
+
+    slope = jax.jvp(by, tuple(leaves[n] for n in moving), tuple(slopes[n] for n in moving))[1] if moving else None
+    return loss_with_derivatives(loss, rows, system), jnp.zeros_like(loss) if slope is None else slope
+
+
+loss_with_derivatives.defjvp(_loss_jvp, symbolic_zeros=True)
+
+
+def _tied(arrays: Any, others: Any) -> Any:
+    """Return arrays as they are, but for JAX as linear functions of others, too; XLA leaves out what is added.
+
+    JAX transposes a linear solve only where none of its right-hand sides is a constant, zeros included.
+    """
+    total = sum(jnp.sum(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(others))
+    nothing = jnp.where(False, total, jnp.zeros((), jnp.float32))
+    return jax.tree.map(lambda array: array + nothing.astype(array.dtype), arrays)
 
 
 def _residual(system: System, rows: Float[Array, "rows factors"]) -> Float[Array, "rows factors"]:
@@ -147,6 +193,26 @@ def _residual(system: System, rows: Float[Array, "rows factors"]) -> Float[Array
     on_entries = over_mesh(_entries(system.tiles), system.other, system.objective, rows)[:-1]
     shared = system.objective.unobserved_weight * _matmul(rows, gramian(system.other))
     return on_entries - shared - system.ridge[:, None] * rows
+
+
+def _loss_on_entries(rows: Float[Array, "rows factors"], system: System) -> Float[Array, ""]:
+    """Compute Σ c (p - s)² - w0 s² in one pass over the entries."""
+
+    def part(entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array) -> Array:
+        table, own = pack(other), _with_zero_row(rows)
+
+        @jax.checkpoint  # or the vectors of all entries would be kept
+        def step(total: Array, chunk: _Entries) -> tuple[Array, None]:
+            score = _einsum("twf,tf->tw", table[chunk.column], own[chunk.row])
+            return total + objective.loss_on_entries(chunk.value.astype(rows.dtype), score), None
+
+        total = jnp.zeros((), rows.dtype)
+        for group in entries:
+            total = jax.lax.scan(step, total, group)[0]
+        return total if mesh is None else jax.lax.psum(total, "rows")
+
+    mesh = system.tiles.mesh
+    return _over_mesh(part, mesh, n_whole=3)(_entries(system.tiles), system.other, system.objective, rows)
 
 
 def _pull_back(system: System, transposed: RowTiles | None, rows: Array, adjoint: Array, wanted: System) -> System:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxals.als.adjoint import System, with_derivatives
+from jaxals.als.adjoint import System, loss_with_derivatives, with_derivatives
 from jaxals.als.kernels.gather import pack
 from jaxals.als.layout.tiles import LongRows, RowTiles, Tiles
 from jaxals.als.solver.equations import Solver, adjoint_of
@@ -34,7 +34,7 @@ def half_step(
 
     The rows can be differentiated, forwards and backwards, by the other table, by every leaf of the objective and by
     the tiles' values. Whatever the solver, the derivatives are those of the exact solution, by one more solve
-    (`docs/why/derivatives.md`); the info has none.
+    (`docs/why/derivatives.md`).
 
     Args:
         tiles: The entries of the side that is solved for.
@@ -91,7 +91,8 @@ def half_step_with_loss(
     task = Task(ridge, bare, solver, start, arithmetic=arithmetic, with_loss=with_loss)
     rows, info, loss = _solve(*jax.lax.stop_gradient((tiles, other, task)))
     adjoint = functools.partial(_solve_adjoint, arithmetic=arithmetic)
-    return with_derivatives(adjoint, rows, system, transposed, solver), info, loss
+    rows = with_derivatives(adjoint, rows, system, transposed, solver)
+    return rows, info, loss_with_derivatives(loss, rows, system) if with_loss else loss
 
 
 def _solve_adjoint(

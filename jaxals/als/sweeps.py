@@ -34,8 +34,7 @@ def sweep(
         solver: How each row is solved.
         arithmetic: As in `half_step`.
         with_loss: Whether to compute the loss on the way, which takes one more pass over the gathered rows; with a
-            `table_dtype` the entries' part of it is of the rounded users. Like all of the info it has no derivatives;
-            those of `objective.loss` can be taken.
+            `table_dtype` the entries' part of it is of the rounded users. It can be differentiated, as both tables can.
 
     Returns:
         Both tables after the sweep, and what there is to say about it.
@@ -60,7 +59,7 @@ def sweep(
     factors, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
     if with_loss:
         loss = whole_loss(on_entries, objective, factors, user_tiles.count, item_tiles.count)
-        info = dataclasses.replace(info, loss=jax.lax.stop_gradient(loss))
+        info = dataclasses.replace(info, loss=loss)
     return factors, info
 
 

@@ -9,13 +9,13 @@ which is twice the residual of the normal equations that alternating least squar
 eq. 4). Differentiating the gathers instead takes six times as long (`docs/why/gradient.md`).
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
@@ -168,7 +168,7 @@ def entries_loss(
     terms: Terms,
     is_in_gramian: bool = True,
 ) -> Float[Array, ""]:
-    """Add up the entries' terms; only the two tables can be differentiated.
+    """Add up the entries' terms.
 
     Args:
         user: Rows of the batch's slots.
@@ -180,6 +180,9 @@ def entries_loss(
     Returns:
         A scalar in the dtype of the tables.
     """
+    # What the ridge is made of, which may be a number for each row, plays no part here.
+    objective = dataclasses.replace(terms.objective, regularization=0.0, frequency_exponent=0.0, frequency_offset=0.0)
+    terms = dataclasses.replace(terms, objective=objective)
     return _entries_loss(user, item, _Entries(batch.by_user, batch.by_item, terms, is_in_gramian))
 
 
@@ -191,58 +194,108 @@ class _Entries:
     is_in_gramian: bool = static()
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _entries_loss(user: Array, item: Array, entries: _Entries) -> Array:
-    return _walk(entries.by_user, user, item, entries.terms, entries.is_in_gramian, with_gradient=False)[0]
+    return _walk(entries.by_user, user, item, _Sum(entries.terms, entries.is_in_gramian))[0]
 
 
-def _entries_loss_forward(user: Any, item: Any, entries: _Entries) -> tuple[Array, tuple]:
-    # A side that is held fixed, as in alternating descent, takes no pass.
-    is_primal = lambda leaf: isinstance(leaf, CustomVJPPrimal)
-    plain = jax.tree.map(lambda leaf: leaf.value if is_primal(leaf) else leaf, entries, is_leaf=is_primal)
-    walk = functools.partial(_walk, terms=plain.terms, is_in_gramian=plain.is_in_gramian)
-    loss, of_user = walk(plain.by_user, user.value, item.value, with_gradient=user.perturbed)
-    of_item = walk(plain.by_item, item.value, user.value, with_gradient=True)[1] if item.perturbed else None
-    return loss, (of_user, of_item)
+def _entries_loss_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    user, item, entries = primals
+    moves = lambda slope: not isinstance(slope, SymbolicZero)
+    settings, kind = jax.tree.flatten(entries.terms)
+    setting_slopes = kind.flatten_up_to(tangents[2].terms)
+    chosen = tuple(number for number, slope in enumerate(setting_slopes) if moves(slope))
+    # What is held fixed, such as a side in alternating descent, takes no pass.
+    add_up = _Sum(entries.terms, entries.is_in_gramian, chosen)
+    by = _By(moves(tangents[0]), moves(tangents[2].by_user.value), bool(chosen))
+    loss, of_user, of_values, of_settings = _walk(entries.by_user, user, item, add_up, by)
+    of_item = _walk(entries.by_item, item, user, add_up, _By(rows=True))[1] if moves(tangents[1]) else None
+    slopes = [tangents[0], tangents[1], tangents[2].by_user.value, *(setting_slopes[number] for number in chosen)]
+    along = [
+        jnp.vdot(gradient, slope, precision="highest").astype(loss.dtype)
+        for gradient, slope in zip((of_user, of_item, of_values, *of_settings), slopes, strict=True)
+        if gradient is not None
+    ]
+    return loss, sum(along, start=jnp.zeros_like(loss))
 
 
-def _entries_loss_backward(gradients: tuple, cotangent: Any) -> tuple:
-    if isinstance(cotangent, SymbolicZero):
-        return None, None, None
-    return *(None if gradient is None else cotangent * gradient for gradient in gradients), None
+# Not `jax.custom_vjp`, which has no derivatives forwards, nor second ones.
+_entries_loss.defjvp(_entries_loss_jvp, symbolic_zeros=True)
 
 
-_entries_loss.defvjp(_entries_loss_forward, _entries_loss_backward, symbolic_zeros=True)
+@pytree
+class _Sum:
+    """What is added up over cells, as a function of some of the settings.
+
+    Attributes:
+        terms: What the loss is made of.
+        is_in_gramian: As in `Terms.on_entries`, static.
+        chosen: Which leaves of the terms to differentiate by, static.
+    """
+
+    terms: Terms
+    is_in_gramian: bool = static()
+    chosen: tuple[int, ...] = static(default=())
+
+    @property
+    def settings(self) -> tuple[Array, ...]:
+        """Those leaves."""
+        leaves = jax.tree.leaves(self.terms)
+        return tuple(jnp.asarray(leaves[number]) for number in self.chosen)
+
+    def __call__(self, scores: Array, value: Array, settings: tuple[Array, ...]) -> Array:
+        leaves, kind = jax.tree.flatten(self.terms)
+        for number, setting in zip(self.chosen, settings, strict=True):
+            leaves[number] = setting
+        return kind.unflatten(leaves).on_entries(value, scores, self.is_in_gramian)
+
+
+class _By(NamedTuple):
+    """What a walk over entries is to differentiate by."""
+
+    rows: bool = False
+    values: bool = False
+    settings: bool = False
 
 
 def _walk(
-    tiles: EntryTiles, rows: Array, other: Array, terms: Terms, is_in_gramian: bool, with_gradient: bool
-) -> tuple[Array, Array | None]:
-    """Add up the loss, and its gradient by `rows`, in one pass over tiles with those as rows."""
+    tiles: EntryTiles, rows: Array, other: Array, add_up: _Sum, by: _By = _By()
+) -> tuple[Array, Array | None, Array | None, tuple[Array, ...]]:
+    """Add up the loss in one pass over tiles, and its gradients by their rows, their values and some settings."""
 
-    def part(tiles: tuple[Array, Array, Array], rows: Array, other: Array, terms: Terms) -> tuple[Array, Array | None]:
+    def part(tiles: tuple[Array, Array, Array], rows: Array, other: Array, add_up: _Sum) -> tuple[Any, Array | None]:
         table, own = pack(other), pack(rows)
 
-        def step(sums: tuple[Array, Array | None], chunk: tuple) -> tuple[tuple[Array, Array | None], None]:
+        def step(sums: tuple, chunk: tuple) -> tuple[tuple, Array | None]:
+            loss, of_rows, of_settings = sums
             column, value, row = chunk
             vectors = table[column]  # [tiles, width] -> [tiles, width, factors]
             scores = jnp.einsum("twf,tf->tw", vectors, own[row], precision="highest")
-            on_entries = lambda scores: terms.on_entries(value, scores, is_in_gramian)
-            if sums[1] is None:
-                return (sums[0] + on_entries(scores), None), None
-            loss, slope = jax.value_and_grad(on_entries)(scores)
-            of_tiles = jnp.einsum("tw,twf->tf", slope, vectors, precision="highest")
-            return (sums[0] + loss, sums[1].at[row].add(of_tiles, indices_are_sorted=True)), None
+            arguments = scores, value, add_up.settings
+            wanted = tuple(number for number, is_wanted in enumerate(by) if is_wanted)
+            if not wanted:
+                return (loss + add_up(*arguments), of_rows, of_settings), None
+            here, found = jax.value_and_grad(add_up, wanted)(*arguments)
+            slope = dict(zip(wanted, found, strict=True))
+            if by.rows:
+                of_tiles = jnp.einsum("tw,twf->tf", slope[0], vectors, precision="highest")
+                of_rows = of_rows.at[row].add(of_tiles, indices_are_sorted=True)
+            if by.settings:
+                of_settings = jax.tree.map(jnp.add, of_settings, slope[2])
+            return (loss + here, of_rows, of_settings), slope.get(1)
 
-        start = (jnp.zeros((), rows.dtype), jnp.zeros_like(rows) if with_gradient else None)
-        sums = jax.lax.scan(step, start, tiles)[0]
-        return sums if mesh is None else jax.lax.psum(sums, "rows")
+        zeros = jax.tree.map(jnp.zeros_like, add_up.settings) if by.settings else ()
+        start = jnp.zeros((), rows.dtype), jnp.zeros_like(rows) if by.rows else None, zeros
+        sums, of_values = jax.lax.scan(step, start, tiles)
+        return (sums if mesh is None else jax.lax.psum(sums, "rows")), of_values
 
     mesh, arrays = tiles.mesh, (tiles.column, tiles.value, tiles.row)
     if mesh is not None:
         specs = (PartitionSpec("rows"), PartitionSpec(), PartitionSpec(), PartitionSpec())
-        part = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
-    return part(arrays, rows, other, terms)
+        out_specs = PartitionSpec(), PartitionSpec("rows")
+        part = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=out_specs, check_vma=False)
+    (loss, of_rows, of_settings), of_values = part(arrays, rows, other, add_up)
+    return loss, of_rows, of_values, of_settings
 
 
 def _drawn_squares(rows: Array, item: Array, by_user: EntryTiles, key: Array, n_drawn: int) -> Array:

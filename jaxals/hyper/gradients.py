@@ -221,6 +221,8 @@ def _hypergradient(
     solver: Solver,
     method: Method,
 ) -> Hypergradient:
+    if isinstance(method, Implicit):
+        objective, parameters, factors, tiles = _once_only((objective, parameters, factors, tiles))
     settle = functools.partial(_sweep, objective, tiles, solver)
     nothing, none = jnp.zeros((), factors.item.dtype), jnp.zeros((), jnp.int32)
 
@@ -256,7 +258,7 @@ def _hypergradient(
 
     def is_unfinished(state: tuple) -> Array:
         number, total, term = state
-        return (number < method.sweeps) & (jnp.linalg.norm(term) > method.tolerance * jnp.linalg.norm(total))
+        return (number < method.sweeps) & (_norm(term) > method.tolerance * _norm(total))
 
     def adjoint_sweep(state: tuple) -> tuple:
         number, total, term = state
@@ -266,8 +268,29 @@ def _hypergradient(
     number, total, term = jax.lax.while_loop(is_unfinished, adjoint_sweep, (none, slope, slope))
     gradient = jax.tree.map(jnp.add, gradient, pull_back(total)[0])
     size = jnp.linalg.norm(factors.item)
-    last_term = jnp.linalg.norm(term) / jnp.maximum(jnp.linalg.norm(total), jnp.finfo(size.dtype).tiny)
+    last_term = _norm(term) / jnp.maximum(_norm(total), jnp.finfo(size.dtype).tiny)
     return Hypergradient(value, gradient, solved, number, last_term, jnp.linalg.norm(swept - factors.item) / size)
+
+
+@jax.custom_jvp
+def _once_only(depends: Any) -> Any:
+    """Return what a fixed point depends on, and refuse to be differentiated: the given factors would stay as they are."""
+    return depends
+
+
+@_once_only.defjvp
+def _refuse(_: tuple, __: tuple) -> Any:
+    raise ConfigurationError(
+        "The result of `Implicit()` cannot be differentiated again, for the fixed point moves with the parameters; "
+        "use `Truncated(sweeps=...)` for second derivatives."
+    )
+
+
+def _norm(array: Array) -> Float[Array, ""]:
+    """Compute the norm of an array of any size: a small one's squares may be zero in its type."""
+    largest = jnp.max(jnp.abs(array))
+    scale = jnp.where(largest > 0, largest, jnp.ones_like(largest))
+    return scale * jnp.linalg.norm(array / scale)
 
 
 def _sweep(

@@ -29,7 +29,7 @@ class Confidence(Protocol):
 
     Write a class with `jaxals.pytree`, whose fields are numbers or arrays to be differentiated, swept or saved, and
     whose `__call__` takes an array of any shape and returns two of the same shape and dtype, by `jax.numpy`. Where an
-    entry means dislike, b is 0. Padding has the value 0 and is masked afterwards.
+    entry means dislike, b is 0. It is never called with the value 0.
 
     Example:
         >>> import jaxals

@@ -185,9 +185,9 @@ class Objective:
 
     def weights(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Return (g, b) of the confidence; padding, which has value 0, weighs nothing."""
-        gram_weight, target_weight = self.confidence(value)
-        zero = jnp.zeros_like(value)
-        is_entry = value != 0
+        zero, is_entry = jnp.zeros_like(value), value != 0
+        # Padding is evaluated as an entry of value 1: what is not finite at 0, such as log r, has a derivative of NaN.
+        gram_weight, target_weight = self.confidence(jnp.where(is_entry, value, jnp.ones_like(value)))
         return jnp.where(is_entry, gram_weight, zero), jnp.where(is_entry, target_weight, zero)
 
     def cells(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

@@ -5,12 +5,13 @@ gather of 2-byte numbers, for which there are no such instructions, into plain c
 viewed as 2-byte integers there; the bits are the same. Measurements: `docs/why/layout.md`.
 """
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Int, UInt16
 
 from jaxals._base.pytree import pytree, static
@@ -44,7 +45,7 @@ class Table:
         """Read rows; every index must be within bounds."""
         if self.pieces is None:
             return self.rows.astype(self.stored_dtype)[index].astype(self.dtype)
-        return _read_pieces(self.rows, self.pieces, index, self.stored_dtype)
+        return _read.bind(self.rows, self.pieces, index, stored_dtype=self.stored_dtype)
 
 
 @pytree
@@ -104,7 +105,6 @@ def pack_without_copy(table: Float[Array, "rows factors"], stored_dtype: Any = N
     return Table(table, jax.device_put(pieces, table.device), stored)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _read_pieces(rows: Array, pieces: Array, index: Array, stored_dtype: Any) -> Array:
     return _from_pieces(pieces[index], stored_dtype).astype(rows.dtype)
 
@@ -117,6 +117,39 @@ def _from_pieces(pieces: UInt16[Array, "*shape pieces"], stored_dtype: Any) -> A
     return jax.lax.bitcast_convert_type(pieces.reshape(shape), stored_dtype)
 
 
-@_read_pieces.defjvp
-def _read_pieces_jvp(stored_dtype: Any, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    return _read_pieces(*primals, stored_dtype), tangents[0][primals[2]]
+def _read_pieces_jvp(primals: tuple, tangents: tuple, *, stored_dtype: Any) -> tuple[Array, Array]:
+    rows, pieces, index = primals
+    found = _read.bind(rows, pieces, index, stored_dtype=stored_dtype)
+    slope = tangents[0]
+    is_zero = isinstance(slope, ad.Zero)
+    return found, ad.Zero.from_primal_value(found) if is_zero else slope[index]
+
+
+def _read_pieces_batched(arguments: tuple, axes: tuple, *, stored_dtype: Any) -> tuple[Array, int]:
+    """Read from tables laid end to end, so that a batch of reads is one, with the same derivatives."""
+    size = next(a.shape[axis] for a, axis in zip(arguments, axes, strict=True) if axis is not None)
+    rows, pieces, index = (
+        array if axis is None else jnp.moveaxis(array, axis, 0) for array, axis in zip(arguments, axes, strict=True)
+    )
+    if axes[0] is None and axes[1] is None:
+        return _read.bind(rows, pieces, index, stored_dtype=stored_dtype), 0
+    whole = lambda array, axis: jnp.broadcast_to(array, (size, *array.shape)) if axis is None else array
+    rows, pieces, index = (whole(array, axis) for array, axis in zip((rows, pieces, index), axes, strict=True))
+    first = jnp.arange(size, dtype=index.dtype) * rows.shape[1]
+    index = index + first.reshape(-1, *[1] * (index.ndim - 1))
+    end_to_end = lambda array: array.reshape(-1, array.shape[2])
+    return _read.bind(end_to_end(rows), end_to_end(pieces), index, stored_dtype=stored_dtype), 0
+
+
+def _read_pieces_shape(rows: Any, pieces: Any, index: Any, *, stored_dtype: Any) -> Any:
+    return jax.core.ShapedArray((*index.shape, rows.shape[1]), rows.dtype)
+
+
+# A primitive, and not a function with a derivative of its own (`jax.custom_jvp`): JAX takes these apart where it
+# differentiates linear solves backwards, after which the next derivative is that of the integers, zero.
+_read = Primitive("read_rows_by_pieces")
+_read.def_impl(jax.jit(_read_pieces, static_argnames="stored_dtype"))
+_read.def_abstract_eval(_read_pieces_shape)
+mlir.register_lowering(_read, mlir.lower_fun(_read_pieces, multiple_results=False))
+ad.primitive_jvps[_read] = _read_pieces_jvp
+batching.primitive_batchers[_read] = _read_pieces_batched

@@ -1,5 +1,6 @@
 """A few steps of conjugate gradient for each row's system. Device side."""
 
+import dataclasses
 from typing import Any, Literal
 
 import jax
@@ -60,6 +61,16 @@ class ConjugateGradient:
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row, and which rows the tolerance was not reached for."""
+        if not self.tolerance:
+            return self._iterate(equations)
+        # Rows of any size, and cotangents above all, may have squares that are zero or infinite in their type.
+        target = equations.combine(equations.target_weight) if equations.target is None else equations.target
+        scale = _power_of_two(jnp.max(jnp.abs(target), axis=1, keepdims=True))
+        scaled = dataclasses.replace(equations, target=target / scale, start=equations.start / scale)
+        rows, is_unconverged = self._iterate(scaled)
+        return scale * rows, is_unconverged
+
+    def _iterate(self, equations: NormalEquations) -> Solution:
         steps = self.steps or (_MOST_STEPS if self.tolerance else _FEW_STEPS)
         scale = self._inverse_preconditioner(equations)
         precondition = lambda residual: residual if scale is None else scale * residual
@@ -122,6 +133,12 @@ class ConjugateGradient:
             by_tile = jnp.einsum("tw,twf->tf", equations.gram_weight, squares, precision=equations.precision)
             diagonal = diagonal + equations.sum_by_row(by_tile)
         return 1 / diagonal
+
+
+def _power_of_two(size: Float[Array, "rows 1"]) -> Float[Array, "rows 1"]:
+    """Return the power of two just below each size, by which dividing is exact; 1 for a size of zero."""
+    exponent = jnp.frexp(size)[1]
+    return jnp.where(size > 0, jnp.ldexp(jnp.ones_like(size), exponent - 1), jnp.ones_like(size))
 
 
 def _dot(a: Float[Array, "rows factors"], b: Float[Array, "rows factors"]) -> Float[Array, " rows"]:
