@@ -14,16 +14,16 @@ See `docs/why/derivatives.md`.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.pytree import pytree
+from jaxals._base.slopes import with_slope
 from jaxals.als.kernels.gather import pack
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.objective.factors import gramian
@@ -61,7 +61,6 @@ class _Entries:
 Solve = Callable[[System, Any, Array], Array]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def with_derivatives(
     solve: Solve,
     rows: Float[Array, "rows factors"],
@@ -79,29 +78,31 @@ def with_derivatives(
             None to scatter it, which on a CPU takes 0.5 µs for each entry.
         solver: Passed on to `solve`.
     """
-    return rows
+    return with_slope(rows, (system, transposed, solver), functools.partial(_slope_of_rows, solve))
 
 
-def _jvp(solve: Solve, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
-    rows, system, transposed, solver = primals
-    # With its derivatives, for those of higher order.
-    rows = with_derivatives(solve, rows, system, transposed, solver)
-    leaves: list
-    kind: Any
-    leaves, kind = jax.tree.flatten(system)
-    slopes = kind.flatten_up_to(tangents[1])
-    is_moving = [not isinstance(slope, SymbolicZero) for slope in slopes]
-    if not any(is_moving):
-        return rows, jnp.zeros_like(rows)
-    fill = lambda chosen: kind.unflatten(
-        next(chosen) if moves else leaf for leaf, moves in zip(leaves, is_moving, strict=True)
-    )
-    pick = lambda items: tuple(item for item, moves in zip(items, is_moving, strict=True) if moves)
-    wanted = kind.unflatten(is_moving)
+def loss_with_derivatives(
+    loss: Float[Array, ""], rows: Float[Array, "rows factors"], system: System
+) -> Float[Array, ""]:
+    """Return the entries' part of the loss as it is, with the derivatives that it has by the rows and the system.
+
+    Args:
+        loss: Σ c (p - s)² - w0 s² over the entries; how it was added up is not differentiated.
+        rows: What was solved for.
+        system: What it was solved from.
+    """
+    return with_slope(loss, (rows, system), _slope_of_loss)
+
+
+def _slope_of_rows(solve: Solve, rows: Float[Array, "rows factors"], depends: tuple, tangents: tuple) -> Array:
+    system, transposed, solver = depends
+    moving = _Moving(system, tangents[0])
+    if not moving.leaves:
+        return jnp.zeros_like(rows)
 
     def image(slopes: tuple) -> Array:
         """Return ∂ρ/∂θ θ̇."""
-        return jax.jvp(lambda *moved: _residual(fill(iter(moved)), rows), pick(leaves), slopes)[1]
+        return jax.jvp(lambda *moved: _residual(moving.put(moved), rows), moving.leaves, slopes)[1]
 
     # One linear system for both directions: A Ẋ - ∂ρ/∂θ θ̇ = C beside θ̇ = θ̇, block triangular. Forwards C is zero and
     # θ̇ given; backwards, the transposed system's solution is V = A⁻¹ X̄ beside θ̄ + (∂ρ/∂θ)ᵀ V.
@@ -116,49 +117,46 @@ def _jvp(solve: Solve, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
 
     def backwards(_: Any, given: tuple) -> tuple:
         adjoint = solve(system, solver, given[0])
-        gradient = _pull_back(system, transposed, rows, adjoint, wanted)
-        return adjoint, tuple(map(jnp.add, given[1], pick(kind.flatten_up_to(gradient))))
+        gradient = moving.pick(_pull_back(system, transposed, rows, adjoint, moving.flags))
+        return adjoint, tuple(map(jnp.add, given[1], gradient))
 
-    given = pick(slopes)
-    right = _tied((jnp.zeros_like(rows), given), given)
+    right = _tied((jnp.zeros_like(rows), moving.slopes), moving.slopes)
     slope, same = jax.lax.custom_linear_solve(product, right, forwards, backwards)
-    return rows, _tied(slope, same)
+    return _tied(slope, same)
 
 
-with_derivatives.defjvp(_jvp, symbolic_zeros=True)
+def _slope_of_loss(_: Array, depends: tuple, tangents: tuple) -> Array:
+    moving = _Moving(depends, tangents)
+    return jax.jvp(lambda *moved: _loss_on_entries(*moving.put(moved)), moving.leaves, moving.slopes)[1]
 
 
-@jax.custom_jvp
-def loss_with_derivatives(
-    loss: Float[Array, ""], rows: Float[Array, "rows factors"], system: System
-) -> Float[Array, ""]:
-    """Return the entries' part of the loss as it is, with the derivatives that it has by the rows and the system.
+class _Moving:
+    """The leaves of a pytree that have a tangent."""
 
-    Args:
-        loss: Σ c (p - s)² - w0 s² over the entries; how it was added up is not differentiated.
-        rows: What was solved for.
-        system: What it was solved from.
-    """
-    return loss
+    def __init__(self, tree: Any, tangents: Any):
+        self._all: list
+        self._kind: Any
+        self._all, self._kind = jax.tree.flatten(tree)
+        slopes = self._kind.flatten_up_to(tangents)
+        self._is_moving = [slope is not None for slope in slopes]
+        self.leaves = tuple(leaf for leaf, moves in zip(self._all, self._is_moving, strict=True) if moves)
+        self.slopes = tuple(slope for slope in slopes if slope is not None)
 
+    @property
+    def flags(self) -> Any:
+        """A pytree that says of each leaf whether it moves."""
+        return self._kind.unflatten(self._is_moving)
 
-def _loss_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    loss, rows, system = primals
-    leaves, kind = jax.tree.flatten((rows, system))
-    slopes = kind.flatten_up_to(tangents[1:])
-    moving = [number for number, slope in enumerate(slopes) if not isinstance(slope, SymbolicZero)]
+    def put(self, moved: Iterable[Array]) -> Any:
+        """Return the pytree with other arrays in the place of those leaves."""
+        chosen = iter(moved)
+        leaves = (next(chosen) if moves else leaf for leaf, moves in zip(self._all, self._is_moving, strict=True))
+        return self._kind.unflatten(leaves)
 
-    def by(*moved: Array) -> Array:
-        filled = list(leaves)
-        for number, leaf in zip(moving, moved, strict=True):
-            filled[number] = leaf
-        return _loss_on_entries(*kind.unflatten(filled))
-
-    slope = jax.jvp(by, tuple(leaves[n] for n in moving), tuple(slopes[n] for n in moving))[1] if moving else None
-    return loss_with_derivatives(loss, rows, system), jnp.zeros_like(loss) if slope is None else slope
-
-
-loss_with_derivatives.defjvp(_loss_jvp, symbolic_zeros=True)
+    def pick(self, tree: Any) -> tuple:
+        """Return what another pytree has in the places of those leaves."""
+        found = self._kind.flatten_up_to(tree)
+        return tuple(item for item, moves in zip(found, self._is_moving, strict=True) if moves)
 
 
 def _tied(arrays: Any, others: Any) -> Any:

@@ -202,7 +202,7 @@ def _entries_loss(user: Array, item: Array, entries: _Entries) -> Array:
 def _entries_loss_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     user, item, entries = primals
     moves = lambda slope: not isinstance(slope, SymbolicZero)
-    settings, kind = jax.tree.flatten(entries.terms)
+    kind: Any = jax.tree.structure(entries.terms)
     setting_slopes = kind.flatten_up_to(tangents[2].terms)
     chosen = tuple(number for number, slope in enumerate(setting_slopes) if moves(slope))
     # What is held fixed, such as a side in alternating descent, takes no pass.
@@ -244,6 +244,7 @@ class _Sum:
         return tuple(jnp.asarray(leaves[number]) for number in self.chosen)
 
     def __call__(self, scores: Array, value: Array, settings: tuple[Array, ...]) -> Array:
+        kind: Any
         leaves, kind = jax.tree.flatten(self.terms)
         for number, setting in zip(self.chosen, settings, strict=True):
             leaves[number] = setting
@@ -258,8 +259,11 @@ class _By(NamedTuple):
     settings: bool = False
 
 
+_NOTHING = _By()
+
+
 def _walk(
-    tiles: EntryTiles, rows: Array, other: Array, add_up: _Sum, by: _By = _By()
+    tiles: EntryTiles, rows: Array, other: Array, add_up: _Sum, by: _By = _NOTHING
 ) -> tuple[Array, Array | None, Array | None, tuple[Array, ...]]:
     """Add up the loss in one pass over tiles, and its gradients by their rows, their values and some settings."""
 

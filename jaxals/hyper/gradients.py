@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._base.checks import require_at_least, require_integer
 from jaxals._base.pytree import pytree
+from jaxals._base.slopes import with_slope
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.solver.cholesky import Cholesky
@@ -272,14 +273,13 @@ def _hypergradient(
     return Hypergradient(value, gradient, solved, number, last_term, jnp.linalg.norm(swept - factors.item) / size)
 
 
-@jax.custom_jvp
 def _once_only(depends: Any) -> Any:
-    """Return what a fixed point depends on, and refuse to be differentiated: the given factors would stay as they are."""
-    return depends
+    """Return what a fixed point depends on, and refuse to be differentiated by it."""
+    refuse = lambda leaf: with_slope(leaf, leaf, _refuse)
+    return jax.tree.map(refuse, depends)
 
 
-@_once_only.defjvp
-def _refuse(_: tuple, __: tuple) -> Any:
+def _refuse(*_: Any) -> Any:
     raise ConfigurationError(
         "The result of `Implicit()` cannot be differentiated again, for the fixed point moves with the parameters; "
         "use `Truncated(sweeps=...)` for second derivatives."

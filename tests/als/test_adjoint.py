@@ -247,13 +247,34 @@ def test_a_sweep_is_differentiable():
         assert float(jnp.vdot(gradient[name], way)) == pytest.approx(expected, rel=1e-6), name
 
 
-def test_the_loss_of_a_sweep_has_no_derivatives():
-    def function(alpha):
-        start = initial_factors(jax.random.key(0), N_USERS, N_ITEMS, FACTORS, dtype=jnp.float64)
-        objective = Objective.hkv(alpha, 0.3)
-        return sweep(tiles_of("user"), tiles_of("item"), start, objective, Cholesky(), with_loss=True)[1].loss
+def test_the_loss_of_a_sweep_is_that_of_the_factors():
+    start = initial_factors(jax.random.key(0), N_USERS, N_ITEMS, FACTORS, dtype=jnp.float64)
+    tiles, entries = (tiles_of("user"), tiles_of("item")), DATA.to_coo(jnp.float64)
 
-    assert float(jax.grad(function)(2.0)) == 0
+    def both(alpha):
+        objective = Objective.hkv(alpha, 0.3)
+        factors, info = sweep(*tiles, start, objective, Cholesky(), with_loss=True)
+        return info.loss, objective.loss(factors, entries)
+
+    (loss, expected), (slope, expected_slope) = jax.jit(lambda alpha: jax.jvp(both, (alpha,), (1.0,)))(2.0)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-10)
+    assert float(slope) == pytest.approx(float(expected_slope), rel=1e-9)
+
+
+@pytest.mark.parametrize("solver", [ConjugateGradient(), Subspace(2)])
+@pytest.mark.parametrize("size", [1e-18, 1e-30, 1e30])
+def test_gradients_of_any_size_are_right_in_single_precision(size, solver):
+    tiles = build_tiles(DATA, "user", factors=FACTORS)
+    other, weight = OTHER.astype(jnp.float32), WEIGHT.astype(jnp.float32)
+    exact = half_step(tiles, other, Objective.hkv(2.0), Cholesky())[0]
+
+    def loss(other, solver, size):
+        return size * jnp.sum(weight * half_step(tiles, other, Objective.hkv(2.0), solver, exact)[0])
+
+    gradient = jax.jit(jax.grad(loss))
+    expected = gradient(other, Cholesky(), jnp.float32(1.0))
+    got = gradient(other, solver, jnp.float32(size)) / jnp.float32(size)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3 * float(jnp.abs(expected).max()))
 
 
 def test_each_row_can_have_its_own_ridge():

@@ -1,5 +1,6 @@
 """The loss and its gradient, in float64, against dense NumPy, finite differences and the normal equations."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from jaxals import (
     Cholesky,
     Factors,
     Interactions,
+    LogConfidence,
     Objective,
     Sides,
     build_tiles,
@@ -77,6 +79,41 @@ def test_loss_and_gradient_are_those_of_the_dense_oracle(name, on_mesh):
     np.testing.assert_allclose(gradient.user, slope @ y + 2 * of_users[:, None] * x, rtol=1e-9, atol=1e-9)
     of_items = oracles.ridge(name, VALUES.T, parameters)
     np.testing.assert_allclose(gradient.item, slope.T @ x + 2 * of_items[:, None] * y, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("on_mesh", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_derivatives_of_first_and_second_order_by_everything(on_mesh):
+    values, factors = jnp.asarray(VALUES), tables(DATA)
+    whole = problem(DATA, Terms(Objective.hkv()), mesh=make_mesh() if on_mesh else None)
+    at = {"alpha": 2.0, "weight": 0.3, "ridge": jnp.linspace(0.1, 0.5, 15), "scale": 1.1}
+    at = {"item": factors.item, **jax.tree.map(jnp.asarray, at)}
+
+    def ours(p):
+        objective = Objective(LogConfidence(p["alpha"], 0.5), p["weight"], Sides(p["ridge"], 0.2))
+        scaled = lambda tiles: dataclasses.replace(tiles, value=p["scale"] * tiles.value)
+        batches = dataclasses.replace(
+            whole.batches, by_user=scaled(whole.batches.by_user), by_item=scaled(whole.batches.by_item)
+        )
+        here = dataclasses.replace(whole, batches=batches, terms=Terms(objective))
+        return jnp.log(here.loss(Factors(factors.user, p["item"])))
+
+    def dense(p):
+        confidence, seen = LogConfidence(p["alpha"], 0.5), values != 0
+        gram_weight, target_weight = confidence(p["scale"] * jnp.where(seen, values, 1.0))
+        full = jnp.where(seen, gram_weight, 0.0) + p["weight"]
+        target = jnp.where(seen, target_weight, 0.0) / full
+        ridge = jnp.sum(p["ridge"] * jnp.sum(factors.user**2, axis=1)) + 0.2 * jnp.sum(p["item"] ** 2)
+        return jnp.log(jnp.sum(full * (target - factors.user @ p["item"].T) ** 2) + ridge)
+
+    assert float(ours(at)) == pytest.approx(float(dense(at)), rel=1e-12)
+    forwards, backwards = jax.jacfwd, jax.jacrev
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
+    expected = jax.jit(forwards(dense))(at)
+    for by in (forwards, backwards):
+        jax.tree.map(close, jax.jit(by(ours))(at), expected)
+    expected = jax.jit(forwards(forwards(dense)))(at)
+    for outer, inner in ((forwards, backwards), (backwards, forwards)):
+        jax.tree.map(close, jax.jit(outer(inner(ours)))(at), expected)
 
 
 def test_users_and_items_have_ridges_of_their_own():

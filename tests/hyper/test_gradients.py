@@ -149,3 +149,24 @@ def test_settings_that_cannot_work_are_refused():
         call(loss, {"w0": 3}, settled())
     with pytest.raises(ConfigurationError, match="`sweeps` must be an integer >= 1; got 0"):
         Truncated(0)
+
+
+@pytest.mark.parametrize("by", [jax.jacfwd, jax.jacrev])
+def test_an_implicit_gradient_refuses_to_be_differentiated_again(by):
+    found = lambda p: hypergradient(loss, p, settled(), objective=objective, tiles=TILES).gradient
+    with pytest.raises(ConfigurationError, match=r"use `Truncated\(sweeps=...\)` for second derivatives"):
+        by(found)(AT)
+
+
+@pytest.mark.slow
+def test_small_losses_take_as_many_adjoint_sweeps_as_large_ones():
+    single = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+    tiles, at, factors = ALS(factors=3).cut(SPLIT.train, None), single(AT), single(settled())
+
+    def found(scale):
+        small = lambda factors, _: jnp.float32(scale) * smooth_ndcg(factors, HELD_OUT, temperature=0.2)
+        return hypergradient(small, at, factors, objective=objective, tiles=tiles, method=Implicit(tolerance=1e-3))
+
+    large, small = found(1.0), found(1e-25)
+    assert abs(int(large.sweeps) - int(small.sweeps)) <= 1
+    assert_close(jax.tree.map(lambda leaf: leaf / jnp.float32(1e-25), small.gradient), large.gradient, rtol=1e-2)

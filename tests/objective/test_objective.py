@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxals import Factors, Interactions, Objective
+from jaxals import Cholesky, Factors, Interactions, Objective, build_tiles, half_step, pytree
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.objective import objective as objective_module
 from jaxals.objective.factors import require_shape
@@ -58,6 +58,33 @@ def test_a_user_written_confidence_is_differentiable():
     step = 1e-5  # central differences of a quadratic are exact up to rounding
     slope = (loss(2.0 + step) - loss(2.0 - step)) / (2 * step)
     assert float(jax.grad(loss)(2.0)) == pytest.approx(float(slope), rel=1e-6)
+
+
+@pytree
+class Logarithmic:
+    """g = α ln r, of which neither the value nor the slope is finite at 0, where there is no entry."""
+
+    alpha: float
+
+    def __call__(self, value):
+        gram_weight = self.alpha * jnp.log(value)
+        return gram_weight, 1 + gram_weight
+
+
+def test_a_confidence_is_not_asked_about_what_is_no_entry():
+    values = np.abs(oracles.random_values(0, 9, 7))
+    data = Interactions.from_scipy(scipy.sparse.csr_matrix(values))
+    user, item = (jnp.asarray(np.random.default_rng(seed).normal(size=(n, 3))) for seed, n in enumerate((9, 7)))
+    loss = lambda alpha: Objective(Logarithmic(alpha), 0.5).loss(Factors(user, item), data)
+    scores = (user @ item.T)[values != 0]
+    # c (p - s)² = c s² - 2 b s + b² / c with c = α ln r + w0 and b = 1 + α ln r, by α.
+    log, c, b = np.log(values[values != 0]), 2 * np.log(values[values != 0]) + 0.5, 1 + 2 * np.log(values[values != 0])
+    expected = np.sum(log * (scores**2 - 2 * scores + 2 * b / c - (b / c) ** 2))
+    assert float(jax.grad(loss)(2.0)) == pytest.approx(float(expected), rel=1e-10)
+    tiles = build_tiles(data, "user", factors=3, dtype=jnp.float64)
+    rows = lambda alpha: half_step(tiles, item, Objective(Logarithmic(alpha), 0.5), Cholesky())[0].sum()
+    difference = (rows(2.0 + 1e-5) - rows(2.0 - 1e-5)) / 2e-5
+    assert float(jax.jit(jax.grad(rows))(2.0)) == pytest.approx(float(difference), rel=1e-6)
 
 
 def test_transposed_factors_are_refused():

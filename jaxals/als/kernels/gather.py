@@ -122,7 +122,7 @@ def _read_pieces_jvp(primals: tuple, tangents: tuple, *, stored_dtype: Any) -> t
     found = _read.bind(rows, pieces, index, stored_dtype=stored_dtype)
     slope = tangents[0]
     is_zero = isinstance(slope, ad.Zero)
-    return found, ad.Zero.from_primal_value(found) if is_zero else slope[index]
+    return found, ad.Zero(jax.typeof(found).to_tangent_aval()) if is_zero else slope[index]
 
 
 def _read_pieces_batched(arguments: tuple, axes: tuple, *, stored_dtype: Any) -> tuple[Array, int]:

@@ -61,3 +61,30 @@ def test_outside_of_programs_the_same_is_read_from_the_same_memory(stored):
     assert packed.pieces is not None
     if stored is None:
         assert packed.pieces.unsafe_buffer_pointer() == table.unsafe_buffer_pointer()
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 1), (1, 0)])
+def test_reads_are_batched_with_their_derivatives(axes):
+    tables = jax.random.normal(jax.random.key(0), (4, 4, 4), jnp.float64)
+    index = jax.random.randint(jax.random.key(1), (4, 4, 3), 0, 4)
+    tables, index = (array if axis is not None else array[0] for array, axis in zip((tables, index), axes, strict=True))
+    read = lambda table, index: pack(table)[index]
+    plain = lambda table, index: table[index]
+    np.testing.assert_array_equal(jax.vmap(read, axes)(tables, index), jax.vmap(plain, axes)(tables, index))
+    second = lambda read: jax.jacfwd(jax.grad(lambda tables: jnp.sum(jax.vmap(read, axes)(tables, index) ** 3)))(tables)
+    np.testing.assert_allclose(second(read), second(plain))
+
+
+def test_second_derivatives_of_a_read_within_a_linear_solve():
+    # Where JAX drops rules of `jax.custom_jvp`.
+    table, index = jax.random.normal(jax.random.key(0), (5, 3), jnp.float64), jnp.asarray([4, 1, 4, 2])
+
+    def solved(table, read):
+        rows = read(table)
+        product = lambda x: x + rows.T @ (rows @ x)
+        solve = lambda _, b: jnp.linalg.solve(jnp.eye(3) + rows.T @ rows, b)
+        return jnp.sum(jnp.sin(jax.lax.custom_linear_solve(product, jnp.ones(3), solve, symmetric=True)))
+
+    expected = jax.jacfwd(jax.jacfwd(lambda table: solved(table, lambda table: table[index])))(table)
+    got = jax.jacfwd(jax.jacrev(lambda table: solved(table, lambda table: pack(table)[index])))(table)
+    np.testing.assert_allclose(got, expected, atol=1e-12)
