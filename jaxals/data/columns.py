@@ -40,11 +40,10 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
         (2, 2)
     """
     if isinstance(data, pd.DataFrame):
-        flat = data.columns.nlevels == 1
-        levels = [
-            level for level in data.index.names if flat and _count(wanted, level) and not _count([*data.columns], level)
-        ]
-        require_columns([*data.columns, *levels], wanted, where)
+        present = [*data.columns]
+        named = [level for level in data.index.names if level is not None and data.columns.nlevels == 1]
+        levels = [level for level in named if _count(wanted, level) and not _count(present, level)]
+        require_columns([*present, *levels], wanted, where)
         return data.reset_index(level=levels) if levels else data
     if isinstance(data, Mapping):
         require_columns(list(data), wanted, where)
@@ -213,7 +212,7 @@ def _column(values: Any, name: Hashable) -> pd.Series:
             raise DataError(f"{what} must be 1-D; got shape {array.shape}.")
         return pd.Series(array)
     # Objects: pandas would make floats of an integer and a missing one.
-    values = list(values)
+    values = values.tolist() if isinstance(values, np.ma.MaskedArray) else list(values)
     return pd.Series(np.fromiter(values, object, len(values)), dtype=object)
 
 

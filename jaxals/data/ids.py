@@ -1,8 +1,8 @@
 """Raw ids as an index: each keeps its value and its kind, whatever column or list it came in. Host side."""
 
 import datetime
-from collections.abc import Hashable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,8 @@ from jaxals.errors import DataError
 _EXACT = 2**53
 _TYPED = [np.dtype(kind) for kind in (bool, np.int64, np.uint64, np.float64)]
 
-T = TypeVar("T")
 
-
-def as_index(ids: Iterable[Hashable], where: str) -> pd.Index:
+def as_index(ids: Iterable[Any], where: str) -> pd.Index:
     """Hold ids in the narrowest index that has room for them as they are.
 
     Integers are int64, past that uint64, past that Python's; floats are float64; text, truth values and times have
@@ -132,18 +130,20 @@ def factorize(column: pd.Series, where: str) -> tuple[Int[np.ndarray, " rows"], 
 
 def _numbered(column: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
     values: Any = column.array
-    if column.dtype == object and infer_dtype(values, skipna=False).startswith("mixed"):
+    if column.dtype == object and infer_dtype(column, skipna=False).startswith("mixed"):
         values = as_index(column.tolist(), f"ids in {where}")
     try:
         codes, ids = pd.factorize(values)
     except (TypeError, ValueError, OverflowError) as error:  # unhashable, or text that is not Unicode
         raise DataError(f"The ids in {where} cannot be used: {error}.") from None
     index = as_index(ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False), f"ids in {where}")
-    if isinstance(values, pd.Index) and index.dtype == object:
-        for raw, code in zip(values, codes, strict=True):
-            if kind_of(raw) != kind_of(index[code]):
+    if isinstance(values, pd.Index) and values.dtype == object:
+        firsts = index.tolist()
+        kinds = list(map(kind_of, firsts))
+        for raw, code in zip(values, codes.tolist(), strict=True):
+            if kind_of(raw) != kinds[code]:
                 raise DataError(
-                    f"The ids in {where} hold {index[code]!r} and {raw!r}, of types {type(index[code]).__name__} and "
+                    f"The ids in {where} hold {firsts[code]!r} and {raw!r}, of types {type(firsts[code]).__name__} and "
                     f"{type(raw).__name__}, which are equal to Python; write them as text."
                 )
     return codes, index
