@@ -236,8 +236,8 @@ def _as_array(values: Any, where: str) -> np.ndarray:
             values = values.astype(values.cat.categories.dtype)
         if values.dtype.kind in "mMc":
             raise DataError(f"{where} must be numbers; got {values.dtype}.")
-        if values.dtype.kind in "biuf":
-            return values.to_numpy(values.dtype if isinstance(values.dtype, np.dtype) else np.float64, na_value=np.nan)
+        if values.dtype.kind in "biuf" and not isinstance(values.dtype, (np.dtype, pd.SparseDtype)):
+            return values.to_numpy(np.float64, na_value=np.nan)
     try:
         return np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths

@@ -269,7 +269,7 @@ def test_arrow_without_pyarrow_is_named(monkeypatch):
 
 
 class TestSharedCatalog:
-    train = Interactions.from_frame(ROWS)
+    train = Interactions.from_frame(pd.DataFrame(ROWS))
 
     def test_two_tables_share_a_catalog(self):
         later = {"user": ["bob", "ann"], "item": pd.Series([1, 1.0]), "value": [7, 8]}
