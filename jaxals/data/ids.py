@@ -129,14 +129,14 @@ def factorize(column: pd.Series, where: str) -> tuple[Int[np.ndarray, " rows"], 
 
 
 def _numbered(column: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
-    values: Any = column.array
+    values: Any = column
     if column.dtype == object and infer_dtype(column, skipna=False).startswith("mixed"):
         values = as_index(column.tolist(), f"ids in {where}")
     try:
         codes, ids = pd.factorize(values)
     except (TypeError, ValueError, OverflowError) as error:  # unhashable, or text that is not Unicode
         raise DataError(f"The ids in {where} cannot be used: {error}.") from None
-    index = as_index(ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False), f"ids in {where}")
+    index = as_index(ids, f"ids in {where}")
     if isinstance(values, pd.Index) and values.dtype == object:
         firsts = index.tolist()
         kinds = list(map(kind_of, firsts))
@@ -222,7 +222,9 @@ def _of_objects(values: list[Any]) -> pd.Index:
         for dtype in (np.int64, np.uint64):
             if np.iinfo(dtype).min <= lowest and highest <= np.iinfo(dtype).max:
                 return pd.Index(array.astype(dtype))
-    if kind in ("string", "datetime", "datetime64", "timedelta", "timedelta64", "period"):
+    if kind == "string":
+        return pd.Index(list(map(_plain, values)))
+    if kind in ("datetime", "datetime64", "timedelta", "timedelta64", "period"):
         return pd.Index(values, tupleize_cols=False)
     array = np.fromiter(map(_plain, values), object, len(values))
     list(map(hash, array))  # pandas takes a single id for unique without hashing it

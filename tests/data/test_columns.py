@@ -57,8 +57,8 @@ def test_numbers_are_taken(values):
 
 
 NO_NUMBERS: dict[str, tuple[Any, str]] = {
-    "dates": (pd.Series(pd.to_datetime(["2020-01-01", "NaT"])), r"datetime64\[us\]"),
-    "zoned": (pd.Series(pd.to_datetime(["2020-01-01", "2020-01-01"], utc=True)), r"datetime64\[us, UTC\]"),
+    "dates": (pd.Series(pd.to_datetime(["2020-01-01", "NaT"])), "datetime64"),
+    "zoned": (pd.Series(pd.to_datetime(["2020-01-01", "2020-01-01"], utc=True)), r"datetime64\[[un]s, UTC\]"),
     "numpy dates": (np.array(["2020-01-01", "NaT"], "M8[D]"), r"datetime64\[[Ds]\]"),
     "durations": (pd.Series(pd.to_timedelta(["1h", None])), "timedelta64"),
     "numpy durations": (np.array([1, 2], "m8[s]"), r"timedelta64\[s\]"),
