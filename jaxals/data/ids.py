@@ -21,7 +21,7 @@ from jaxals.errors import DataError
 
 # From here on a float64 may stand for several integers.
 _EXACT = 2**53
-_TYPED = [np.dtype(kind) for kind in (bool, np.int64, np.uint64, np.float64)]
+_TYPED = [np.dtype(kind) for kind in (bool, np.int64, np.float64)]
 
 
 def as_index(ids: Iterable[Any], where: str) -> pd.Index:
@@ -129,7 +129,7 @@ def factorize(column: pd.Series, where: str) -> tuple[Int[np.ndarray, " rows"], 
 
 
 def _numbered(column: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
-    values: Any = column
+    values: Any = column.astype(np.float64) if column.dtype == np.float16 else column
     if column.dtype == object and infer_dtype(column, skipna=False).startswith("mixed"):
         values = as_index(column.tolist(), f"ids in {where}")
     try:
@@ -170,9 +170,12 @@ def _as_pandas(ids: Any) -> pd.Index:
         return pd.Index(ids.tolist(), dtype=object, tupleize_cols=False)
     if not isinstance(ids, (pd.Index, pd.Series, pd.api.extensions.ExtensionArray)):
         ids = np.asarray(ids)
+        ids = ids.astype(np.float64) if ids.dtype.kind == "f" else ids  # pandas has no index of half precision
         # Not pandas' own reading of objects, which makes floats of 1 and 0.5.
         ids = ids.tolist() if ids.dtype.kind in "OUSV" else ids
         return pd.Index(ids, dtype=object if isinstance(ids, list) else None, tupleize_cols=False)
+    if isinstance(ids, pd.Series) and ids.dtype == np.float16:
+        ids = ids.astype(np.float64)
     if isinstance(ids.dtype, pd.ArrowDtype):
         ids = without_arrow(pd.Series(ids))
     return ids if isinstance(ids, pd.Index) else pd.Index(ids, tupleize_cols=False)
@@ -196,13 +199,16 @@ def _of_index(index: pd.Index) -> pd.Index | None:
         return pd.Index(index.to_numpy(bool))
     if is_unsigned_integer_dtype(dtype):
         wide = index.to_numpy(np.uint64)
-        return pd.Index(wide if wide.max(initial=0) > np.iinfo(np.int64).max else wide.astype(np.int64))
+        if wide.max(initial=0) <= np.iinfo(np.int64).max:
+            return pd.Index(wide.astype(np.int64))
+        return index if dtype == np.uint64 else pd.Index(wide)
     if is_integer_dtype(dtype):
         return pd.Index(index.to_numpy(np.int64))
     return pd.Index(index.to_numpy(np.float64)) if is_float_dtype(dtype) else None
 
 
 def _is_text(index: pd.Index) -> bool:
+    # Arrow's and nullable text are other types, and become this one.
     return isinstance(index.dtype, pd.StringDtype) and index.dtype == pd.Index(["a"]).dtype and not index.hasnans
 
 

@@ -61,6 +61,7 @@ COLUMNS: dict[str, tuple[Any, list]] = {
     "integers below and past int64": (lambda: objects(LARGE, -1), [-1, LARGE]),
     "whole floats beside integers": (lambda: objects(5.0, PAST), [5, PAST]),
     "fractions beside integers": (lambda: objects(PAST, 0.5), [0.5, PAST]),
+    "halves": (lambda: pd.Series([2.0, 0.5], dtype="float16"), [0.5, 2.0]),
     "floats": (lambda: pd.Series([2.0, 0.5]), [0.5, 2.0]),
     "text": (lambda: objects("b", "a"), ["a", "b"]),
     "text of numbers": (lambda: objects("10", "9", "007", "1e5"), ["007", "10", "1e5", "9"]),
@@ -107,6 +108,29 @@ def test_a_column_keeps_its_ids(column):
     # What a catalog makes of them is what it makes of its own.
     assert typed(Catalog(users, [0]).users.tolist()) == typed(expected)
     assert typed(Catalog(users.tolist(), [0]).users.tolist()) == typed(expected)
+
+
+@pytest.mark.parametrize(
+    ("ids", "dtype"),
+    [
+        (pd.Index([1, 2], dtype="uint64"), "int64"),
+        (pd.Index([1, LARGE], dtype="uint64"), "uint64"),
+        (pd.Index([1, 2], dtype="Int8"), "int64"),
+        (np.array([1, 2], np.float16), "float64"),
+        ([1, 2.0], "int64"),
+        ([1, 0.5], "object"),
+        (pd.Series([1, 2], dtype="float16"), "float64"),
+        (pd.Index([True, False], dtype="boolean"), "bool"),
+        (pd.Index(["a", "b"], dtype="string"), pd.Index(["a"]).dtype.name),
+        (np.array(["a", "b"]), pd.Index(["a"]).dtype.name),
+    ],
+)
+def test_one_type_holds_the_same_ids(ids, dtype):
+    users = Catalog(ids, [0]).users
+    assert users.dtype.name == dtype
+    # The very index is kept, with the hash table that it has.
+    if dtype != "object":
+        assert Catalog(users, [0]).users is users
 
 
 STORED = {
