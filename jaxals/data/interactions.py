@@ -11,12 +11,16 @@ import pandas as pd
 import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxals._base.checks import require_side
+from jaxals._base.checks import require_one_of, require_side
 from jaxals._base.pytree import pytree, static
-from jaxals.data.catalog import Catalog, Side, factorize
-from jaxals.data.tables import read_table, require_columns
-from jaxals.errors import DataError
+from jaxals.data.catalog import Catalog, Side
+from jaxals.data.columns import as_frame, as_numbers, require_finite_numbers
+from jaxals.data.ids import factorize, find
+from jaxals.data.nearest import unknown_message
+from jaxals.data.tables import read_table
+from jaxals.errors import DataError, UnknownIdError
 
+Unknown = Literal["error", "drop"]
 Duplicates = Literal["sum", "max", "last", "error"]
 
 # Indices are int32, and the sort key user * n_items + item then fits into int64.
@@ -71,29 +75,59 @@ class Interactions:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Any,
         user: Hashable = "user",
         item: Hashable = "item",
         value: Hashable | None = "value",
         duplicates: Duplicates = "sum",
+        catalog: Catalog | None = None,
+        unknown: Unknown = "error",
     ) -> "Interactions":
-        """Read interactions from the columns of a DataFrame; ids may be anything hashable.
+        """Read interactions from the columns of a table; ids may be anything hashable.
+
+        Ids are numbered in sorted order, by value: categories and dictionaries are what they stand for, nullable
+        integers are integers, and nothing is converted to a float or to text.
 
         Args:
-            frame: One row per event or per pair.
+            frame: One row per event or per pair: a DataFrame (columns, or levels of its index, by name), a dictionary
+                of columns, or a table of polars or Arrow.
             user: Column of raw user ids.
             item: Column of raw item ids.
             value: Column of values, or None to count each row as 1.
             duplicates: What several rows of one pair become: their "sum", their "max", the "last", or an "error".
+            catalog: Users and items to number by, so that two tables share them; by default those of the table.
+            unknown: Whether a row whose user or item `catalog` has not is an "error", or one to "drop".
 
         Raises:
-            DataError: A column is missing or there twice, an id is missing, or a value is not finite.
+            DataError: A column is missing or there twice, an id is missing, or a value is no finite number.
+            UnknownIdError: An id is not in `catalog`.
+            ConfigurationError: `unknown` is neither "error" nor "drop".
+
+        Example:
+            >>> train = Interactions.from_frame({"user": ["ann", "bob"], "item": [1, 2], "value": [3, 1]})
+            >>> later = {"user": ["bob", "eve"], "item": [1, 1], "value": [2, 5]}
+            >>> Interactions.from_frame(later, catalog=train.catalog, unknown="drop").to_frame().values.tolist()
+            [['bob', 1, 2.0]]
         """
-        require_columns(list(frame.columns), (user, item, value), "The data")
+        require_one_of("unknown", unknown, "error", "drop")
+        frame = as_frame(frame, (user, item) if value is None else (user, item, value))
         rows, users = factorize(frame[user], f"column {user!r}")
         columns, items = factorize(frame[item], f"column {item!r}")
-        values = np.ones(len(frame), np.float32) if value is None else frame[value].to_numpy()
-        return cls.from_arrays(rows, columns, values, catalog=Catalog(users, items), duplicates=duplicates)
+        numbers = np.ones(len(frame), np.float32)
+        if value is not None:
+            where = f"Column {value!r}"
+            numbers = as_numbers(frame[value], where)
+            require_finite_numbers(numbers, frame[value], where)
+        if catalog is None:
+            catalog = Catalog(users, items)
+        elif not isinstance(catalog, Catalog):
+            raise DataError(f"`catalog` must be a Catalog, such as that of other interactions; got {catalog!r}.")
+        else:
+            rows = _places(catalog.users, users, "user", unknown)[rows]
+            columns = _places(catalog.items, items, "item", unknown)[columns]
+            known = (rows >= 0) & (columns >= 0)
+            rows, columns, numbers = rows[known], columns[known], numbers[known]
+        return cls.from_arrays(rows, columns, numbers, catalog=catalog, duplicates=duplicates)
 
     @classmethod
     def from_file(
@@ -104,6 +138,8 @@ class Interactions:
         value: str | None = "value",
         duplicates: Duplicates = "sum",
         names: Sequence[str] | None = None,
+        catalog: Catalog | None = None,
+        unknown: Unknown = "error",
     ) -> "Interactions":
         """Read a TSV, CSV or Parquet file by column names.
 
@@ -114,12 +150,15 @@ class Interactions:
             value: Column of values, or None to count each row as 1.
             duplicates: What several rows of one pair become: their "sum", their "max", the "last", or an "error".
             names: Column names of a text file that has no header line.
+            catalog: As in `from_frame`.
+            unknown: As in `from_frame`.
 
         Raises:
             DataError: The file or a column is missing, or a line is broken (the message has its number).
+            UnknownIdError: An id is not in `catalog`.
         """
         frame = read_table(path, user=user, item=item, value=value, names=names)
-        return cls.from_frame(frame, user, item, value, duplicates)
+        return cls.from_frame(frame, user, item, value, duplicates, catalog, unknown)
 
     @classmethod
     def from_scipy(
@@ -144,7 +183,8 @@ class Interactions:
         items = range(n_items) if items is None else items
         catalog = Catalog(users, items)
         _check_shape((n_users, n_items), catalog.shape)
-        return cls.from_arrays(coo.row, coo.col, coo.data, catalog=catalog, duplicates=duplicates)
+        values = as_numbers(coo.data, "The entries of `matrix`")
+        return cls.from_arrays(coo.row, coo.col, values, catalog=catalog, duplicates=duplicates)
 
     @classmethod
     def from_arrays(
@@ -270,33 +310,27 @@ def require_interactions(name: str, value: Any) -> None:
         raise DataError(f"`{name}` must be `Interactions`, from a frame, file or matrix; got {kind}.")
 
 
-def _array(values: Any, name: str) -> np.ndarray:
+def _index_array(index: Any, name: str) -> np.ndarray:
     try:
-        return np.asarray(values)
+        index = np.asarray(index)
     except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
         raise DataError(f"`{name}` must be a 1-D array: {error}.") from None
-
-
-def _index_array(index: Any, name: str) -> np.ndarray:
-    index = _array(index, name)
     if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or index.size == 0):
         raise DataError(f"`{name}` must be a 1-D array of integers; got shape {index.shape} of {index.dtype}.")
     return index.astype(np.int64, copy=False)
 
 
 def _value_array(value: Any) -> np.ndarray:
-    value = _array(value, "value")
-    if value.ndim != 1:
-        raise DataError(f"`value` must be a 1-D array; got shape {value.shape}.")
-    if not np.issubdtype(value.dtype, np.floating):
-        try:
-            value = value.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"`value` must be numbers; {error}.") from None
-    if not np.isfinite(value).all():
-        bad = int(np.argmax(~np.isfinite(value)))
-        raise DataError(f"`value` must be finite; entry {bad} is {value[bad]}.")
-    return value
+    numbers = as_numbers(value, "`value`")
+    require_finite_numbers(numbers, value, "`value`")
+    return numbers
+
+
+def _places(known: pd.Index, given: pd.Index, side: Side, unknown: Unknown) -> np.ndarray:
+    found = find(known, given)
+    if unknown == "error" and (found < 0).any():
+        raise UnknownIdError(unknown_message(known, given[found < 0].tolist()[0], side))
+    return found
 
 
 def _check_shape(got: tuple[int, ...], expected: tuple[int, int]) -> None:

@@ -12,13 +12,15 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from jaxals.data.arrow import to_series
+from jaxals.data.columns import as_numbers, require_columns
 from jaxals.errors import DataError, MissingDependencyError
 
 Missing = Literal["error", "drop"]
@@ -29,7 +31,7 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _DOUBLE_COLON, _UNIT_SEPARATOR = "::", "\x1f"
 # A million rows a chunk: the id strings of one chunk, never those of the whole file, are in memory at once.
 _CHUNK_ROWS = 1 << 20
-_INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")
+_INTEGER = re.compile("0|-?[1-9][0-9]{0,19}")
 
 _Codes = tuple[np.ndarray, np.ndarray]  # codes of a chunk's rows, and the ids of the chunk that they name
 _Part = tuple[list[_Codes], np.ndarray | None]  # users and items of a chunk, and values
@@ -69,8 +71,9 @@ def read_table(
 
     A name that ends in .csv means commas (fields may be quoted), .tsv means tabs (never quoted), .parquet means
     Parquet; in any other text file the first line tells: tab, `::` or comma. Text is UTF-8, and .gz, .bz2 and .xz
-    are unpacked on the way. Ids of a text file are integers if each of them is written as one ("007" is not), else
-    text as it stands; NA and null are names like any other.
+    are unpacked on the way. Ids of a text file are integers if each of them is written as one ("007" is not) and fits
+    64 bits, else text as it stands; NA and null are names like any other. Those of a Parquet file keep their type, and
+    may lie in the index that pandas wrote.
 
     Args:
         path: The file.
@@ -96,7 +99,7 @@ def read_table(
         0  ann  Tyler, The Creator    3.0
         1  bob                 Air    5.0
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
     try:
@@ -107,21 +110,11 @@ def read_table(
         raise DataError(f"{path} cannot be read; it may be damaged: {error}.") from None
 
 
-def require_columns(present: Sequence[Any], wanted: Sequence[Hashable | None], where: str) -> None:
-    """Refuse a table, described by `where`, that has not each wanted column once; None is no column."""
-    for column in [column for column in wanted if column is not None]:
-        count = sum(_is_same(one, column) for one in present)
-        if not count:
-            raise DataError(f"{where} has no column {column!r}; its columns are {list(present)}.")
-        if count > 1:
-            raise DataError(f"{where} has more than one column {column!r}; its columns are {list(present)}.")
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    try:
-        return bool(one == other)
-    except (TypeError, ValueError):  # labels may be anything, arrays and missing values too
-        return False
+def as_path(path: Any, name: str = "path") -> Path:
+    """Refuse what is no path, under the name of the argument."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise DataError(f"`{name}` must be a path; got {path!r}, of type {type(path).__name__}.")
+    return Path(path)
 
 
 def _read_text(
@@ -153,7 +146,7 @@ def _layout(
         raise DataError(f"Line 1 of {path} has neither a tab nor `::` nor a comma to separate its columns.")
     table = _TextTable(path, separator, [], names is None, [], None, missing)
     columns = list(names) if names is not None else next(_rows(table, [first_line.replace(separator, table.delimiter)]))
-    require_columns(columns, (user, item, value), str(path))
+    require_columns(columns, (user, item) if value is None else (user, item, value), str(path))
     ids, position = [columns.index(user), columns.index(item)], None if value is None else columns.index(value)
     return dataclasses.replace(table, columns=columns, ids=ids, value=position)
 
@@ -229,9 +222,9 @@ class _WithHeader:
 def _merged(parts: list[_Codes]) -> pd.Categorical:
     """Join codes into the ids of one chunk to codes into the sorted ids of all chunks."""
     of_all, ids = pd.factorize(np.concatenate([ids for _, ids in parts]))
-    # Integers only if nothing is lost by it: neither leading zeros, nor a decimal point, nor digits past int64.
+    # Integers only if nothing is lost by it: neither leading zeros, nor a decimal point, nor digits past 64 bits.
     if all(map(_INTEGER.fullmatch, ids)):
-        ids = ids.astype(np.int64)
+        ids = _as_integers(ids)
     order = np.argsort(ids, kind="stable")
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
@@ -241,6 +234,13 @@ def _merged(parts: list[_Codes]) -> pd.Categorical:
         codes.append(np.append(place[of_all[start:stop]], np.int32(-1))[chunk_codes])  # -1 stays -1: a missing id
         start = stop
     return pd.Categorical.from_codes(np.concatenate(codes), categories=pd.Index(ids[order]))
+
+
+def _as_integers(ids: np.ndarray) -> np.ndarray:
+    for dtype in (np.int64, np.uint64):
+        with contextlib.suppress(OverflowError):
+            return ids.astype(dtype)
+    return ids
 
 
 def _raise_first_broken_line(table: _TextTable) -> None:
@@ -294,14 +294,16 @@ def _read_parquet(path: Path, user: str, item: str, value: str | None, missing: 
         import pyarrow.parquet
     except ImportError:
         raise MissingDependencyError("Reading Parquet needs pyarrow: pip install 'jaxals[parquet]'.") from None
-    wanted = list(dict.fromkeys(c for c in (user, item, value) if c is not None))
+    wanted = [user, item] if value is None else [user, item, value]
     try:
-        present = pyarrow.parquet.read_schema(path).names
-        require_columns(present, wanted, str(path))
-        frame = pd.read_parquet(path, columns=wanted, engine="pyarrow")
+        with pyarrow.parquet.ParquetFile(path) as file:
+            # Without what pandas wrote beside the table: it hides columns in an index, and makes floats of integers.
+            require_columns(file.schema_arrow.names, wanted, str(path))
+            table = file.read(columns=list(dict.fromkeys(wanted)))
+        frame = pd.DataFrame({column: to_series(table[column]) for column in wanted})
     except DataError:
         raise
-    # Besides its own errors pyarrow raises those of Python where what pandas wrote beside the table is damaged.
+    # Besides its own errors pyarrow raises those of Python where a file is damaged.
     except (pyarrow.ArrowException, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}.") from None
     if missing == "drop":
@@ -310,10 +312,11 @@ def _read_parquet(path: Path, user: str, item: str, value: str | None, missing: 
         if (absent := frame[column].isna()).any():
             raise DataError(f"Row {int(np.argmax(absent)) + 1} of {path} has no id in column {column!r}.")
     if value is not None:
-        numbers = pd.to_numeric(frame[value], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        numbers = as_numbers(frame[value], f"Column {value!r} of {path}")
         if not (finite := np.isfinite(numbers)).all():
             row = int(np.argmin(finite))
-            what = f"{frame[value].tolist()[row]!r} in column {value!r}, which is not a finite number"
+            raw = frame[value].tolist()[row]
+            what = f"{raw if pd.isna(raw) else repr(raw)} in column {value!r}, which is not a finite number"
             raise DataError(f"Row {row + 1} of {path} has {what}.")
-        frame[value] = numbers
+        frame[value] = numbers.astype(np.float64)
     return frame

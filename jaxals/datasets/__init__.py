@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxals._base.checks import require_one_of
 from jaxals.data.interactions import Interactions
+from jaxals.data.tables import as_path
 from jaxals.datasets import published as published
 from jaxals.datasets.lastfm import read_2k, read_360k
 from jaxals.datasets.movielens import read_movielens
@@ -60,7 +61,7 @@ def load(name: str, path: str | os.PathLike | None = None, ids: IdKind = "names"
     """
     dataset = info(name)
     require_one_of("ids", ids, "names", "raw")
-    return _READERS[name](_locate(dataset, None if path is None else Path(path)), ids)
+    return _READERS[name](_locate(dataset, None if path is None else as_path(path)), ids)
 
 
 def find(name: str, folder: str | os.PathLike | None = None) -> Path | None:
@@ -83,7 +84,7 @@ def find(name: str, folder: str | os.PathLike | None = None) -> Path | None:
     """
     dataset = info(name)
     if folder is not None:
-        return _find(dataset, Path(folder))
+        return _find(dataset, as_path(folder, "folder"))
     root = os.environ.get("JAXALS_DATA")
     if not root:
         return None

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -20,19 +21,22 @@ def with_names(data: Interactions, names: Mapping[Hashable, str]) -> Interaction
         ['Heat [0]', 'Heat [1]', 'Big']
     """
     ids = data.catalog.items.tolist()
-    labels = [names.get(raw, str(raw)) for raw in ids]
-    shared = Counter(labels)
-    labels = [name if shared[name] == 1 else f"{name} [{raw}]" for name, raw in zip(labels, ids, strict=True)]
+    plain = [names.get(raw, str(raw)) for raw in ids]
+    with_id = [f"{name} [{raw}]" for name, raw in zip(plain, ids, strict=True)]
+    labels, before = plain, None
+    while labels != before:  # a name may be what another one becomes with its id
+        shared, before = Counter(labels), labels
+        labels = [longer if shared[label] > 1 else label for label, longer in zip(labels, with_id, strict=True)]
     return dataclasses.replace(data, catalog=Catalog(data.catalog.users, labels))
 
 
-def read_names(path: Path, separator: str, encoding: str = "utf-8", header: bool = False) -> dict[Hashable, str]:
+def read_names(path: Path, separator: str, or_latin_1: bool = False, header: bool = False) -> dict[Hashable, str]:
     """Read which integer id has which name: the first two fields of each line.
 
     Args:
         path: The file.
         separator: What stands between two fields; with a comma, fields may be quoted.
-        encoding: How its characters are encoded.
+        or_latin_1: Whether a file that is not UTF-8 is Latin-1.
         header: Whether the first line holds column names.
 
     Returns:
@@ -43,7 +47,7 @@ def read_names(path: Path, separator: str, encoding: str = "utf-8", header: bool
     """
     names: dict[Hashable, str] = {}
     try:
-        with open(path, encoding=encoding, newline="") as handle:
+        with io.StringIO(_text(path, or_latin_1), newline="") as handle:
             rows = csv.reader(handle) if separator == "," else (line.rstrip("\r\n").split(separator) for line in handle)
             for number, row in enumerate(rows, start=1):
                 if number == 1 and header:
@@ -55,3 +59,13 @@ def read_names(path: Path, separator: str, encoding: str = "utf-8", header: bool
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table of names: {error}.") from None
     return names
+
+
+def _text(path: Path, or_latin_1: bool) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if not or_latin_1:
+            raise
+        return content.decode("latin-1")

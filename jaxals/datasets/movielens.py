@@ -26,8 +26,9 @@ def read_movielens(path: Path, ids: IdKind) -> Interactions:
 
 
 def _titles(path: Path) -> dict:
+    # 100K and 1M were published as Latin-1; 10M, in the format of 1M, and what others made of them are UTF-8.
     if path.suffix == ".csv":
         return read_names(path.with_name("movies.csv"), ",", header=True)
     if path.suffix == ".dat":
-        return read_names(path.with_name("movies.dat"), "::", encoding="latin-1")
-    return read_names(path.with_name("u.item"), "|", encoding="latin-1")
+        return read_names(path.with_name("movies.dat"), "::", or_latin_1=True)
+    return read_names(path.with_name("u.item"), "|", or_latin_1=True)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from jaxals.data.interactions import Interactions
 from jaxals.data.split import NegativesSplit, Split
-from jaxals.data.tables import read_table
+from jaxals.data.tables import as_path, read_table
 from jaxals.errors import DataError
 
 _PAIR = re.compile(r"\((\d+),(\d+)\)")
@@ -33,7 +33,7 @@ def find_published(file: str | os.PathLike) -> Path:
     root = os.environ.get("JAXALS_DATA")
     if not root:
         raise DataError(f"The environment variable JAXALS_DATA must name the folder that {str(file)!r} is in.")
-    if not Path(root, file).exists():
+    if not Path(root, as_path(file, "file")).exists():
         raise DataError(f"There is no {str(file)!r} in {root!r}, where JAXALS_DATA points.")
     return Path(root, file)
 
@@ -78,7 +78,7 @@ def read_adjacency(train: str | os.PathLike, test: str | os.PathLike) -> Split:
     Raises:
         DataError: A file is missing or empty, or a line is broken.
     """
-    frames = [_read_lines(Path(path), _adjacent) for path in (train, test)]
+    frames = [_read_lines(as_path(path, name), _adjacent) for name, path in (("train", train), ("test", test))]
     pairs = [pd.DataFrame([pair for line in lines for pair in line], columns=["user", "item"]) for lines in frames]
     shape = _shape(*pairs)
     first, second = (Interactions.from_arrays(pair["user"], pair["item"], shape=shape) for pair in pairs)
@@ -97,7 +97,7 @@ def read_msd(file: str | os.PathLike) -> pd.DataFrame:
 
 
 def _one_file(folder: str | os.PathLike, ending: str) -> Path:
-    found = sorted(path for end in (ending, f"{ending}.gz") for path in Path(folder).glob(f"*{end}"))
+    found = sorted(path for end in (ending, f"{ending}.gz") for path in as_path(folder, "folder").glob(f"*{end}"))
     if len(found) != 1:
         raise DataError(f"In {str(folder)!r} there must be one file *{ending}[.gz]; there are {len(found)}.")
     return found[0]
@@ -105,9 +105,10 @@ def _one_file(folder: str | os.PathLike, ending: str) -> Path:
 
 def _read_columns(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, sep="\t", header=None, usecols=[0, 1, 2], names=["user", "item", "value"])
-        return frame.astype({"user": np.int64, "item": np.int64, "value": np.float64})
-    except (OSError, ValueError) as error:  # pandas' own are ValueErrors, and so is an id that is missing
+        # By type, so that nothing passes through floats on its way to integers.
+        types = {"user": np.int64, "item": np.int64, "value": np.float64}
+        return pd.read_csv(path, sep="\t", header=None, usecols=[0, 1, 2], names=[*types], dtype=types)
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:  # pandas' own are ValueErrors
         raise DataError(f"{path} cannot be read as tab-separated users, items and values: {error}.") from None
 
 

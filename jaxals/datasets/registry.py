@@ -168,8 +168,13 @@ def info(name: str) -> DatasetInfo:
         >>> info("online-retail").licence
         'CC BY 4.0'
     """
+    if not isinstance(name, str):
+        raise DataError(f"`name` must be one of {', '.join(DATASETS)}; got {name!r}.")
     if name not in DATASETS:
         near = difflib.get_close_matches(name.casefold(), list(DATASETS), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise DataError(f"There is no data set {name!r}{hint}; there are {', '.join(DATASETS)}.")
+        raise DataError(
+            f"There is no data set {name!r}{hint}; there are {', '.join(DATASETS)}. "
+            "Published splits are read by `jaxals.datasets.published`."
+        )
     return DATASETS[name]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from jaxals.data.columns import as_numbers, require_finite_numbers
 from jaxals.data.interactions import Interactions
 from jaxals.datasets.labels import with_names
 from jaxals.datasets.registry import IdKind
@@ -16,8 +17,8 @@ _COLUMNS = ["StockCode", "Description", "Quantity", "CustomerID"]
 def read_retail(path: Path, ids: IdKind) -> Interactions:
     """Read how many units of each product a customer bought and kept.
 
-    Rows without a customer are dropped and quantities summed per customer and product; a sum of 0 (bought and sent
-    back) becomes 1, since it was chosen once, and a sum below 0 (sent back only) is dropped.
+    Rows without a customer or a stock code are dropped and quantities summed per customer and product; a sum of 0
+    (bought and sent back) becomes 1, since it was chosen once, and a sum below 0 (sent back only) is dropped.
 
     Args:
         path: `Online Retail.xlsx` or a Parquet file with the workbook's columns.
@@ -29,10 +30,17 @@ def read_retail(path: Path, ids: IdKind) -> Interactions:
 
     Raises:
         MissingDependencyError: openpyxl, or pyarrow for a Parquet file, is not installed.
-        DataError: The file lacks a column.
+        DataError: The file lacks a column, or a customer or a quantity is no number.
     """
     rows = _rows(path)
-    rows = rows[rows["CustomerID"].notna()].astype({"CustomerID": np.int64, "StockCode": str})
+    rows = rows[rows["CustomerID"].notna() & rows["StockCode"].notna()].astype({"StockCode": str})
+    numbers = {name: as_numbers(rows[name], f"Column {name!r} of {path}") for name in ("CustomerID", "Quantity")}
+    for name, column in numbers.items():
+        require_finite_numbers(column, rows[name], f"Column {name!r} of {path}")
+    # The workbook has them as floats, for some are missing.
+    if (numbers["CustomerID"] % 1 != 0).any() or np.abs(numbers["CustomerID"]).max(initial=0) >= 2**53:
+        raise DataError(f"Column 'CustomerID' of {path} must hold integers.")
+    rows = rows.assign(CustomerID=numbers["CustomerID"].astype(np.int64), Quantity=numbers["Quantity"])
     bought = rows.groupby(["CustomerID", "StockCode"], as_index=False)["Quantity"].sum()
     bought["Quantity"] = bought["Quantity"].replace(0, 1)
     data = Interactions.from_frame(bought[bought["Quantity"] > 0], "CustomerID", "StockCode", "Quantity")

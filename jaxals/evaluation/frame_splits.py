@@ -1,16 +1,18 @@
 """Splits that need what interactions forget: when each event was, and the order of the rows in a file. Host side."""
 
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
 from jaxals._base.checks import require_fraction, require_integer
-from jaxals.data.catalog import Catalog, factorize
+from jaxals.data.catalog import Catalog
+from jaxals.data.columns import as_frame, as_moments
+from jaxals.data.ids import factorize, find
 from jaxals.data.interactions import Interactions
 from jaxals.data.split import Split, UserSplit
-from jaxals.data.tables import require_columns
 from jaxals.errors import DataError
 
 # Held-out users with fewer items are only folded in: a fifth of them would be no item at all.
@@ -18,7 +20,7 @@ _LEAST_SPLIT = 5
 
 
 def temporal_split(
-    frame: pd.DataFrame,
+    frame: Any,
     fraction: float = 0.2,
     user: Hashable = "user",
     item: Hashable = "item",
@@ -32,16 +34,17 @@ def temporal_split(
     are nothing to find.
 
     Args:
-        frame: One row per event.
+        frame: One row per event, in what `Interactions.from_frame` takes.
         fraction: Share of the events that is later, above 0 and below 1; events of one moment stay together.
         user: Column of raw user ids.
         item: Column of raw item ids.
         value: Column of values, or None to count each event as 1.
-        time: Column of anything that can be sorted.
+        time: Column of times: numbers, dates, or text of numbers or of ISO 8601 (2019-12-31); other text is refused,
+            for it does not sort by time.
 
     Raises:
         ConfigurationError: `fraction` lies outside its range.
-        DataError: A column is missing, a time is missing, or a side of the split is empty.
+        DataError: A column is missing, a time is missing or not to be compared, or a side of the split is empty.
 
     Example:
         >>> events = pd.DataFrame({"user": [*"abab"], "item": [*"xyyx"], "time": [1, 2, 3, 4]})
@@ -50,27 +53,23 @@ def temporal_split(
         (['x', 'y'], ['y', 'x'])
     """
     require_fraction("fraction", fraction)
-    require_columns(list(frame.columns), (user, item, value, time), "The data")
-    times = frame[time]
-    if times.isna().any():
-        raise DataError(
-            f"The time in column {time!r} is missing in row {int(np.argmax(times.isna()))}; drop such rows."
-        )
+    frame = as_frame(frame, (user, item, time) if value is None else (user, item, value, time))
+    times = as_moments(frame[time], f"column {time!r}")
     first_later = len(frame) - max(1, round(fraction * len(frame)))
     is_later = (times >= times.sort_values().iloc[first_later]).to_numpy() if len(frame) else np.zeros(0, bool)
     train = Interactions.from_frame(frame[~is_later], user, item, value)
-    rows = train.catalog.users.get_indexer(pd.Index(frame[user]))
-    columns = train.catalog.items.get_indexer(pd.Index(frame[item]))
-    is_test = is_later & (rows >= 0) & (columns >= 0)
-    if not is_test.any():
+    if not is_later.any():
         raise DataError("No later event is about a user and an item of the earlier ones; take another `fraction`.")
-    values = None if value is None else frame[value].to_numpy()[is_test]
-    later = Interactions.from_arrays(rows[is_test], columns[is_test], values, catalog=train.catalog)
+    (rows, users), (columns, items) = (factorize(frame[side][is_later], f"column {side!r}") for side in (user, item))
+    is_known = (find(train.catalog.users, users)[rows] >= 0) & (find(train.catalog.items, items)[columns] >= 0)
+    if not is_known.any():
+        raise DataError("No later event is about a user and an item of the earlier ones; take another `fraction`.")
+    later = Interactions.from_frame(frame[is_later][is_known], user, item, value, catalog=train.catalog)
     return Split(train, later.select((later.value > 0) & ~later.is_among(train)))
 
 
 def strong_generalization(
-    frame: pd.DataFrame,
+    frame: Any,
     held_out_users: int,
     user: Hashable = "user",
     item: Hashable = "item",
@@ -112,7 +111,7 @@ def strong_generalization(
     require_integer("held_out_users", held_out_users, 1)
     require_integer("min_users", min_users, 0)
     require_integer("min_items", min_items, 0)
-    require_columns(list(frame.columns), (user, item), "The data")
+    frame = as_frame(frame, (user, item))
     (rows, users), (columns, items) = (
         factorize(frame[user], f"column {user!r}"),
         factorize(frame[item], f"column {item!r}"),

@@ -259,4 +259,7 @@ def _check_catalogs(train: Any, other: Any, name: str) -> None:
         raise DataError(f"`{name}` is about {other.shape} users and items, `train` about {train.shape}.{turned}")
     ours, theirs = train.catalog, other.catalog
     if theirs is not ours and not (theirs.users.equals(ours.users) and theirs.items.equals(ours.items)):
-        raise DataError(f"`{name}` and `train` have different raw ids; build both with one catalog, or split one set.")
+        raise DataError(
+            f"`{name}` and `train` have different raw ids; build both with one catalog, by "
+            "`Interactions.from_frame(..., catalog=train.catalog)`, or split one set."
+        )

@@ -69,7 +69,7 @@ def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
     arrays = _read_npz(path, [f"{side}_{what}" for side in _SIDES for what in ("factors", "ids")])
     if any(arrays[f"{side}_ids"].ndim != 1 for side in _SIDES):
         raise DataError(f"The ids in {path} are no lists.")
-    catalog = Catalog(*(pd.Index(arrays[f"{side}_ids"].tolist(), tupleize_cols=False) for side in _SIDES))
+    catalog = Catalog(*(arrays[f"{side}_ids"] for side in _SIDES))
     return _checked(arrays["user_factors"], arrays["item_factors"], catalog, path), catalog
 
 
@@ -91,7 +91,7 @@ def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) 
     for side, index in zip(_SIDES, _indexes(catalog), strict=True):
         table = np.asarray(getattr(factors, side))
         rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(table.ravel()), table.shape[1])
-        columns = pyarrow.table({"id": pyarrow.array(_as_array(index, side).tolist()), "factors": rows})
+        columns = pyarrow.table({"id": _as_arrow(_as_array(index, side)), "factors": rows})
         pyarrow.parquet.write_table(columns, pathlib.Path(folder, f"{side}s.parquet"))
 
 
@@ -113,7 +113,7 @@ def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
             ids.append(columns["id"].to_pylist())
         except (OSError, pyarrow.ArrowException, AttributeError, TypeError, ValueError, KeyError) as error:
             raise DataError(f"{path} cannot be read as factors: {error}.") from None
-    catalog = Catalog(*(pd.Index(one, tupleize_cols=False) for one in ids))
+    catalog = Catalog(*ids)
     user, item = tables
     return _checked(user, item, catalog, folder), catalog
 
@@ -152,15 +152,23 @@ def _indexes(catalog: Catalog) -> tuple[pd.Index, pd.Index]:
 
 def _as_array(index: pd.Index, side: Side) -> np.ndarray:
     """Return ids as an array that holds no Python objects, which would have to be pickled."""
+    # By the index's own type: NumPy makes floats of integers where some are past int64.
+    if index.dtype.kind in "iuf" or index.empty:
+        return index.to_numpy() if len(index) else np.zeros(0, np.int64)
     raw = index.tolist()
-    kinds = {type(one) for one in raw}
-    if kinds <= {str} or kinds <= {int} or kinds <= {float}:
-        array = np.asarray(raw, dtype=None if raw else np.int64)
-        if array.dtype != object and array.tolist() == raw:  # NumPy cuts off null characters at the end
+    if all(type(one) is str for one in raw):
+        array = np.asarray(raw)
+        if array.tolist() == raw:  # NumPy cuts off null characters at the end
             return array
     raise DataError(
         f"The {side} ids must be all strings, all integers or all floats to be exported; got {index[:3]!r}."
     )
+
+
+def _as_arrow(ids: np.ndarray) -> Any:
+    import pyarrow
+
+    return pyarrow.array(ids if ids.dtype.kind in "iuf" else ids.tolist())
 
 
 def _read_npz(path: str | os.PathLike, names: list[str]) -> dict[str, np.ndarray]:

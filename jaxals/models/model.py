@@ -179,7 +179,7 @@ def _decode_ids(ids: Any) -> Any:
         return range(ids["start"], ids["stop"], ids["step"])
     if not isinstance(ids, list):
         raise CheckpointError("its ids are no list")
-    return pd.Index([_decode_id(raw) for raw in ids], tupleize_cols=False)
+    return [_decode_id(raw) for raw in ids]
 
 
 def _decode_id(raw: Any) -> Any:

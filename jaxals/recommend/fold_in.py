@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxals.data.catalog import Catalog, Side
+from jaxals.data.ids import extended
 from jaxals.data.interactions import Interactions
 
 
@@ -36,7 +37,7 @@ def merge(
     user_ids, item_ids = new.catalog.users[user], new.catalog.items[item]
     before = known.catalog
     ids, given = (before.users, user_ids) if side == "user" else (before.items, item_ids)
-    ids = ids.append(given[~given.isin(ids)])
+    ids = extended(ids, given)
     catalog = Catalog(ids, before.items) if side == "user" else Catalog(before.users, ids)
     user, item = catalog.user_indices(user_ids), catalog.item_indices(item_ids)
     alone = Interactions.from_arrays(user[user_row], item[item_row], new.value, catalog=catalog)

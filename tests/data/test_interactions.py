@@ -79,7 +79,7 @@ class TestFromArrays:
             Interactions.from_arrays([0, 1], [0, 1], [1.0, bad])
 
     def test_values_must_be_numbers(self) -> None:
-        with pytest.raises(DataError, match="`value` must be numbers; could not convert string to float"):
+        with pytest.raises(DataError, match=r"`value` must be numbers; entry 0 is 'x'\."):
             Interactions.from_arrays([0], [0], ["x"])
         with pytest.raises(DataError, match="`value` must be a 1-D array"):
             Interactions.from_arrays([0], [0], [[1.0]])
@@ -156,6 +156,7 @@ class TestFromFrame:
         assert (np.diff(key) > 0).all()
         np.testing.assert_array_equal(data.catalog.user_indices(data.catalog.users), np.arange(data.n_users))
 
+    @settings(deadline=None)
     @given(order=st.permutations(range(6)))
     def test_order_of_rows_does_not_matter(self, order: list[int]) -> None:
         table = frame(["c", "a", "b", "a", "c", "b"], [3, 1, 2, 2, 1, 1], np.arange(1.0, 7.0))
@@ -186,8 +187,8 @@ class TestFromFrame:
     def test_categorical_ids(self) -> None:
         table = pd.DataFrame({"user": pd.Categorical(["b", "a"], ["z", "b", "a"]), "item": [1, 2], "value": [1.0, 2.0]})
         data = Interactions.from_frame(table)
-        # In the order of the categories, and only those that occur.
-        assert data.catalog.users.tolist() == ["b", "a"]
+        # In the order of their values, and only those that occur.
+        assert data.catalog.users.tolist() == ["a", "b"]
         assert not isinstance(data.catalog.users, pd.CategoricalIndex)
         assert triples(data) == {("b", 1): 1.0, ("a", 2): 2.0}
 
@@ -212,7 +213,7 @@ class TestFromFrame:
             Interactions.from_frame(frame(["a", "b"], ["x", missing]))
 
     def test_missing_value(self) -> None:
-        with pytest.raises(DataError, match="`value` must be finite; entry 1 is nan"):
+        with pytest.raises(DataError, match="Column 'value' must be finite; entry 1 is nan"):
             Interactions.from_frame(frame(["a", "b"], ["x", "y"], pd.array([1, None], "Int64")))
 
     def test_empty(self) -> None:
@@ -346,9 +347,9 @@ class TestCatalog:
             Catalog([1], ["x", "y", "x"])
         unhashable = ("a", ["list"])
         for ids in ([unhashable], [unhashable, "b"]):
-            with pytest.raises(DataError, match="Every user id must be hashable"):
+            with pytest.raises(DataError, match="The user ids must be hashable"):
                 Catalog(ids, [1])
-        with pytest.raises(DataError, match="Every user id must be hashable"):
+        with pytest.raises(DataError, match="The user ids must be hashable"):
             Catalog(["a"], [1]).user_indices([unhashable])
 
     def test_a_string_is_not_another_type(self) -> None:

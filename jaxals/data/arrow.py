@@ -1,0 +1,38 @@
+"""Columns of Arrow as pandas has them, with every integer exact and every dictionary read. Host side."""
+
+from typing import Any
+
+import pandas as pd
+
+
+def to_series(column: Any) -> pd.Series:
+    """Turn a column of Arrow into a Series; integers beside missing ones stay integers, as pandas' nullable types.
+
+    Args:
+        column: A `pyarrow.ChunkedArray`.
+
+    Returns:
+        Dictionaries as categories, UUIDs and the like as Python objects, and the rest as pyarrow turns it.
+    """
+    import pyarrow
+
+    if isinstance(column.type, pyarrow.BaseExtensionType):
+        return pd.Series(column.to_pylist(), dtype=object)
+    sizes = (8, 16, 32, 64)
+    nullable = {getattr(pyarrow, f"int{bits}")(): getattr(pd, f"Int{bits}Dtype")() for bits in sizes}
+    nullable |= {getattr(pyarrow, f"uint{bits}")(): getattr(pd, f"UInt{bits}Dtype")() for bits in sizes}
+    nullable[pyarrow.bool_()] = pd.BooleanDtype()
+    mapper = nullable.get if column.null_count else None
+    if pyarrow.types.is_dictionary(column.type):
+        try:
+            return column.to_pandas()
+        except ValueError:  # the dictionary itself has a missing or a repeated entry
+            return to_series(column.cast(column.type.value_type))
+    return column.to_pandas(types_mapper=mapper)
+
+
+def without_arrow(column: pd.Series) -> pd.Series:
+    """Turn a Series of an Arrow type into one of pandas' or NumPy's; others pass."""
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        return column
+    return to_series(column.array.__arrow_array__()).set_axis(column.index)

@@ -1,0 +1,253 @@
+"""Columns of whatever holds a table, and what may stand in them: numbers, and moments in time. Host side."""
+
+import contextlib
+import decimal
+import fractions
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from pandas.api.types import infer_dtype
+
+from jaxals.data.arrow import to_series, without_arrow
+from jaxals.errors import DataError, MissingDependencyError
+
+_ISO = re.compile(
+    r"\d{4}-\d\d(?:-\d\d)?(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
+)
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating, decimal.Decimal, fractions.Fraction, str)
+
+
+def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> pd.DataFrame:
+    """Return the wanted columns of a table as a DataFrame.
+
+    Args:
+        data: A DataFrame, whose named index counts as columns where no column has the name; a mapping of names to
+            columns; or what hands its columns over as Arrow does (polars, pyarrow, DuckDB).
+        wanted: Names of columns.
+        where: What messages call the table.
+
+    Raises:
+        DataError: It is something else, a column is missing or there twice, or columns differ in length.
+        MissingDependencyError: The table is Arrow's, and pyarrow is not installed.
+
+    Example:
+        >>> as_frame({"user": ["ann", "bob"], "item": [1, 2]}, ["user", "item"]).shape
+        (2, 2)
+    """
+    if isinstance(data, pd.DataFrame):
+        present = [*data.columns]
+        named = [level for level in data.index.names if level is not None and data.columns.nlevels == 1]
+        levels = [level for level in named if _count(wanted, level) and not _count(present, level)]
+        require_columns([*present, *levels], wanted, where)
+        return data.reset_index(level=levels) if levels else data
+    if isinstance(data, Mapping):
+        require_columns(list(data), wanted, where)
+        columns = {name: _column(data[name], name) for name in wanted}
+    elif hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.Series):
+        table = _arrow("table", data, where)
+        require_columns(table.column_names, wanted, where)
+        columns = {name: to_series(table[name]) for name in wanted}
+    else:
+        raise DataError(
+            f"{where} must be a DataFrame, a dictionary of columns, or a table of polars or Arrow; got "
+            f"{type(data).__name__}."
+        )
+    if len({len(column) for column in columns.values()}) > 1:
+        lengths = ", ".join(f"{len(column)} in {name!r}" for name, column in columns.items())
+        raise DataError(f"The columns of the data must be of one length; there are {lengths}.")
+    return pd.DataFrame(columns)
+
+
+def require_columns(present: Sequence[Any], wanted: Sequence[Hashable], where: str) -> None:
+    """Refuse a table, described by `where`, that has not each wanted column once."""
+    for column in wanted:
+        count = _count(present, column)
+        if not count:
+            raise DataError(f"{where} has no column {column!r}; its columns are {list(present)}.")
+        if count > 1:
+            raise DataError(f"{where} has more than one column {column!r}; its columns are {list(present)}.")
+
+
+def as_numbers(values: Any, where: str) -> Float[np.ndarray, " rows"]:
+    """Read values as floating-point numbers; what is missing, and text that is no number, becomes NaN.
+
+    Integers, floats, truth values (1 and 0), decimals and fractions are numbers, and so is text of one. Dates,
+    durations, complex numbers and bytes are not, though NumPy converts some of them.
+
+    Args:
+        values: A Series or anything that NumPy makes a 1-D array of.
+        where: What messages call them.
+
+    Raises:
+        DataError: A value is none of these, or the array is not 1-D.
+
+    Example:
+        >>> as_numbers(["3", 1.5, True, None], "`value`").tolist()
+        [3.0, 1.5, 1.0, nan]
+    """
+    array = _as_array(values, where)
+    if array.ndim != 1:
+        raise DataError(f"{where} must be a 1-D array; got shape {array.shape}.")
+    if array.dtype.kind == "f":
+        return array
+    if array.dtype.kind in "biu" or jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(np.float64)
+    if array.dtype.kind not in "OUT":
+        raise DataError(f"{where} must be numbers; got {array.dtype}.")
+    objects = array.astype(object)
+    if infer_dtype(objects, skipna=False) in ("integer", "floating", "mixed-integer-float", "boolean"):
+        with contextlib.suppress(OverflowError):
+            return objects.astype(np.float64)
+    missing = pd.isna(objects)
+    for row in np.flatnonzero(~missing):
+        raw = objects[row]
+        if not isinstance(raw, _NUMBERS) or isinstance(raw, np.timedelta64):
+            raise DataError(f"{where} must be numbers; entry {row} is {raw!r}, of type {type(raw).__name__}.")
+    return np.array([np.nan if is_missing else _number(raw) for raw, is_missing in zip(objects, missing, strict=True)])
+
+
+def require_finite_numbers(numbers: Float[np.ndarray, " rows"], values: Any, where: str) -> None:
+    """Refuse numbers that are not finite, by what stands in their place in the values that they were read from."""
+    if not (finite := np.isfinite(numbers)).all():
+        row = int(np.argmin(finite))
+        what, shown = "finite", numbers[row]
+        if isinstance(raw := list(values)[row], str) and np.isnan(numbers[row]):
+            what, shown = "numbers", repr(raw)
+        raise DataError(f"{where} must be {what}; entry {row} is {shown}.")
+
+
+def as_moments(column: pd.Series, where: str) -> pd.Series:
+    """Read a column of times as what sorts by time: numbers, dates and times, or text of either.
+
+    Text is read if all of it is numbers, or all of it ISO 8601 (2019-12-31, 2019-12-31T23:59:59+01:00), all with a
+    time zone or all without; as text, "9" would come after "12/31/2019". Ordered categories go by their order.
+
+    Args:
+        column: The times, none missing.
+        where: What messages call the column.
+
+    Raises:
+        DataError: A time is missing, is text of another form, or cannot be compared with the others.
+
+    Example:
+        >>> as_moments(pd.Series(["10", "9"]), "column 'time'").tolist()
+        [10, 9]
+    """
+    column = without_arrow(column)
+    if column.isna().any():
+        raise DataError(f"The time in {where} is missing in row {int(np.argmax(column.isna()))}; drop such rows.")
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        if column.cat.ordered:
+            return column.cat.codes
+        column = column.astype(column.cat.categories.dtype)
+    kind = infer_dtype(column, skipna=False)
+    if kind in ("string", "empty"):
+        return _moments_of_text(column, where)
+    if kind in ("complex", "bytes", "boolean") or kind == "mixed-integer":
+        raise DataError(f"The times in {where} are {_types(column)}, which have no order in time.")
+    try:
+        if column.dtype == object:
+            column.sort_values()
+    except (TypeError, ValueError):
+        raise DataError(
+            f"The times in {where} are of types that cannot be compared, {_types(column)}; make them all one type."
+        ) from None
+    return column
+
+
+def _moments_of_text(column: pd.Series, where: str) -> pd.Series:
+    texts = column.astype(object)
+    for dtype in (np.int64, np.float64):
+        with contextlib.suppress(ValueError, OverflowError):
+            numbers = texts.to_numpy().astype(dtype)
+            if np.isfinite(numbers).all() and not texts.str.contains("_").any():
+                return pd.Series(numbers, column.index)
+    zones = {match and match["zone"] is not None for match in map(_ISO.fullmatch, texts)}
+    if len(zones) == 1 and None not in zones:  # of those without a time zone among those with one nobody knows it
+        with contextlib.suppress(ValueError, OverflowError):
+            return pd.to_datetime(column, format="ISO8601", utc=True)
+    raise DataError(
+        f"The times in {where} are text such as {column.iloc[0]!r}, whose order in time is not sure; pass numbers, "
+        "datetimes, or text like 2019-12-31."
+    )
+
+
+def _types(column: pd.Series) -> str:
+    if column.dtype != object:
+        return str(column.dtype)
+    return " and ".join(sorted({type(raw).__name__ for raw in column})[:4])
+
+
+def _count(present: Sequence[Any], wanted: Hashable) -> int:
+    return sum(_is_same(one, wanted) for one in present)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    try:
+        return isinstance(other, Hashable) and bool(one == other)
+    except (TypeError, ValueError):  # labels may be anything, arrays and missing values too
+        return False
+
+
+def _column(values: Any, name: Hashable) -> pd.Series:
+    what = f"Column {name!r} of the data"
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if isinstance(values, (pd.Index, pd.api.extensions.ExtensionArray)):
+        return pd.Series(values)
+    if hasattr(values, "__arrow_c_stream__"):
+        return to_series(_arrow("chunked_array", values, what))
+    if hasattr(values, "__arrow_c_array__"):
+        return to_series(_arrow("array", values, what))
+    if isinstance(values, (str, bytes, Mapping)) or not (hasattr(values, "__iter__") or hasattr(values, "__array__")):
+        raise DataError(f"{what} must be a list or an array; got {type(values).__name__}.")
+    if hasattr(values, "__array__") and not isinstance(values, np.ma.MaskedArray):
+        array = np.asarray(values)
+        if array.ndim != 1:
+            raise DataError(f"{what} must be 1-D; got shape {array.shape}.")
+        return pd.Series(array)
+    # Objects: pandas would make floats of an integer and a missing one.
+    values = values.tolist() if isinstance(values, np.ma.MaskedArray) else list(values)
+    return pd.Series(np.fromiter(values, object, len(values)), dtype=object)
+
+
+def _arrow(kind: str, data: Any, what: str) -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise MissingDependencyError("Reading what Arrow holds needs pyarrow: pip install 'jaxals[parquet]'.") from None
+    try:
+        return getattr(pyarrow, kind)(data)
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        raise DataError(f"{what} cannot be read as Arrow's: {error}.") from None
+
+
+def _as_array(values: Any, where: str) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.tolist() if np.ma.is_masked(values) else values.data
+    if isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
+        values = without_arrow(pd.Series(values))
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(values.cat.categories.dtype)
+        if values.dtype.kind in "mMc":
+            raise DataError(f"{where} must be numbers; got {values.dtype}.")
+        if values.dtype.kind in "biuf" and not isinstance(values.dtype, (np.dtype, pd.SparseDtype)):
+            return values.to_numpy(np.float64, na_value=np.nan)
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
+        raise DataError(f"{where} must be a 1-D array: {error}.") from None
+
+
+def _number(raw: Any) -> float:
+    try:
+        return np.nan if isinstance(raw, str) and "_" in raw else float(raw)
+    except OverflowError:
+        return np.inf
+    except ValueError:
+        return np.nan
