@@ -23,7 +23,8 @@ class Catalog:
         items: Raw item ids, likewise.
 
     Example:
-        >>> catalog = Catalog(["ann", "bob"], [10, 20, 30])
+        >>> import jaxals
+        >>> catalog = jaxals.Catalog(["ann", "bob"], [10, 20, 30])
         >>> catalog.users[1], catalog.user_indices(["bob", "ann"])
         ('bob', array([1, 0], dtype=int32))
     """

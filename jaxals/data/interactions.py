@@ -58,8 +58,9 @@ class Interactions:
 
     Example:
         >>> import pandas as pd
+        >>> import jaxals
         >>> plays = pd.DataFrame({"user": ["ann", "ann", "bob"], "item": ["Air", "Moby", "Air"], "value": [3, 1, 7]})
-        >>> Interactions.from_frame(plays)
+        >>> jaxals.Interactions.from_frame(plays)
         Interactions(2 users x 2 items, 3 entries, density 0.75)
     """
 
@@ -171,7 +172,8 @@ class Interactions:
                 value is not finite.
 
         Example:
-            >>> Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
+            >>> import jaxals
+            >>> jaxals.Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
             array([3., 5.], dtype=float32)
         """
         if not isinstance(duplicates, str) or duplicates not in ("sum", "max", "last", "error"):

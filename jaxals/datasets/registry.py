@@ -152,7 +152,8 @@ def names() -> list[str]:
     """List the data sets that `load` knows.
 
     Example:
-        >>> names()
+        >>> import jaxals
+        >>> jaxals.datasets.names()
         ['lastfm-360k', 'lastfm-2k', 'movielens-100k', 'movielens-1m', 'movielens-20m', 'online-retail']
     """
     return list(DATASETS)
@@ -165,7 +166,8 @@ def info(name: str) -> DatasetInfo:
         DataError: There is no data set of that name.
 
     Example:
-        >>> info("online-retail").licence
+        >>> import jaxals
+        >>> jaxals.datasets.info("online-retail").licence
         'CC BY 4.0'
     """
     if name not in DATASETS:

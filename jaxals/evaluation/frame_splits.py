@@ -44,6 +44,8 @@ def temporal_split(
         DataError: A column is missing, a time is missing, or a side of the split is empty.
 
     Example:
+        >>> import pandas as pd
+        >>> from jaxals.evaluation import temporal_split
         >>> events = pd.DataFrame({"user": [*"abab"], "item": [*"xyyx"], "time": [1, 2, 3, 4]})
         >>> split = temporal_split(events, fraction=0.5)
         >>> split.train.to_frame()["item"].tolist(), split.test.to_frame()["item"].tolist()
@@ -104,6 +106,8 @@ def strong_generalization(
         DataError: A column is missing, a pair is there twice, or fewer than two users are left for each held-out one.
 
     Example:
+        >>> import pandas as pd
+        >>> from jaxals.evaluation import strong_generalization
         >>> pairs = pd.DataFrame([(u, i) for u in range(9) for i in range(6)], columns=["user", "item"])
         >>> validation, test = strong_generalization(pairs, held_out_users=2)
         >>> len(test.train), len(test.given), len(test.test)

@@ -147,9 +147,10 @@ def plan_evaluation(
     """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there.
 
     Example:
-        >>> from jaxals.evaluation import Popularity, run_plan
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, plan_evaluation, run_plan
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
         >>> plan = plan_evaluation(train, test, ["recall@1"])
         >>> run_plan(Popularity.from_interactions(train), plan).metrics
         {'recall@1': 0.5}
@@ -174,10 +175,11 @@ def plan_negatives(
     """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there.
 
     Example:
-        >>> from jaxals.evaluation import Popularity, run_plan
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
-        >>> test = Interactions.from_arrays([0], [2], shape=(3, 5))
-        >>> negatives = Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, plan_negatives, run_plan
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
+        >>> test = jaxals.Interactions.from_arrays([0], [2], shape=(3, 5))
+        >>> negatives = jaxals.Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
         >>> plan = plan_negatives(train, test, negatives, ["hit_rate@1"])
         >>> run_plan(Popularity.from_interactions(train), plan).metrics
         {'hit_rate@1': 1.0}
@@ -229,6 +231,7 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
         ConfigurationError: A name is unknown, or there is none.
 
     Example:
+        >>> from jaxals.evaluation.plans import parse_metrics
         >>> parse_metrics(["ndcg@10", "auc"])
         (Metric(kind='ndcg', k=10), Metric(kind='auc', k=None))
     """

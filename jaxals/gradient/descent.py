@@ -100,7 +100,7 @@ class FullBatch:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=FullBatch())
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.FullBatch())
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True
@@ -137,7 +137,7 @@ class Alternating:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=Alternating())
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.Alternating())
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True
@@ -186,7 +186,7 @@ class UserBatches:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=UserBatches(size=16))
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.UserBatches(size=16))
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True
@@ -227,7 +227,7 @@ class SampledNegatives:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=SampledNegatives(size=16, per_entry=2))
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.SampledNegatives(size=16, per_entry=2))
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True

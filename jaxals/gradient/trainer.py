@@ -51,11 +51,12 @@ class Gradient:
         ConfigurationError: A setting lies outside its range.
 
     Example:
+        >>> import optax
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> smooth = lambda factors: 0.1 * (factors.item[1:] - factors.item[:-1]).var()
-        >>> trainer = Gradient(factors=4, steps=60, optimizer=optax.adam(0.05), penalty=smooth)
-        >>> run = jaxals.fit(data, Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> trainer = jaxals.Gradient(factors=4, steps=60, optimizer=optax.adam(0.05), penalty=smooth)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> run.history["step"].tolist(), bool(run.history["loss"].is_monotonic_decreasing)
         ([20, 40, 60], True)
     """

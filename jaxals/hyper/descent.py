@@ -108,8 +108,9 @@ def tune_by_gradient(
         NumericalError: What chooses the best step was never a number.
 
     Example:
+        >>> import jax
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, smooth_ndcg
+        >>> from jaxals.hyper import hold_out, smooth_ndcg, tune_by_gradient
         >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out = hold_out(split.train, split.test)

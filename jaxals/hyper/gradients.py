@@ -40,8 +40,9 @@ class FoldIn:
     """Differentiate users that are solved from items which stay as they are: a strongly convex problem, one solve.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, squared_error
+        >>> from jaxals.hyper import FoldIn, hold_out, hypergradient, squared_error
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
@@ -65,8 +66,9 @@ class Truncated:
         ConfigurationError: `sweeps` is below 1.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, squared_error
+        >>> from jaxals.hyper import Truncated, hold_out, hypergradient, squared_error
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
@@ -96,8 +98,9 @@ class Implicit:
         ConfigurationError: A setting lies outside its range.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, squared_error
+        >>> from jaxals.hyper import Implicit, hold_out, hypergradient, squared_error
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
@@ -174,8 +177,9 @@ def hypergradient(
             floating-point numbers.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, softmax_cross_entropy
+        >>> from jaxals.hyper import hold_out, hypergradient, softmax_cross_entropy
         >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> tiles = jaxals.ALS(factors=4).cut(split.train, None)

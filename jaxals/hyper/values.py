@@ -24,7 +24,10 @@ def number_entries(
     """Lay out the interactions as `build_tiles` does, each entry's number from 1 on in the place of its value.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1], [0, 1, 1])
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.hyper import number_entries, with_values
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1])
         >>> numbered = number_entries(data, "user", factors=4)
         >>> tiles = with_values(numbered, jnp.array([3.0, 1.0, 2.0]))
         >>> sorted(tiles.groups[0].value.reshape(-1).tolist())[-3:]

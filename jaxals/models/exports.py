@@ -35,9 +35,12 @@ def save_npz(path: str | os.PathLike, factors: Factors, catalog: Catalog) -> Non
 
     Example:
         >>> import pathlib, tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "factors.npz"
-        >>> save_npz(path, Factors(jnp.ones((2, 3)), jnp.ones((1, 3))), Catalog(["ann", "bob"], [7]))
-        >>> factors, catalog = load_npz(path)
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_npz(path, factors, jaxals.Catalog(["ann", "bob"], [7]))
+        >>> factors, catalog = jaxals.exports.load_npz(path)
         >>> factors.user.shape, catalog.users.tolist()
         ((2, 3), ['ann', 'bob'])
     """
@@ -61,8 +64,8 @@ def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
         >>> file = tempfile.mkdtemp() + "/factors.npz"
-        >>> save_npz(file, factors, data.catalog)
-        >>> loaded, catalog = load_npz(file)
+        >>> jaxals.exports.save_npz(file, factors, data.catalog)
+        >>> loaded, catalog = jaxals.exports.load_npz(file)
         >>> bool(loaded == factors)
         True
     """

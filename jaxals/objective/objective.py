@@ -45,7 +45,9 @@ class Sides:
         ConfigurationError: A concrete number is below 0 or not finite.
 
     Example:
-        >>> objective = Objective.hkv(regularization=Sides(user=0.1, item=jnp.array([0.2, 0.3])))
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> objective = jaxals.Objective.hkv(regularization=jaxals.Sides(user=0.1, item=jnp.array([0.2, 0.3])))
         >>> objective.of("user").regularization, objective.of("item", rows=1).regularization.item()
         (0.1, 0.3)
     """
@@ -80,7 +82,8 @@ class Objective:
         ConfigurationError: A concrete number lies outside its range.
 
     Example:
-        >>> Objective.hkv(alpha=15.0, regularization=0.1).confidence.alpha
+        >>> import jaxals
+        >>> jaxals.Objective.hkv(alpha=15.0, regularization=0.1).confidence.alpha
         15.0
     """
 

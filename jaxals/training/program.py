@@ -41,7 +41,9 @@ class Program(Protocol):
     `working_bytes`, what a model in training takes besides, no more devices train than memory holds models.
 
     Example:
+        >>> import jax
         >>> import jaxals
+        >>> from jaxals.training import Program
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> program = jaxals.ALS(factors=4, sweeps=3).program(data)
         >>> trained = program.train(jaxals.Objective.hkv(1.0), jax.random.key(0))

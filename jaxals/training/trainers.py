@@ -68,7 +68,9 @@ class Trainer(Protocol):
 
     Example:
         >>> import dataclasses
+        >>> import jax.numpy as jnp
         >>> import jaxals
+        >>> from jaxals.training import Training
         >>> @dataclasses.dataclass(frozen=True)
         ... class Constant:
         ...     steps: int = 3
@@ -131,7 +133,7 @@ class ALS:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=15.0), ALS(factors=8, sweeps=5), progress=False)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=15.0), jaxals.ALS(factors=8, sweeps=5), progress=False)
         >>> run.history["step"].tolist(), bool(run.history["loss"].is_monotonic_decreasing)
         ([1, 2, 3, 4, 5], True)
     """

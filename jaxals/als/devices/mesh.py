@@ -31,7 +31,8 @@ def use_all_cores() -> int:
         ConfigurationError: JAX is at work already, with another number of CPU devices.
 
     Example:
-        >>> use_all_cores() >= 1  # before all else
+        >>> import jaxals
+        >>> jaxals.use_all_cores() >= 1  # before all else
         True
     """
     cores = count_cores()
@@ -54,7 +55,9 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
         devices: By default all that JAX has; on a CPU that is one, but for `use_all_cores()`.
 
     Example:
-        >>> make_mesh(jax.devices()[:1]) is None
+        >>> import jax
+        >>> import jaxals
+        >>> jaxals.make_mesh(jax.devices()[:1]) is None
         True
     """
     devices = jax.devices() if devices is None else devices

@@ -163,7 +163,7 @@ def build_tiles(
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> tiles = build_tiles(data, "user", factors=4)
+        >>> tiles = jaxals.build_tiles(data, "user", factors=4)
         >>> tiles.n_rows, tiles.n_columns, int(tiles.count.sum())
         (50, 30, 400)
     """

@@ -98,6 +98,7 @@ class Solver(Protocol):
       gets a row of as many entries as factors, which has the same equations.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
         >>> @jaxals.pytree
         ... class Direct:
