@@ -33,6 +33,12 @@ class COO:
         value: Strength of each entry, never zero.
         n_users: Number of users, static.
         n_items: Number of items, static.
+
+    Example:
+        >>> import jaxals
+        >>> entries = jaxals.Interactions.from_arrays([1, 0, 0], [0, 2, 1], [5.0, 1.0, 2.0]).to_coo()
+        >>> entries.user.tolist(), entries.item.tolist(), entries.value.tolist(), entries.n_items
+        ([0, 0, 1], [1, 2, 0], [2.0, 1.0, 5.0], 3)
     """
 
     user: Int[Array, " entries"]

@@ -26,7 +26,7 @@ _READERS: dict[str, Callable[[Path, IdKind], Interactions]] = {
 
 
 def load(name: str, path: str | os.PathLike | None = None, ids: IdKind = "names") -> Interactions:
-    """Load a public data set by name, from disk if it is there, else from those who publish it.
+    r"""Load a public data set by name, from disk if it is there, else from those who publish it.
 
     Without `path`, the files are looked for in the folder that the environment variable `JAXALS_DATA` names and in
     its subfolders (`info(name).folders`). If they are not there, the archive is downloaded to the user's cache
@@ -49,10 +49,13 @@ def load(name: str, path: str | os.PathLike | None = None, ids: IdKind = "names"
         MissingDependencyError: The file needs an optional package.
 
     Example:
+        >>> import pathlib, tempfile
         >>> import jaxals
-        >>> data = jaxals.datasets.load("lastfm-2k")                                  # doctest: +SKIP
-        >>> data                                                      # doctest: +SKIP
-        Interactions(1,892 users x 17,632 items, 92,834 entries, density 0.0028)
+        >>> folder = pathlib.Path(tempfile.mkdtemp())  # without one, `load("lastfm-2k")` looks for it or downloads it
+        >>> _ = (folder / "artists.dat").write_text("id\tname\n51\tDuran Duran\n52\tMorcheeba\n")
+        >>> _ = (folder / "user_artists.dat").write_text("userID\tartistID\tweight\n2\t51\t13883\n2\t52\t11690\n")
+        >>> jaxals.datasets.load("lastfm-2k", folder).to_frame().to_dict("list")
+        {'user': [2, 2], 'item': ['Duran Duran', 'Morcheeba'], 'value': [13883.0, 11690.0]}
     """
     dataset = info(name)
     require_one_of("ids", ids, "names", "raw")

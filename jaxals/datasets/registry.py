@@ -26,6 +26,12 @@ class DatasetInfo:
         licence: Terms of use.
         citation: What to cite.
         items: What the items are; "names" and "raw" tell the two kinds of item ids apart.
+
+    Example:
+        >>> import jaxals
+        >>> info = jaxals.datasets.info("lastfm-2k")
+        >>> info.title, info.size, info.files
+        ('HetRec 2011 Last.fm 2K', 3, ('user_artists.dat', 'artists.dat'))
     """
 
     name: str

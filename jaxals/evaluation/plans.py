@@ -106,6 +106,15 @@ class EvaluationPlan:
         candidates: The only items that are ranked, the relevant ones among them; None ranks all that are not excluded.
         information: Self-information of each item, which novelty is the mean of; None where nobody asks for it.
         batch_size: Users that are ranked at once.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.evaluation import plan_evaluation
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> plan = plan_evaluation(train, test, ["recall@1"], batch_size=1)
+        >>> plan.user.tolist(), [batch.relevant.tolist() for batch in plan.batches()]
+        ([0, 2], [[[2]], [[3]]])
     """
 
     metrics: tuple[Metric, ...]

@@ -70,7 +70,29 @@ class Problem:
 
 @runtime_checkable
 class Batch(Protocol):
-    """What a step of descent sees; frozen and hashable, for it is static."""
+    """What a step of descent sees; frozen and hashable, for it is static.
+
+    Example:
+        >>> import dataclasses
+        >>> import jax
+        >>> import optax
+        >>> import jaxals
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class ItemsOnly:  # users stay as they were drawn
+        ...     size = None
+        ...     def init(self, factors, optimizer):
+        ...         return optimizer.init(factors.item)
+        ...     def step(self, state, problem, optimizer):
+        ...         user, item = state.factors.user, state.factors.item
+        ...         gradient = jax.grad(lambda item: problem.loss(jaxals.Factors(user, item)))(item)
+        ...         change, memory = optimizer.update(gradient, state.optimizer, item)
+        ...         return jaxals.Factors(user, item + change), memory
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=ItemsOnly(), optimizer=optax.sgd(1e-4))
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
+    """
 
     @property
     def size(self) -> int | None:

@@ -29,6 +29,15 @@ class HeldOut:
     Attributes:
         batches: Users, the items to find and the cells that are not ranked, stacked.
         is_user: Which places of the batches are users, and not there to fill up the last batch.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1], shape=(2, 3))
+        >>> test = jaxals.Interactions.from_arrays([0, 1], [2, 0], shape=(2, 3))
+        >>> held_out = hold_out(train, test)
+        >>> held_out.batches.users.tolist(), held_out.batches.relevant.tolist(), held_out.is_user.tolist()
+        ([[0, 1]], [[[2], [0]]], [[1.0, 1.0]])
     """
 
     batches: RankedBatch

@@ -41,6 +41,15 @@ def with_values(numbered: RowTiles, values: Float[Array, " entries"]) -> RowTile
     """Put a value for each interaction, in their order, into tiles from `number_entries`.
 
     Entries of value 0 count as padding.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.hyper import number_entries, with_values
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1])
+        >>> tiles = with_values(number_entries(data, "user", factors=4), jnp.array([3.0, 1.0, 2.0]))
+        >>> float(tiles.groups[0].value.sum())
+        6.0
     """
     padded = jnp.concatenate([jnp.zeros_like(values[:1]), values])
     fill = lambda part: dataclasses.replace(part, value=padded[part.value])

@@ -87,6 +87,17 @@ def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) 
     Raises:
         DataError: The ids are of several types, or not as many as there are rows.
         MissingDependencyError: pyarrow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> folder = tempfile.mkdtemp()
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_parquet(folder, factors, jaxals.Catalog(["ann", "bob"], [7]))
+        >>> import pandas as pd
+        >>> pd.read_parquet(folder + "/users.parquet")["id"].tolist()
+        ['ann', 'bob']
     """
     pyarrow = _pyarrow()
     require_shape(factors, catalog.shape)
@@ -104,6 +115,17 @@ def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
     Raises:
         DataError: A file is missing, is damaged, or holds something else.
         MissingDependencyError: pyarrow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> folder = tempfile.mkdtemp()
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_parquet(folder, factors, jaxals.Catalog(["ann", "bob"], [7]))
+        >>> loaded, catalog = jaxals.exports.load_parquet(folder)
+        >>> bool(loaded == factors), catalog.users.tolist()
+        (True, ['ann', 'bob'])
     """
     pyarrow = _pyarrow()
     ids, tables = [], []
@@ -128,6 +150,16 @@ def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objectiv
         path: The file; one that is there is replaced.
         factors: Both tables.
         objective: What they minimise; with `Objective.implicit` its α is written, too, and λ where it is one number.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> path = tempfile.mkdtemp() + "/model.npz"
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_implicit(path, factors, jaxals.Objective.implicit(alpha=15.0))
+        >>> jaxals.implicit_api.AlternatingLeastSquares.load(path).alpha  # and that of implicit itself
+        15.0
     """
     user, item = np.asarray(factors.user), np.asarray(factors.item)
     settings: dict[str, Any] = {"factors": user.shape[1], "dtype": user.dtype.name}
@@ -144,6 +176,16 @@ def load_implicit(path: str | os.PathLike) -> Factors:
 
     Raises:
         DataError: The file is missing, is damaged, or holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> path = tempfile.mkdtemp() + "/model.npz"
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_implicit(path, factors)
+        >>> bool(jaxals.exports.load_implicit(path) == factors)
+        True
     """
     arrays = _read_npz(path, ["user_factors", "item_factors"])
     return _checked(arrays["user_factors"], arrays["item_factors"], None, path)

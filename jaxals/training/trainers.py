@@ -42,6 +42,18 @@ class Training:
         unit: What a step is called in messages, such as "sweep".
         stride: A call of `step` goes on to the next multiple of so many steps; the last one takes what is left.
         solves_systems: Whether a step solves systems of equations, whose conditioning may be why numbers go bad.
+
+    Example:
+        >>> import jax
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.ALS(factors=4, sweeps=3)
+        >>> training = trainer.begin(data, jaxals.Objective.hkv(), jax.random.key(0), initial=None, mesh=None)
+        >>> state = training.start()
+        >>> for _ in range(training.n_steps):
+        ...     state, info = training.step(state, True)
+        >>> training.unit, state.factors.item.shape, int(info.non_finite_rows)
+        ('sweep', (30, 4), 0)
     """
 
     start: Callable[[], Any]
