@@ -86,6 +86,17 @@ def initial_factors(
 
     The score of any pair then starts near scale² / √factors (Rendle, Krichene, Zhang and Koren 2021, section 4).
 
+    Args:
+        key: Of the draw; equal keys give equal tables.
+        n_users: Rows of the users' table.
+        n_items: Rows of the items' table.
+        factors: Length of the vectors.
+        scale: σ; the standard deviation is σ / √factors.
+        dtype: Of both tables, float32 or float64.
+
+    Returns:
+        Both tables, [users, factors] and [items, factors].
+
     Example:
         >>> import jax
         >>> import jaxals

@@ -42,11 +42,31 @@ class Catalog:
         return len(self.users), len(self.items)
 
     def user_indices(self, ids: Iterable[Hashable]) -> Int[np.ndarray, " ids"]:
-        """Turn raw user ids into indices; an unknown one raises `UnknownIdError` and names the nearest known."""
+        """Turn raw user ids into indices.
+
+        Args:
+            ids: Raw user ids, as often as they are wanted.
+
+        Returns:
+            The index of each.
+
+        Raises:
+            UnknownIdError: One is not in the catalog; the message names the nearest known.
+        """
         return _indices(self.users, ids, "user")
 
     def item_indices(self, ids: Iterable[Hashable]) -> Int[np.ndarray, " ids"]:
-        """Turn raw item ids into indices; an unknown one raises `UnknownIdError` and names the nearest known."""
+        """Turn raw item ids into indices.
+
+        Args:
+            ids: Raw item ids, as often as they are wanted.
+
+        Returns:
+            The index of each.
+
+        Raises:
+            UnknownIdError: One is not in the catalog; the message names the nearest known.
+        """
         return _indices(self.items, ids, "item")
 
     def __repr__(self) -> str:

@@ -93,6 +93,9 @@ class Interactions:
             value: Column of values, or None to count each row as 1.
             duplicates: What several rows of one pair become: their "sum", their "max", the "last", or an "error".
 
+        Returns:
+            Interactions whose catalog holds the ids that were there, in sorted order.
+
         Raises:
             DataError: A column is missing or there twice, an id is missing, or a value is not finite.
         """
@@ -138,6 +141,15 @@ class Interactions:
     ) -> "Interactions":
         """Read a scipy sparse matrix of users x items; ids default to 0, 1, 2, ...
 
+        Args:
+            matrix: 2-D and sparse, of any format; explicit zeros are no entries.
+            users: Raw ids of the rows, 0, 1, 2, ... by default.
+            items: Raw ids of the columns, likewise.
+            duplicates: As in `from_frame`.
+
+        Returns:
+            Interactions of the shape of the matrix.
+
         Raises:
             DataError: The matrix is not sparse or not 2-D, or ids and shape differ (a transposed matrix, often).
         """
@@ -172,6 +184,9 @@ class Interactions:
             shape: Number of users and items; by default the catalog's, else just enough for the indices.
             catalog: Raw ids; by default 0, 1, 2, ...
             duplicates: As in `from_frame`.
+
+        Returns:
+            Interactions sorted by user and item, zeros left out.
 
         Raises:
             DataError: Lengths differ, nothing is left, an index is past the shape or the shape past 2^31 - 1, or a
@@ -230,7 +245,17 @@ class Interactions:
         return f"Interactions({shape}, {len(self):,} entries, density {density:.2g})"
 
     def counts(self, side: Side = "user") -> Int[np.ndarray, " rows"]:
-        """Count the interactions of each user (or item), int64."""
+        """Count the interactions of each user (or item), int64.
+
+        Args:
+            side: "user" or "item".
+
+        Returns:
+            One count per row of that side, 0 where there are none.
+
+        Raises:
+            ConfigurationError: `side` is neither.
+        """
         require_side(side)
         index, size = (self.user, self.n_users) if side == "user" else (self.item, self.n_items)
         return np.bincount(index, minlength=size)
@@ -249,7 +274,14 @@ class Interactions:
         return np.isin(ours, theirs, assume_unique=True)
 
     def to_coo(self, dtype: Any = jnp.float32) -> COO:
-        """Copy the triples to the device, values in `dtype`."""
+        """Copy the triples to the device, values in `dtype`.
+
+        Args:
+            dtype: Of the values.
+
+        Returns:
+            The entries as JAX arrays: what `Objective.loss` takes inside of `jax.jit`.
+        """
         return COO(
             jnp.asarray(self.user), jnp.asarray(self.item), jnp.asarray(self.value, dtype), self.n_users, self.n_items
         )

@@ -27,6 +27,12 @@ T = TypeVar("T")
 def find_published(file: str | os.PathLike) -> Path:
     """Find a file or folder in the folder that the environment variable `JAXALS_DATA` names.
 
+    Args:
+        file: Its path below that folder.
+
+    Returns:
+        The whole path.
+
     Raises:
         DataError: `JAXALS_DATA` is not set, or there is nothing of that name.
 
@@ -119,6 +125,15 @@ def read_adjacency(train: str | os.PathLike, test: str | os.PathLike) -> Split:
 def read_ml_20m(file: str | os.PathLike) -> pd.DataFrame:
     r"""Read `ratings.csv` of MovieLens 20M into columns user, item and value, in the order of the file.
 
+    Args:
+        file: The file, with columns userId, movieId and rating.
+
+    Returns:
+        One row per line, for `strong_generalization` or `Interactions.from_frame`.
+
+    Raises:
+        DataError: The file is missing, or a line is broken.
+
     Example:
         >>> import pathlib, tempfile
         >>> from jaxals.datasets.published import read_ml_20m
@@ -133,6 +148,15 @@ def read_ml_20m(file: str | os.PathLike) -> pd.DataFrame:
 
 def read_msd(file: str | os.PathLike) -> pd.DataFrame:
     r"""Read `train_triplets.txt` of the Million Song Dataset's taste profiles: columns user, item and value (plays).
+
+    Args:
+        file: The file, without a header; tabs between columns.
+
+    Returns:
+        One row per line, for `strong_generalization` or `Interactions.from_frame`.
+
+    Raises:
+        DataError: The file is missing, or a line is broken.
 
     Example:
         >>> import pathlib, tempfile

@@ -157,6 +157,9 @@ DATASETS = {
 def names() -> list[str]:
     """List the data sets that `load` knows.
 
+    Returns:
+        Their names, in the order of the registry.
+
     Example:
         >>> import jaxals
         >>> jaxals.datasets.names()
@@ -167,6 +170,12 @@ def names() -> list[str]:
 
 def info(name: str) -> DatasetInfo:
     """Return what is known about a data set: address, checksum, licence, citation.
+
+    Args:
+        name: One of `names()`.
+
+    Returns:
+        What is written down about it; nothing is read.
 
     Raises:
         DataError: There is no data set of that name.

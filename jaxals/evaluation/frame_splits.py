@@ -39,6 +39,9 @@ def temporal_split(
         value: Column of values, or None to count each event as 1.
         time: Column of anything that can be sorted.
 
+    Returns:
+        What came first and what came later, over the catalog of what came first.
+
     Raises:
         ConfigurationError: `fraction` lies outside its range.
         DataError: A column is missing, a time is missing, or a side of the split is empty.

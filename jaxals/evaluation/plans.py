@@ -132,7 +132,11 @@ class EvaluationPlan:
         return self.catalog.shape
 
     def batches(self) -> Iterator[RankedBatch]:
-        """Cut the users into batches, the last one filled up; there is one compilation for all."""
+        """Cut the users into batches, the last one filled up; there is one compilation for all.
+
+        Returns:
+            One batch after another, of `batch_size` users each; the places that fill up the last one come after `user`.
+        """
         n_items, size, total = self.shape[1], self.batch_size, len(self.user)
         n_excluded = self.excluded.most(size)
         n_candidates = None if self.candidates is None else self.candidates.most(size)
@@ -153,7 +157,21 @@ def plan_evaluation(
     batch_size: int | None = None,
     exclude: Exclude = "train",
 ) -> EvaluationPlan:
-    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there.
+    """Do the part of `evaluate` that is the same for every scorer.
+
+    Args:
+        train: As in `evaluate`, and so below.
+        test: What to find again.
+        metrics: Names.
+        batch_size: Users ranked at once.
+        exclude: Items not to rank for a user.
+
+    Returns:
+        What `run_plan` measures any number of scorers by, and `fit` takes as `validation`.
+
+    Raises:
+        ConfigurationError: A metric is unknown or `batch_size` is below 1.
+        DataError: `train` and `test` are about different users or items, or nobody has a relevant item.
 
     Example:
         >>> import jaxals
@@ -181,7 +199,22 @@ def plan_negatives(
     metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
     batch_size: int | None = None,
 ) -> EvaluationPlan:
-    """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there.
+    """Do the part of `evaluate_among_negatives` that is the same for every scorer.
+
+    Args:
+        train: As in `evaluate_among_negatives`, and so below.
+        test: What to find.
+        negatives: The items to find it among.
+        metrics: Names.
+        batch_size: Users ranked at once.
+
+    Returns:
+        As of `plan_evaluation`.
+
+    Raises:
+        ConfigurationError: A metric is unknown or `batch_size` is below 1.
+        DataError: The three are about different users or items, somebody in `test` has no negatives, or nobody has a
+            relevant item.
 
     Example:
         >>> import jaxals

@@ -145,6 +145,9 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
         plan: From `plan_evaluation` or `plan_negatives`.
         progress: Draw a progress bar.
 
+    Returns:
+        Means, standard errors and each user's values.
+
     Raises:
         DataError: The scorer is about other users or items, is no pytree with `scores`, or holds NaN.
 

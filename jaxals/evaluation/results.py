@@ -95,7 +95,17 @@ class Evaluation:
         )
 
     def to_text(self, name: str) -> str:
-        """Write a metric as "0.1234 ± 0.0056", without the standard error where a metric never has one."""
+        """Write a metric as "0.1234 ± 0.0056", without the standard error where a metric never has one.
+
+        Args:
+            name: One of `names`.
+
+        Returns:
+            The text, four digits after the point.
+
+        Raises:
+            ConfigurationError: It was not measured.
+        """
         error = "" if name in self.catalog_metrics else f" ± {self.standard_errors[name]:.4f}"
         return f"{self[name]:.4f}{error}"
 

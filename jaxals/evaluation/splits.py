@@ -22,6 +22,9 @@ def random_holdout(data: Interactions, fraction: float = 0.2, seed: int = 0) -> 
         fraction: Share of the positive entries that goes to the test, above 0 and below 1; the count is rounded.
         seed: Of the random choice.
 
+    Returns:
+        What was kept and what was held out, over the catalog of `data`.
+
     Raises:
         ConfigurationError: `fraction` lies outside its range.
         DataError: There are too few entries for both sides to have one.
@@ -56,6 +59,9 @@ def leave_k_out(data: Interactions, k: int = 1, seed: int = 0) -> Split:
         data: What to split.
         k: Entries held out per user, at least 1.
         seed: Of the random choice.
+
+    Returns:
+        What was kept and what was held out, over the catalog of `data`.
 
     Raises:
         ConfigurationError: `k` is no integer of 1 or more.
@@ -92,6 +98,9 @@ def user_holdout(data: Interactions, fraction: float = 0.1, given: float = 0.8, 
         given: Share of a held-out user's positive entries to fold in, above 0 and below 1; rounded, and at least one
             entry stays on each side.
         seed: Of the random choice.
+
+    Returns:
+        The entries of the other users, and of those held out what is given and what is to be found.
 
     Raises:
         ConfigurationError: `fraction` or `given` lies outside its range.

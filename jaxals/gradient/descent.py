@@ -100,11 +100,30 @@ class Batch(Protocol):
         ...
 
     def init(self, factors: Factors, optimizer: Optimizer) -> Any:
-        """Return what the optimiser remembers before the first step."""
+        """Return what the optimiser remembers before the first step.
+
+        Args:
+            factors: Both tables as they were drawn.
+            optimizer: One of optax.
+
+        Returns:
+            A pytree, which `step` gets back as `state.optimizer`.
+        """
         ...
 
     def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Any]:
-        """Return both tables after a step, and what the optimiser then remembers."""
+        """Return both tables after a step, and what the optimiser then remembers.
+
+        Args:
+            state: Both tables as `state.factors`, what the optimiser remembers as `state.optimizer`, and
+                `state.n_done`.
+            problem: `problem.loss(factors)` is the whole loss where `size` is None; else `problem.batch(number)` is one
+                of `problem.n_batches` batches of users.
+            optimizer: One of optax.
+
+        Returns:
+            Both tables, of the same shapes and dtype, and the memory, of the same structure.
+        """
         ...
 
 

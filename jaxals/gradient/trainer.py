@@ -104,6 +104,9 @@ class Gradient:
             initial: Tables to continue from, [users, factors] and [items, factors], instead of random ones.
             mesh: Devices to share the entries out over, None for one.
 
+        Returns:
+            What the loop takes steps of.
+
         Raises:
             ConfigurationError: The work does not fit in memory, the optimiser does not go with the batches, or JAX
                 refuses the dtype.
@@ -147,11 +150,31 @@ class Gradient:
         return Training(start, step, self.steps, "step", self.report_every)
 
     def with_steps(self, n: int) -> "Gradient":
-        """Return the same trainer with another number of steps."""
+        """Return the same trainer with another number of steps.
+
+        Args:
+            n: How many steps, 0 or more.
+
+        Returns:
+            A new trainer; this one stays as it is.
+
+        Raises:
+            ConfigurationError: `n` is no integer of 0 or more.
+        """
         return dataclasses.replace(self, steps=n)
 
     def program(self, interactions: Interactions) -> GradientProgram:
-        """Lay out, for one device, what all models of this trainer share."""
+        """Lay out, for one device, what all models of this trainer share.
+
+        Args:
+            interactions: What to train on.
+
+        Returns:
+            What `hyper.fit_many` trains models of one layout by.
+
+        Raises:
+            ConfigurationError: JAX refuses the dtype.
+        """
         require_allowed(self.dtype)
         dtype = jnp.dtype(self.dtype)
         lay_out = lambda size: build_batches(interactions, size, factors=self.factors, dtype=dtype)

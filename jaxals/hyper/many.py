@@ -97,6 +97,9 @@ class Runs:
         Args:
             number: Of the model in the table; the best one by default.
 
+        Returns:
+            Factors as JAX arrays, objective and trainer of the model, and its row of the table as history.
+
         Raises:
             ConfigurationError: There is no such model, or it was not kept.
         """

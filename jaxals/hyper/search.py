@@ -61,7 +61,15 @@ class MedianPruning:
         require_integer("warmup_steps", self.warmup_steps, 1)
 
     def is_hopeless(self, curve: Sequence[float], earlier: Sequence[Sequence[float]]) -> bool:
-        """Judge the values after each step so far by those of earlier trials."""
+        """Judge the values after each step so far by those of earlier trials.
+
+        Args:
+            curve: The first metric after each step of this trial, up to now.
+            earlier: The curves of the trials before it.
+
+        Returns:
+            Whether to give the trial up.
+        """
         if len(earlier) < self.startup_trials or len(curve) <= self.warmup_steps:
             return False
         return max(curve) < float(np.median([max(other[: len(curve)]) for other in earlier]))

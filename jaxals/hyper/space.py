@@ -135,6 +135,9 @@ class SearchSpace:
         build: Called with drawn settings and the interactions to train on, for an objective and a trainer.
         description: What `build` keeps fixed, in words: trials kept in a file are refused by a search with another one.
 
+    Raises:
+        ConfigurationError: A range is none of `Choice`, `Uniform` and `LogUniform`.
+
     Example:
         >>> import numpy as np
         >>> import jaxals
@@ -175,6 +178,9 @@ class SearchSpace:
             values: A range, or one value to keep, for arguments of the preset and attributes of `ALS`. The ridge, and
                 w0 or α, have ranges by default; all else is kept at its default.
 
+        Returns:
+            A space whose `build` makes the objective of the preset and the trainer.
+
         Raises:
             ConfigurationError: There is no such preset or setting.
 
@@ -203,7 +209,14 @@ class SearchSpace:
         return cls(ranges, build, f"{preset}, {json.dumps(describe(trainer=trainer))}")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
-        """Draw every setting independently."""
+        """Draw every setting independently.
+
+        Args:
+            generator: From `numpy.random.default_rng`; it moves on.
+
+        Returns:
+            A value of each setting by name.
+        """
         positions = generator.random(len(self.ranges)).tolist()
         return {name: kind.at(position) for (name, kind), position in zip(self.ranges.items(), positions, strict=True)}
 

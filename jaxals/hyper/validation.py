@@ -52,6 +52,13 @@ def hold_out(train: Interactions, test: Interactions, batch_size: int | None = N
         test: What was held out; entries with a value above zero are to be found.
         batch_size: Users whose scores are computed at once, by default as many as 16 MB of float32 hold.
 
+    Returns:
+        Batches on the device, as `softmax_cross_entropy`, `smooth_ndcg` and `squared_error` take them.
+
+    Raises:
+        ConfigurationError: `batch_size` is below 1.
+        DataError: `train` and `test` are about different users or items, or nobody has anything to find.
+
     Example:
         >>> import jax.numpy as jnp
         >>> import jaxals
@@ -61,7 +68,7 @@ def hold_out(train: Interactions, test: Interactions, batch_size: int | None = N
         >>> float(softmax_cross_entropy(jaxals.Factors(jnp.ones((2, 1)), jnp.ones((3, 1))), hold_out(train, test)))
         0.6931
     """
-    size = batch_size or max(_BATCH_BYTES // (4 * train.n_items), 1)
+    size = max(_BATCH_BYTES // (4 * train.n_items), 1) if batch_size is None else batch_size
     plan = plan_evaluation(train, test, batch_size=size)
     batches = jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *plan.batches())
     is_user = np.arange(batches.users.size).reshape(batches.users.shape) < len(plan.user)

@@ -23,6 +23,19 @@ def number_entries(
 ) -> RowTiles:
     """Lay out the interactions as `build_tiles` does, each entry's number from 1 on in the place of its value.
 
+    Args:
+        interactions: What to lay out.
+        side: Whose rows to solve for: "user" or "item".
+        factors: As in `build_tiles`, and so below.
+        gram_size: Of the solver.
+        mesh: Devices to share the tiles out over.
+
+    Returns:
+        Tiles of int32 numbers; `with_values` makes of them tiles that can be trained on.
+
+    Raises:
+        ConfigurationError: `factors` is below 1, or `mesh` has other axes than "rows".
+
     Example:
         >>> import jax.numpy as jnp
         >>> import jaxals
@@ -41,6 +54,13 @@ def with_values(numbered: RowTiles, values: Float[Array, " entries"]) -> RowTile
     """Put a value for each interaction, in their order, into tiles from `number_entries`.
 
     Entries of value 0 count as padding.
+
+    Args:
+        numbered: From `number_entries`.
+        values: One for each entry, in the order of the interactions; they may be traced.
+
+    Returns:
+        Tiles of these values, in their dtype.
 
     Example:
         >>> import jax.numpy as jnp

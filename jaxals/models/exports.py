@@ -54,6 +54,12 @@ def save_npz(path: str | os.PathLike, factors: Factors, catalog: Catalog) -> Non
 def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
     """Read what `save_npz` wrote, or anything else with arrays of those names.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Both tables, and the raw ids.
+
     Raises:
         DataError: The file is missing, is damaged, or holds something else.
 
@@ -111,6 +117,12 @@ def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) 
 
 def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
     """Read what `save_parquet` wrote.
+
+    Args:
+        folder: That users.parquet and items.parquet are in.
+
+    Returns:
+        Both tables, and the raw ids.
 
     Raises:
         DataError: A file is missing, is damaged, or holds something else.
@@ -173,6 +185,12 @@ def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objectiv
 
 def load_implicit(path: str | os.PathLike) -> Factors:
     """Read the factors of a model that implicit saved.
+
+    Args:
+        path: The .npz file.
+
+    Returns:
+        Both tables; such a file holds no ids.
 
     Raises:
         DataError: The file is missing, is damaged, or holds something else.

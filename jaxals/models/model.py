@@ -127,6 +127,12 @@ def require_storable_ids(catalog: Catalog) -> None:
 def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Objective | None]:
     """Read what `save_model` wrote; float64 factors come as float32 where JAX does not allow float64.
 
+    Args:
+        folder: That `save_model`, `Recommender.save` or `jaxals fit` wrote.
+
+    Returns:
+        Both tables, the interactions with their catalog, and the objective; None where it was not kept.
+
     Raises:
         CheckpointError: The folder is missing, is not a model, or is damaged.
         ConfigurationError: There is not enough memory for it.

@@ -40,6 +40,12 @@ class Ensemble:
     def of(cls, models: Sequence[Factors]) -> "Ensemble":
         """Bring models of one width together.
 
+        Args:
+            models: Of the same users, items and number of factors.
+
+        Returns:
+            The ensemble, its tables stacked.
+
         Raises:
             ConfigurationError: There is none, or they differ in width.
             DataError: They are about different numbers of users or items.

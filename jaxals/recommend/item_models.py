@@ -127,6 +127,12 @@ class EASE:
     def fit(self, train: Interactions) -> ItemModel:
         """Solve for the weights.
 
+        Args:
+            train: What to learn from; entries below zero are left out.
+
+        Returns:
+            A model that `evaluate` and `recommend_with` take.
+
         Raises:
             ConfigurationError: The matrix of items x items does not fit into memory.
         """
@@ -184,6 +190,12 @@ class ItemKNN:
 
     def fit(self, train: Interactions) -> ItemModel:
         """Find each item's neighbours.
+
+        Args:
+            train: What to learn from; entries below zero are left out.
+
+        Returns:
+            A model that `evaluate` and `recommend_with` take.
 
         Raises:
             ConfigurationError: The matrix of items x items does not fit into memory.

@@ -371,6 +371,9 @@ class Recommender:
     def load(cls, folder: str | os.PathLike) -> "Recommender":
         """Read a model that `save` or `jaxals fit` wrote.
 
+        Args:
+            folder: That holds it.
+
         Raises:
             CheckpointError: The folder is missing, is not a model, or is damaged.
         """

@@ -102,6 +102,10 @@ def load_checkpoint(directory: str | os.PathLike, step: int | None = None) -> Sa
         directory: Folder that `fit` wrote checkpoints to.
         step: Which one; by default the newest.
 
+    Returns:
+        Its `factors`, its `history`, how many steps were done (`step`), and the `description` of the run by dotted
+        names.
+
     Raises:
         CheckpointError: There is none, or it cannot be read.
         ConfigurationError: There is not enough memory for it.

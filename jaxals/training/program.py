@@ -64,7 +64,15 @@ class Program(Protocol):
     dtype: Any
 
     def train(self, objective: Objective, key: Array) -> Trained:
-        """Train one model; traced, with leaves of the objective and the key as tracers."""
+        """Train one model; traced, with leaves of the objective and the key as tracers.
+
+        Args:
+            objective: What to minimise.
+            key: Of the initial factors, and of all else that is random.
+
+        Returns:
+            The model, and how its last step went.
+        """
 
 
 @pytree

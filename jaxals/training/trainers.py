@@ -190,6 +190,9 @@ class ALS:
             mesh: Devices to share the work out over, None for one.
             tiles: From `cut` for the same interactions and mesh, by a trainer of the same layout; cut anew by default.
 
+        Returns:
+            What the loop takes sweeps of.
+
         Raises:
             ConfigurationError: The work does not fit in memory, or the systems are singular, or JAX refuses the dtype.
             DataError: `initial` is for other users, items or factors.
@@ -230,11 +233,31 @@ class ALS:
         return Training(start, step, self.sweeps, "sweep", solves_systems=True)
 
     def with_steps(self, n: int) -> "ALS":
-        """Return the same trainer with another number of sweeps."""
+        """Return the same trainer with another number of sweeps.
+
+        Args:
+            n: How many sweeps, 0 or more.
+
+        Returns:
+            A new trainer; this one stays as it is.
+
+        Raises:
+            ConfigurationError: `n` is no integer of 0 or more.
+        """
         return dataclasses.replace(self, sweeps=n)
 
     def program(self, interactions: Interactions) -> ALSProgram:
-        """Lay out, for one device, what all models of this trainer share."""
+        """Lay out, for one device, what all models of this trainer share.
+
+        Args:
+            interactions: What to train on.
+
+        Returns:
+            What `hyper.fit_many` trains models of one layout by.
+
+        Raises:
+            ConfigurationError: JAX refuses the dtype.
+        """
         require_allowed(self.dtype)
         dtype = jnp.dtype(self.dtype)
         return ALSProgram(
@@ -252,7 +275,18 @@ class ALS:
     def cut(self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT) -> tuple[RowTiles, RowTiles]:
         """Cut the interactions into tiles, with users as rows and with items as rows.
 
-        Trainers of one `layout` can share them; `sweeps`, as in `build_tiles`, is how many are to be made with them.
+        Trainers of one `layout` can share them.
+
+        Args:
+            interactions: What to lay out.
+            mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
+            sweeps: How many sweeps are to be made with them, as in `build_tiles`.
+
+        Returns:
+            Tiles with users as rows, and with items as rows: what `begin`, `sweep` and `hypergradient` take.
+
+        Raises:
+            ConfigurationError: `mesh` has other axes than "rows".
         """
         user, item = (
             build_tiles(interactions, side, mesh=mesh, sweeps=sweeps, **self.layout) for side in ("user", "item")

@@ -54,6 +54,9 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
     Args:
         devices: By default all that JAX has; on a CPU that is one, but for `use_all_cores()`.
 
+    Returns:
+        A mesh of one axis, "rows", for `fit`, `build_tiles` and `ALS.cut`; None for one device.
+
     Example:
         >>> import jax
         >>> import jaxals

@@ -142,10 +142,23 @@ class Solver(Protocol):
         """Return the size of the Gram matrices that are formed, 0 for none; tiles are cut accordingly.
 
         Below `factors`, it is the size of blocks of factors that are solved for one after another.
+
+        Args:
+            factors: Length of the vectors.
+
+        Returns:
+            0, `factors`, or a size of blocks between them.
         """
 
     def solve(self, equations: NormalEquations) -> Solution:
-        """Return x_r for every row, and which rows have not reached the tolerance that was asked for."""
+        """Return x_r for every row, and which rows have not reached the tolerance that was asked for.
+
+        Args:
+            equations: Of one chunk of rows; traced, once for each shape of chunk.
+
+        Returns:
+            Rows [rows, factors], in the order of `equations.shared`, and a Boolean for each of them.
+        """
 
 
 def is_exact(solver: Solver) -> bool:
