@@ -37,7 +37,9 @@ def plot_loss(history: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         MissingDependencyError: matplotlib is not installed.
 
     Example:
-        >>> ax = plot_loss(pd.DataFrame({"step": [1, 2, 3], "loss": [9.0, 4.0, 3.5]}))
+        >>> import pandas as pd
+        >>> import jaxals
+        >>> ax = jaxals.plots.plot_loss(pd.DataFrame({"step": [1, 2, 3], "loss": [9.0, 4.0, 3.5]}))
         >>> ax.get_xlabel()
         'step'
     """
@@ -78,8 +80,10 @@ def plot_metrics(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         MissingDependencyError: matplotlib is not installed.
 
     Example:
+        >>> import pandas as pd
+        >>> import jaxals
         >>> frame = pd.DataFrame({"model": ["ALS", "popularity"], "metric": "ndcg@10", "mean": [0.3, 0.1]})
-        >>> ax = plot_metrics(frame.assign(standard_error=0.01))
+        >>> ax = jaxals.plots.plot_metrics(frame.assign(standard_error=0.01))
         >>> [bar.get_text() for bar in ax.get_xticklabels()]
         ['NDCG@10']
     """
@@ -129,9 +133,11 @@ def plot_curves(
         MissingDependencyError: matplotlib is not installed.
 
     Example:
+        >>> import pandas as pd
+        >>> import jaxals
         >>> slow = pd.DataFrame({"step": [1, 2, 3], "seconds": [1.0, 2.0, 3.0], "loss": [9.0, 5.0, 4.0]})
         >>> fast = pd.DataFrame({"step": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "loss": [6.0, 4.0, 3.0]})
-        >>> ax = plot_curves({"ALS": fast, "gradient": slow})
+        >>> ax = jaxals.plots.plot_curves({"ALS": fast, "gradient": slow})
         >>> ax.get_ylabel(), ax.get_yscale()
         ('loss above the least of all', 'log')
     """
@@ -178,8 +184,10 @@ def plot_popularity(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         MissingDependencyError: matplotlib is not installed.
 
     Example:
+        >>> import pandas as pd
+        >>> import jaxals
         >>> frame = pd.DataFrame({"lowest": [1, 10], "highest": [9, 80], "mean": [0.1, 0.4], "standard_error": 0.01})
-        >>> [text.get_text() for text in plot_popularity(frame).get_xticklabels()]
+        >>> [text.get_text() for text in jaxals.plots.plot_popularity(frame).get_xticklabels()]
         ['1–9', '10–80']
     """
     _require_columns(frame, ["lowest", "highest", "mean", "standard_error"], "The buckets")
@@ -214,7 +222,9 @@ def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         MissingDependencyError: matplotlib is not installed.
 
     Example:
-        >>> ax = plot_spectrum(pd.DataFrame({"ALS": [3.0, 1.0, 0.5]}))
+        >>> import pandas as pd
+        >>> import jaxals
+        >>> ax = jaxals.plots.plot_spectrum(pd.DataFrame({"ALS": [3.0, 1.0, 0.5]}))
         >>> ax.get_ylabel()
         'singular value of the scores'
     """
@@ -248,7 +258,8 @@ def spectrum(factors: Factors) -> np.ndarray:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> spectrum(Factors(2 * jnp.eye(3, 2), jnp.eye(4, 2))).tolist()
+        >>> import jaxals
+        >>> jaxals.plots.spectrum(jaxals.Factors(2 * jnp.eye(3, 2), jnp.eye(4, 2))).tolist()
         [2.0, 2.0]
     """
     # X = Q R for orthogonal Q, on either side: the values of X Yᵀ are those of the small R_x R_yᵀ.
@@ -273,8 +284,10 @@ def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -
         MissingDependencyError: matplotlib is not installed.
 
     Example:
+        >>> import pandas as pd
+        >>> import jaxals
         >>> frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0], "name": ["Björk", "ABBA"], "size": [5, 9]})
-        >>> sorted(text.get_text() for text in plot_map(frame).texts)
+        >>> sorted(text.get_text() for text in jaxals.plots.plot_map(frame).texts)
         ['ABBA', 'Björk']
     """
     _require_columns(frame, ["x", "y", "name", "size"], "The map")

@@ -42,6 +42,13 @@ def pytest_configure() -> None:
     assert len(jax.devices()) == 8, "the suite needs 8 virtual devices"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the examples of docstrings as a reader does who pastes them: with no name but those they make themselves."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.dtest.globs = {"__name__": "__main__"}
+
+
 def pytest_unconfigure() -> None:
     if own_cache:
         shutil.rmtree(own_cache, ignore_errors=True)

@@ -12,6 +12,7 @@ def require_at_least(name: str, value: Any, least: float) -> None:
     """Refuse a concrete number below `least`, and NaN; JAX arrays and tracers pass, since they may be batched.
 
     Example:
+        >>> from jaxals._base.checks import require_at_least
         >>> require_at_least("alpha", 1.0, 0)
     """
     if _is_something_else(value) or (_is_number(value) and not value >= least):
@@ -46,6 +47,7 @@ def require_one_of(name: str, value: Any, *options: str | None) -> None:
     """Refuse anything but one of some words, or None where that is among them.
 
     Example:
+        >>> from jaxals._base.checks import require_one_of
         >>> require_one_of("dtype", "float32", "float32", "float64")
     """
     # Not by `in` alone, which fails on arrays.

@@ -27,7 +27,8 @@ def show_versions() -> None:
 
     JAX is asked for its devices, so that `use_all_cores()` comes too late afterwards.
 
-    >>> show_versions()
+    >>> import jaxals
+    >>> jaxals.show_versions()
     python ...
     jaxals ...
     processor ...
@@ -46,6 +47,8 @@ def environment() -> dict[str, dict[str, Any]]:
         "machine": the platform, the processor's name and generation, the cores this process may use, the size of a
         core's second-level cache, memory in GB (1e9 bytes), the devices of JAX, and each BLAS that is loaded.
 
+    >>> import jax
+    >>> from jaxals._base.environment import environment
     >>> found = environment()
     >>> found["versions"]["jax"] == jax.__version__
     True

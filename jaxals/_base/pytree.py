@@ -20,6 +20,7 @@ def static(**kwargs: typing.Any) -> typing.Any:
         The field; another value of it is another program to compile.
 
     Example:
+        >>> import jax
         >>> import jaxals
         >>> @jaxals.pytree
         ... class Blocks:
@@ -46,6 +47,7 @@ def pytree(cls: type[T]) -> type[T]:
         The same class, known to JAX.
 
     Example:
+        >>> import jax
         >>> import jaxals
         >>> @jaxals.pytree
         ... class SquareRoot:

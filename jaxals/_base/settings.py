@@ -22,6 +22,8 @@ def settings(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass that compares and hashes by value, pickles, and prints on a line or two.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals._base.settings import settings
         >>> @settings
         ... class Trainer:
         ...     scale: float = 0.1
@@ -80,6 +82,8 @@ def same(one: Any, other: Any, met: set[tuple[int, int]] | None = None) -> bool:
         Whether they say the same.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals._base.settings import same
         >>> scaled = lambda factor: lambda value: factor * value
         >>> scaled = [scaled(factor) for factor in (2, 2, 3)]
         >>> same(scaled[0], scaled[1]), same(scaled[0], scaled[2]), same(np.arange(3), np.arange(3))
@@ -111,6 +115,8 @@ def shown(value: Any) -> str:
     """Print a value shortly: large arrays by type and shape, functions by name.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals._base.settings import shown
         >>> shown(np.zeros((3, 4), np.float32)), shown(shown), shown({"a": [1.5, None]})
         ('float32[3,4]', 'shown', "{'a': [1.5, None]}")
     """

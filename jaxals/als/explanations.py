@@ -33,7 +33,9 @@ def contributions(
         One number per entry.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
+        >>> from jaxals.als import contributions
         >>> item = jnp.array([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]])
         >>> column, value = jnp.array([0, 1]), jnp.array([2.0, 1.0])
         >>> parts = contributions(item, column, value, jnp.array(2), jaxals.Objective.hkv(alpha=1.0))

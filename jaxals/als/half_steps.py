@@ -53,12 +53,13 @@ def half_step(
         DataError: `other` does not have one row per column of the tiles.
 
     Example:
+        >>> import jax
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> tiles = jaxals.build_tiles(data, "user", factors=4)
         >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
         >>> objective = jaxals.Objective.hkv(alpha=1.0)
-        >>> user, info = half_step(tiles, factors.item, objective, jaxals.Cholesky())
+        >>> user, info = jaxals.half_step(tiles, factors.item, objective, jaxals.Cholesky())
         >>> after = jaxals.Factors(user, factors.item)
         >>> user.shape, bool(objective.loss(after, data) < objective.loss(factors, data)), int(info.non_finite_rows)
         ((50, 4), True, 0)

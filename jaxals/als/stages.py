@@ -59,6 +59,8 @@ class StepInfo:
         loss: The loss after the step, or None where it was not asked for.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.als import StepInfo
         >>> info = StepInfo(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
         >>> int(info.non_finite_rows), info.loss
         (0, None)

@@ -40,12 +40,13 @@ def sweep(
         Both tables after the sweep, and what there is to say about it.
 
     Example:
+        >>> import jax
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> tiles = [jaxals.build_tiles(data, side, factors=4) for side in ("user", "item")]
-        >>> factors, losses = initial_factors(jax.random.key(0), *data.shape, 4), []
+        >>> factors, losses = jaxals.initial_factors(jax.random.key(0), *data.shape, 4), []
         >>> for _ in range(3):
-        ...     factors, info = sweep(*tiles, factors, jaxals.Objective.hkv(), jaxals.Cholesky(), with_loss=True)
+        ...     factors, info = jaxals.sweep(*tiles, factors, jaxals.Objective.hkv(), jaxals.Cholesky(), with_loss=True)
         ...     losses.append(float(info.loss))
         >>> losses == sorted(losses, reverse=True)
         True
@@ -84,8 +85,21 @@ def initial_factors(
 
     The score of any pair then starts near scale² / √factors (Rendle, Krichene, Zhang and Koren 2021, section 4).
 
+    Args:
+        key: Of the draw; equal keys give equal tables.
+        n_users: Rows of the users' table.
+        n_items: Rows of the items' table.
+        factors: Length of the vectors.
+        scale: σ; the standard deviation is σ / √factors.
+        dtype: Of both tables, float32 or float64.
+
+    Returns:
+        Both tables, [users, factors] and [items, factors].
+
     Example:
-        >>> factors = initial_factors(jax.random.key(0), n_users=3, n_items=5, factors=2)
+        >>> import jax
+        >>> import jaxals
+        >>> factors = jaxals.initial_factors(jax.random.key(0), n_users=3, n_items=5, factors=2)
         >>> factors.user.shape, factors.item.shape
         ((3, 2), (5, 2))
     """

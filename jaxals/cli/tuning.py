@@ -151,6 +151,7 @@ def parse_range(name: str, text: str) -> Range:
         ConfigurationError: It is none of these.
 
     Example:
+        >>> from jaxals.cli.tuning import parse_range
         >>> parse_range("alpha", "0.1..10"), parse_range("factors", "32,64")
         (LogUniform(low=0.1, high=10.0), Choice(options=(32, 64)))
     """

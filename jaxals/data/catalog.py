@@ -27,7 +27,8 @@ class Catalog:
         items: Raw item ids, likewise.
 
     Example:
-        >>> catalog = Catalog(["ann", "bob"], [10, 20, 30])
+        >>> import jaxals
+        >>> catalog = jaxals.Catalog(["ann", "bob"], [10, 20, 30])
         >>> catalog.users[1], catalog.user_indices(["bob", "ann"])
         ('bob', array([1, 0], dtype=int32))
     """
@@ -45,11 +46,31 @@ class Catalog:
         return len(self.users), len(self.items)
 
     def user_indices(self, ids: Iterable[Hashable]) -> Int[np.ndarray, " ids"]:
-        """Turn raw user ids into indices; an unknown one raises `UnknownIdError` and names the nearest known."""
+        """Turn raw user ids into indices.
+
+        Args:
+            ids: Raw user ids, as often as they are wanted.
+
+        Returns:
+            The index of each.
+
+        Raises:
+            UnknownIdError: One is not in the catalog; the message names the nearest known.
+        """
         return indices(self.users, ids, "user")
 
     def item_indices(self, ids: Iterable[Hashable]) -> Int[np.ndarray, " ids"]:
-        """Turn raw item ids into indices; an unknown one raises `UnknownIdError` and names the nearest known."""
+        """Turn raw item ids into indices.
+
+        Args:
+            ids: Raw item ids, as often as they are wanted.
+
+        Returns:
+            The index of each.
+
+        Raises:
+            UnknownIdError: One is not in the catalog; the message names the nearest known.
+        """
         return indices(self.items, ids, "item")
 
     def __repr__(self) -> str:

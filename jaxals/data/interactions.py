@@ -37,6 +37,12 @@ class COO:
         value: Strength of each entry, never zero.
         n_users: Number of users, static.
         n_items: Number of items, static.
+
+    Example:
+        >>> import jaxals
+        >>> entries = jaxals.Interactions.from_arrays([1, 0, 0], [0, 2, 1], [5.0, 1.0, 2.0]).to_coo()
+        >>> entries.user.tolist(), entries.item.tolist(), entries.value.tolist(), entries.n_items
+        ([0, 0, 1], [1, 2, 0], [2.0, 1.0, 5.0], 3)
     """
 
     user: Int[Array, " entries"]
@@ -62,8 +68,9 @@ class Interactions:
 
     Example:
         >>> import pandas as pd
+        >>> import jaxals
         >>> plays = pd.DataFrame({"user": ["ann", "ann", "bob"], "item": ["Air", "Moby", "Air"], "value": [3, 1, 7]})
-        >>> Interactions.from_frame(plays)
+        >>> jaxals.Interactions.from_frame(plays)
         Interactions(2 users x 2 items, 3 entries, density 0.75)
     """
 
@@ -97,6 +104,9 @@ class Interactions:
             duplicates: What several rows of one pair become: their "sum", their "max", the "last", or an "error".
             catalog: Users and items to number by, so that two tables share them; by default those of the table.
             unknown: Whether a row whose user or item `catalog` has not is an "error", or one to "drop".
+
+        Returns:
+            Interactions whose catalog holds the ids that were there, in sorted order.
 
         Raises:
             DataError: A column is missing or there twice, an id is missing, or a value is no finite number.
@@ -170,6 +180,15 @@ class Interactions:
     ) -> "Interactions":
         """Read a scipy sparse matrix of users x items; ids default to 0, 1, 2, ...
 
+        Args:
+            matrix: 2-D and sparse, of any format; explicit zeros are no entries.
+            users: Raw ids of the rows, 0, 1, 2, ... by default.
+            items: Raw ids of the columns, likewise.
+            duplicates: As in `from_frame`.
+
+        Returns:
+            Interactions of the shape of the matrix.
+
         Raises:
             DataError: The matrix is not sparse or not 2-D, or ids and shape differ (a transposed matrix, often).
         """
@@ -206,12 +225,16 @@ class Interactions:
             catalog: Raw ids; by default 0, 1, 2, ...
             duplicates: As in `from_frame`.
 
+        Returns:
+            Interactions sorted by user and item, zeros left out.
+
         Raises:
             DataError: Lengths differ, nothing is left, an index is past the shape or the shape past 2^31 - 1, or a
                 value is not finite.
 
         Example:
-            >>> Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
+            >>> import jaxals
+            >>> jaxals.Interactions.from_arrays([0, 0, 1], [0, 0, 2], [1.0, 2.0, 5.0]).value
             array([3., 5.], dtype=float32)
         """
         if not isinstance(duplicates, str) or duplicates not in ("sum", "max", "last", "error"):
@@ -262,7 +285,17 @@ class Interactions:
         return f"Interactions({shape}, {len(self):,} entries, density {density:.2g})"
 
     def counts(self, side: Side = "user") -> Int[np.ndarray, " rows"]:
-        """Count the interactions of each user (or item), int64."""
+        """Count the interactions of each user (or item), int64.
+
+        Args:
+            side: "user" or "item".
+
+        Returns:
+            One count per row of that side, 0 where there are none.
+
+        Raises:
+            ConfigurationError: `side` is neither.
+        """
         require_side(side)
         index, size = (self.user, self.n_users) if side == "user" else (self.item, self.n_items)
         return np.bincount(index, minlength=size)
@@ -281,7 +314,14 @@ class Interactions:
         return np.isin(ours, theirs, assume_unique=True)
 
     def to_coo(self, dtype: Any = jnp.float32) -> COO:
-        """Copy the triples to the device, values in `dtype`."""
+        """Copy the triples to the device, values in `dtype`.
+
+        Args:
+            dtype: Of the values.
+
+        Returns:
+            The entries as JAX arrays: what `Objective.loss` takes inside of `jax.jit`.
+        """
         return COO(
             jnp.asarray(self.user), jnp.asarray(self.item), jnp.asarray(self.value, dtype), self.n_users, self.n_items
         )

@@ -14,7 +14,9 @@ class Split:
         test: What is ranked; shares no entry with `train`.
 
     Example:
-        >>> seen, hidden = (Interactions.from_arrays([0, 1], items, shape=(2, 3)) for items in ([0, 1], [1, 2]))
+        >>> import jaxals
+        >>> from jaxals.data import Split
+        >>> seen, hidden = (jaxals.Interactions.from_arrays([0, 1], items, shape=(2, 3)) for items in ([0, 1], [1, 2]))
         >>> len(Split(train=seen, test=hidden).test)
         2
     """
@@ -33,8 +35,10 @@ class NegativesSplit:
         negatives: The items that each user's held-out ones are ranked among.
 
     Example:
-        >>> seen, hidden = (Interactions.from_arrays([0, 1], items, shape=(2, 3)) for items in ([0, 1], [1, 2]))
-        >>> negatives = Interactions.from_arrays([0, 1], [2, 0], shape=(2, 3))
+        >>> import jaxals
+        >>> from jaxals.data import NegativesSplit
+        >>> seen, hidden = (jaxals.Interactions.from_arrays([0, 1], items, shape=(2, 3)) for items in ([0, 1], [1, 2]))
+        >>> negatives = jaxals.Interactions.from_arrays([0, 1], [2, 0], shape=(2, 3))
         >>> len(NegativesSplit(seen, hidden, negatives).negatives)
         2
     """
@@ -54,7 +58,9 @@ class UserSplit:
         test: What is ranked for the users held out; shares no entry with `given`.
 
     Example:
-        >>> train, given, test = (Interactions.from_arrays([user], [0], shape=(2, 3)) for user in (0, 1, 1))
+        >>> import jaxals
+        >>> from jaxals.data import UserSplit
+        >>> train, given, test = (jaxals.Interactions.from_arrays([user], [0], shape=(2, 3)) for user in (0, 1, 1))
         >>> UserSplit(train, given, test).given.user.tolist()
         [1]
     """

@@ -92,6 +92,7 @@ def read_table(
 
     Example:
         >>> import pathlib, tempfile
+        >>> from jaxals.data.tables import read_table
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "plays.csv"
         >>> _ = path.write_text('user,artist,plays\nann,"Tyler, The Creator",3\nbob,Air,5\n')
         >>> read_table(path, user="user", item="artist", value="plays")

@@ -16,7 +16,9 @@ def with_names(data: Interactions, names: Mapping[Hashable, str]) -> Interaction
     """Replace the raw item ids of a data set by names; where two items share one, each gets its id behind it.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1], [0, 1, 2])
+        >>> import jaxals
+        >>> from jaxals.datasets.labels import with_names
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 2])
         >>> with_names(data, {0: "Heat", 1: "Heat", 2: "Big"}).catalog.items.tolist()
         ['Heat [0]', 'Heat [1]', 'Big']
     """

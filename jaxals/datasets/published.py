@@ -27,8 +27,24 @@ T = TypeVar("T")
 def find_published(file: str | os.PathLike) -> Path:
     """Find a file or folder in the folder that the environment variable `JAXALS_DATA` names.
 
+    Args:
+        file: Its path below that folder.
+
+    Returns:
+        The whole path.
+
     Raises:
         DataError: `JAXALS_DATA` is not set, or there is nothing of that name.
+
+    Example:
+        >>> import os, pathlib, tempfile
+        >>> from unittest import mock
+        >>> from jaxals.datasets.published import find_published
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> (root / "ml-20m").mkdir()
+        >>> with mock.patch.dict(os.environ, JAXALS_DATA=str(root)):
+        ...     find_published("ml-20m") == root / "ml-20m"
+        True
     """
     root = os.environ.get("JAXALS_DATA")
     if not root:
@@ -39,7 +55,7 @@ def find_published(file: str | os.PathLike) -> Path:
 
 
 def read_ncf(folder: str | os.PathLike) -> NegativesSplit:
-    """Read a leave-one-out split with sampled negatives, as published with Neural Collaborative Filtering.
+    r"""Read a leave-one-out split with sampled negatives, as published with Neural Collaborative Filtering.
 
     The format of He et al. 2017, and of those who compare with them (DeepCF, for one): `*.train.rating` and
     `*.test.rating` (user, item, value and perhaps a time; tabs between them) and `*.test.negative` (`(user,item)` and
@@ -53,6 +69,17 @@ def read_ncf(folder: str | os.PathLike) -> NegativesSplit:
 
     Raises:
         DataError: A file is missing or there twice, a line is broken, or the test's two files differ.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from jaxals.datasets.published import read_ncf
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "ml.train.rating").write_text("0\t1\t4\n1\t0\t5\n")
+        >>> _ = (folder / "ml.test.rating").write_text("0\t2\t3\n1\t1\t4\n")
+        >>> _ = (folder / "ml.test.negative").write_text("(0,2)\t0\t3\n(1,1)\t2\t3\n")
+        >>> split = read_ncf(folder)
+        >>> split.train.shape, split.test.item.tolist(), split.negatives.item.tolist()
+        ((2, 4), [2, 1], [0, 3, 2, 3])
     """
     train = _read_columns(_one_file(folder, ".train.rating"))
     test = _read_columns(_one_file(folder, ".test.rating"))
@@ -66,7 +93,7 @@ def read_ncf(folder: str | os.PathLike) -> NegativesSplit:
 
 
 def read_adjacency(train: str | os.PathLike, test: str | os.PathLike) -> Split:
-    """Read a split in the format of LightGCN (He et al. 2020): in each line a user and then that user's items.
+    r"""Read a split in the format of LightGCN (He et al. 2020): in each line a user and then that user's items.
 
     Args:
         train: The file to train on; spaces between numbers that count from 0.
@@ -77,6 +104,16 @@ def read_adjacency(train: str | os.PathLike, test: str | os.PathLike) -> Split:
 
     Raises:
         DataError: A file is missing or empty, or a line is broken.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from jaxals.datasets.published import read_adjacency
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "train.txt").write_text("0 0 1\n1 2\n")
+        >>> _ = (folder / "test.txt").write_text("0 2\n1\n")
+        >>> split = read_adjacency(folder / "train.txt", folder / "test.txt")
+        >>> len(split.train), split.test.user.tolist(), split.test.item.tolist()
+        (3, [0], [2])
     """
     frames = [_read_lines(as_path(path, name), _adjacent) for name, path in (("train", train), ("test", test))]
     pairs = [pd.DataFrame([pair for line in lines for pair in line], columns=["user", "item"]) for lines in frames]
@@ -86,13 +123,49 @@ def read_adjacency(train: str | os.PathLike, test: str | os.PathLike) -> Split:
 
 
 def read_ml_20m(file: str | os.PathLike) -> pd.DataFrame:
-    """Read `ratings.csv` of MovieLens 20M into columns user, item and value, in the order of the file."""
+    r"""Read `ratings.csv` of MovieLens 20M into columns user, item and value, in the order of the file.
+
+    Args:
+        file: The file, with columns userId, movieId and rating.
+
+    Returns:
+        One row per line, for `strong_generalization` or `Interactions.from_frame`.
+
+    Raises:
+        DataError: The file is missing, or a line is broken.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from jaxals.datasets.published import read_ml_20m
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "ratings.csv")
+        >>> _ = file.write_text("userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n")
+        >>> read_ml_20m(file).to_dict("records")
+        [{'user': 1, 'item': 2, 'value': 3.5}]
+    """
     frame = read_table(file, "userId", "movieId", "rating")
     return frame.rename(columns={"userId": "user", "movieId": "item", "rating": "value"})
 
 
 def read_msd(file: str | os.PathLike) -> pd.DataFrame:
-    """Read `train_triplets.txt` of the Million Song Dataset's taste profiles: columns user, item and value (plays)."""
+    r"""Read `train_triplets.txt` of the Million Song Dataset's taste profiles: columns user, item and value (plays).
+
+    Args:
+        file: The file, without a header; tabs between columns.
+
+    Returns:
+        One row per line, for `strong_generalization` or `Interactions.from_frame`.
+
+    Raises:
+        DataError: The file is missing, or a line is broken.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from jaxals.datasets.published import read_msd
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "train_triplets.txt")
+        >>> _ = file.write_text("b80344d0\tSOAKIMP1\t1\nb80344d0\tSOAPDEY1\t2\n")
+        >>> read_msd(file)["value"].tolist()
+        [1.0, 2.0]
+    """
     return read_table(file, "user", "item", "value", names=["user", "item", "value"])
 
 

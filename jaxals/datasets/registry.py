@@ -26,6 +26,12 @@ class DatasetInfo:
         licence: Terms of use.
         citation: What to cite.
         items: What the items are; "names" and "raw" tell the two kinds of item ids apart.
+
+    Example:
+        >>> import jaxals
+        >>> info = jaxals.datasets.info("lastfm-2k")
+        >>> info.title, info.size, info.files
+        ('HetRec 2011 Last.fm 2K', 3, ('user_artists.dat', 'artists.dat'))
     """
 
     name: str
@@ -151,8 +157,12 @@ DATASETS = {
 def names() -> list[str]:
     """List the data sets that `load` knows.
 
+    Returns:
+        Their names, in the order of the registry.
+
     Example:
-        >>> names()
+        >>> import jaxals
+        >>> jaxals.datasets.names()
         ['lastfm-360k', 'lastfm-2k', 'movielens-100k', 'movielens-1m', 'movielens-20m', 'online-retail']
     """
     return list(DATASETS)
@@ -161,11 +171,18 @@ def names() -> list[str]:
 def info(name: str) -> DatasetInfo:
     """Return what is known about a data set: address, checksum, licence, citation.
 
+    Args:
+        name: One of `names()`.
+
+    Returns:
+        What is written down about it; nothing is read.
+
     Raises:
         DataError: There is no data set of that name.
 
     Example:
-        >>> info("online-retail").licence
+        >>> import jaxals
+        >>> jaxals.datasets.info("online-retail").licence
         'CC BY 4.0'
     """
     if not isinstance(name, str):

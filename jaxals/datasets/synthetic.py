@@ -55,7 +55,8 @@ def synthetic(
         ConfigurationError: A number is out of its range, or there is not enough memory.
 
     Example:
-        >>> synthetic(n_users=100, n_items=50, n_interactions=800, seed=3)
+        >>> import jaxals
+        >>> jaxals.datasets.synthetic(n_users=100, n_items=50, n_interactions=800, seed=3)
         Interactions(100 users x 50 items, 800 entries, density 0.16)
     """
     require_integer("seed", seed, 0)

@@ -18,7 +18,10 @@ class Popularity:
         counts: Users with a positive value for each item, float32.
 
     Example:
-        >>> train = Interactions.from_arrays([0, 0, 1], [0, 2, 2])
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1], [0, 2, 2])
         >>> Popularity.from_interactions(train).scores(jnp.array([1]))
         Array([[1., 0., 2.]], dtype=float32)
     """
@@ -48,6 +51,9 @@ class Random:
         ConfigurationError: `n_items` is below 1.
 
     Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation import Random
         >>> Random(jax.random.key(0), n_items=3).scores(jnp.array([5, 1])).shape
         (2, 3)
     """

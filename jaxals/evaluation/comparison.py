@@ -38,7 +38,7 @@ def compare(
 
     Example:
         >>> import jax, jaxals
-        >>> from jaxals.evaluation import Popularity, Random, evaluate, leave_k_out
+        >>> from jaxals.evaluation import Popularity, Random, compare, evaluate, leave_k_out
         >>> data = jaxals.datasets.synthetic(n_users=200, n_items=50, n_interactions=2000, seed=0)
         >>> split = leave_k_out(data, k=1, seed=0)
         >>> scorers = Popularity.from_interactions(split.train), Random(jax.random.key(0), 50)

@@ -20,7 +20,9 @@ def self_information(data: Interactions) -> Float[np.ndarray, " items"]:
     The share is of the users with a value above zero for anything; an item that nobody has counts as one user's.
 
     Example:
-        >>> self_information(Interactions.from_arrays([0, 1, 2, 3, 3], [0, 0, 0, 0, 1], shape=(9, 3)))
+        >>> import jaxals
+        >>> from jaxals.evaluation.exposure import self_information
+        >>> self_information(jaxals.Interactions.from_arrays([0, 1, 2, 3, 3], [0, 0, 0, 0, 1], shape=(9, 3)))
         array([0., 2., 2.])
     """
     liked = data.value > 0
@@ -39,6 +41,8 @@ def novelty(lists: Lists, information: Float[np.ndarray, " items"]) -> Float[np.
         information: From `self_information`.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.evaluation.exposure import novelty
         >>> novelty(np.array([[0, 1], [2, -1]]), np.array([0.0, 2.0, 3.0]))
         array([1., 3.])
     """
@@ -50,6 +54,8 @@ def coverage(lists: Lists, n_items: int) -> float:
     """Compute the share of the catalog that is on anybody's list (Herlocker et al. 2004, section 4.2).
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.evaluation.exposure import coverage
         >>> coverage(np.array([[0, 1], [1, -1]]), n_items=8)
         0.25
     """
@@ -63,6 +69,8 @@ def gini(lists: Lists, n_items: int) -> float:
     in lists (Shani and Gunawardana 2011, section 8.3.7). Lower is fairer.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.evaluation.exposure import gini
         >>> gini(np.array([[0, 1], [0, -1]]), n_items=3)
         0.6667
     """

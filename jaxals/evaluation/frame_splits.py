@@ -42,11 +42,16 @@ def temporal_split(
         time: Column of times: numbers, dates, or text of numbers or of ISO 8601 (2019-12-31); other text is refused,
             for it does not sort by time.
 
+    Returns:
+        What came first and what came later, over the catalog of what came first.
+
     Raises:
         ConfigurationError: `fraction` lies outside its range.
         DataError: A column is missing, a time is missing or not to be compared, or a side of the split is empty.
 
     Example:
+        >>> import pandas as pd
+        >>> from jaxals.evaluation import temporal_split
         >>> events = pd.DataFrame({"user": [*"abab"], "item": [*"xyyx"], "time": [1, 2, 3, 4]})
         >>> split = temporal_split(events, fraction=0.5)
         >>> split.train.to_frame()["item"].tolist(), split.test.to_frame()["item"].tolist()
@@ -103,6 +108,8 @@ def strong_generalization(
         DataError: A column is missing, a pair is there twice, or fewer than two users are left for each held-out one.
 
     Example:
+        >>> import pandas as pd
+        >>> from jaxals.evaluation import strong_generalization
         >>> pairs = pd.DataFrame([(u, i) for u in range(9) for i in range(6)], columns=["user", "item"])
         >>> validation, test = strong_generalization(pairs, held_out_users=2)
         >>> len(test.train), len(test.given), len(test.test)

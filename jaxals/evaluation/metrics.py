@@ -34,6 +34,8 @@ def ranked_hits(ranked: Int[Array, " ranks"], relevant: Int[Array, " relevant"],
         dtype: Dtype of the result.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import ranked_hits
         >>> ranked_hits(jnp.array([4, 2, -1]), jnp.array([0, 4, 9]), jnp.float32).tolist()
         [1.0, 0.0, 0.0]
     """
@@ -45,6 +47,8 @@ def recall(hits: Hits, n_relevant: Count) -> Float[Array, ""]:
     """Compute Σ hits / |R|; below 1 even for a perfect list where |R| > k (see `capped_recall`).
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import recall
         >>> float(recall(jnp.array([1.0, 0.0, 1.0]), 4))
         0.5
     """
@@ -55,6 +59,8 @@ def capped_recall(hits: Hits, n_relevant: Count) -> Float[Array, ""]:
     """Compute Σ hits / min(k, |R|), which a perfect list makes 1 (Liang et al. 2018, section 4.2, "Recall@R").
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import capped_recall
         >>> float(capped_recall(jnp.array([1.0, 0.0, 1.0]), 4))
         0.6667
     """
@@ -65,6 +71,8 @@ def precision(hits: Hits, n_relevant: Count) -> Float[Array, ""]:
     """Compute Σ hits / k.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import precision
         >>> float(precision(jnp.array([1.0, 0.0, 1.0, 0.0]), 2))
         0.5
     """
@@ -77,6 +85,8 @@ def ndcg(hits: Hits, n_relevant: Count) -> Float[Array, ""]:
     Järvelin and Kekäläinen 2002 with binary gains and the discount of Burges et al. 2005.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import ndcg
         >>> float(ndcg(jnp.array([1.0, 0.0, 1.0]), 2))
         0.9197
     """
@@ -92,6 +102,8 @@ def average_precision(hits: Hits, n_relevant: Count) -> Float[Array, ""]:
     Manning, Raghavan and Schütze 2008, section 8.4, truncated at k. Others divide by |R| or by the number of hits.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import average_precision
         >>> float(average_precision(jnp.array([1.0, 0.0, 1.0]), 5))
         0.5556
     """
@@ -103,6 +115,8 @@ def reciprocal_rank(hits: Hits, n_relevant: Count) -> Float[Array, ""]:
     """Compute 1 / rank of the first hit, 0 without one; its mean over users is MRR@k (Voorhees 1999).
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import reciprocal_rank
         >>> float(reciprocal_rank(jnp.array([0.0, 1.0, 1.0]), 2))
         0.5
     """
@@ -113,6 +127,8 @@ def hit_rate(hits: Hits, n_relevant: Count) -> Float[Array, ""]:
     """Compute 1 if any of the k items is relevant, else 0.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import hit_rate
         >>> float(hit_rate(jnp.array([0.0, 1.0, 1.0]), 2))
         1.0
     """
@@ -132,6 +148,8 @@ def auc(scores: Float[Array, " items"], relevant: Int[Array, " relevant"]) -> Fl
         A scalar, at least in float32; 0.5 where there is no pair to put in order.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import auc
         >>> float(auc(jnp.array([0.9, 0.1, 0.5, -jnp.inf]), jnp.array([2])))
         0.5
     """

@@ -106,6 +106,15 @@ class EvaluationPlan:
         candidates: The only items that are ranked, the relevant ones among them; None ranks all that are not excluded.
         information: Self-information of each item, which novelty is the mean of; None where nobody asks for it.
         batch_size: Users that are ranked at once.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.evaluation import plan_evaluation
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> plan = plan_evaluation(train, test, ["recall@1"], batch_size=1)
+        >>> plan.user.tolist(), [batch.relevant.tolist() for batch in plan.batches()]
+        ([0, 2], [[[2]], [[3]]])
     """
 
     metrics: tuple[Metric, ...]
@@ -123,7 +132,11 @@ class EvaluationPlan:
         return self.catalog.shape
 
     def batches(self) -> Iterator[RankedBatch]:
-        """Cut the users into batches, the last one filled up; there is one compilation for all."""
+        """Cut the users into batches, the last one filled up; there is one compilation for all.
+
+        Returns:
+            One batch after another, of `batch_size` users each; the places that fill up the last one come after `user`.
+        """
         n_items, size, total = self.shape[1], self.batch_size, len(self.user)
         n_excluded = self.excluded.most(size)
         n_candidates = None if self.candidates is None else self.candidates.most(size)
@@ -144,12 +157,27 @@ def plan_evaluation(
     batch_size: int | None = None,
     exclude: Exclude = "train",
 ) -> EvaluationPlan:
-    """Do the part of `evaluate` that is the same for every scorer; arguments and errors are described there.
+    """Do the part of `evaluate` that is the same for every scorer.
+
+    Args:
+        train: As in `evaluate`, and so below.
+        test: What to find again.
+        metrics: Names.
+        batch_size: Users ranked at once.
+        exclude: Items not to rank for a user.
+
+    Returns:
+        What `run_plan` measures any number of scorers by, and `fit` takes as `validation`.
+
+    Raises:
+        ConfigurationError: A metric is unknown or `batch_size` is below 1.
+        DataError: `train` and `test` are about different users or items, or nobody has a relevant item.
 
     Example:
-        >>> from jaxals.evaluation import Popularity, run_plan
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, plan_evaluation, run_plan
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
         >>> plan = plan_evaluation(train, test, ["recall@1"])
         >>> run_plan(Popularity.from_interactions(train), plan).metrics
         {'recall@1': 0.5}
@@ -171,13 +199,29 @@ def plan_negatives(
     metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
     batch_size: int | None = None,
 ) -> EvaluationPlan:
-    """Do the part of `evaluate_among_negatives` that is the same for every scorer; arguments are described there.
+    """Do the part of `evaluate_among_negatives` that is the same for every scorer.
+
+    Args:
+        train: As in `evaluate_among_negatives`, and so below.
+        test: What to find.
+        negatives: The items to find it among.
+        metrics: Names.
+        batch_size: Users ranked at once.
+
+    Returns:
+        As of `plan_evaluation`.
+
+    Raises:
+        ConfigurationError: A metric is unknown or `batch_size` is below 1.
+        DataError: The three are about different users or items, somebody in `test` has no negatives, or nobody has a
+            relevant item.
 
     Example:
-        >>> from jaxals.evaluation import Popularity, run_plan
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
-        >>> test = Interactions.from_arrays([0], [2], shape=(3, 5))
-        >>> negatives = Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, plan_negatives, run_plan
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
+        >>> test = jaxals.Interactions.from_arrays([0], [2], shape=(3, 5))
+        >>> negatives = jaxals.Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
         >>> plan = plan_negatives(train, test, negatives, ["hit_rate@1"])
         >>> run_plan(Popularity.from_interactions(train), plan).metrics
         {'hit_rate@1': 1.0}
@@ -229,6 +273,7 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
         ConfigurationError: A name is unknown, or there is none.
 
     Example:
+        >>> from jaxals.evaluation.plans import parse_metrics
         >>> parse_metrics(["ndcg@10", "auc"])
         (Metric(kind='ndcg', k=10), Metric(kind='auc', k=None))
     """

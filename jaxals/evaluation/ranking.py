@@ -30,14 +30,16 @@ class Scorer(Protocol):
     It is passed through `jax.jit` as an argument, so two scorers of the same structure share one compilation.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
+        >>> from jaxals.evaluation import evaluate
         >>> @jaxals.pytree
         ... class Newest:
         ...     n_items: int = jaxals.static()
         ...     def scores(self, users):
         ...         return jnp.broadcast_to(jnp.arange(self.n_items, dtype=jnp.float32), (len(users), self.n_items))
-        >>> train = Interactions.from_arrays([0, 1], [0, 1], shape=(2, 4))
-        >>> test = Interactions.from_arrays([0, 1], [3, 2], shape=(2, 4))
+        >>> train = jaxals.Interactions.from_arrays([0, 1], [0, 1], shape=(2, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 1], [3, 2], shape=(2, 4))
         >>> evaluate(Newest(4), train, test, ["recall@1"]).metrics
         {'recall@1': 0.5}
     """
@@ -80,9 +82,10 @@ def evaluate(
             relevant item, or the scorer holds NaN.
 
     Example:
-        >>> from jaxals.evaluation import Popularity
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, evaluate
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
         >>> evaluate(Popularity.from_interactions(train), train, test, ["recall@1", "mrr@3"])
         Evaluation(recall@1 0.5000 ± 0.5000, mrr@3 0.6667 ± 0.3333; 2 users)
     """
@@ -122,10 +125,11 @@ def evaluate_among_negatives(
             no negatives, nobody has a relevant item, or the scorer holds NaN.
 
     Example:
-        >>> from jaxals.evaluation import Popularity
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
-        >>> test = Interactions.from_arrays([0], [2], shape=(3, 5))
-        >>> negatives = Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, evaluate_among_negatives
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 5))
+        >>> test = jaxals.Interactions.from_arrays([0], [2], shape=(3, 5))
+        >>> negatives = jaxals.Interactions.from_arrays([0, 0], [3, 4], shape=(3, 5))
         >>> popularity = Popularity.from_interactions(train)
         >>> evaluate_among_negatives(popularity, train, test, negatives, ["hit_rate@1"]).metrics
         {'hit_rate@1': 1.0}
@@ -141,14 +145,17 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
         plan: From `plan_evaluation` or `plan_negatives`.
         progress: Draw a progress bar.
 
+    Returns:
+        Means, standard errors and each user's values.
+
     Raises:
         DataError: The scorer is about other users or items, is no pytree with `scores`, or holds NaN.
 
     Example:
-        >>> from jaxals.evaluation import Popularity
-        >>> from jaxals.evaluation import plan_evaluation
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, plan_evaluation, run_plan
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
         >>> run_plan(Popularity.from_interactions(train), plan_evaluation(train, test, ["recall@1"]))
         Evaluation(recall@1 0.5000 ± 0.5000; 2 users)
     """

@@ -30,9 +30,11 @@ def recommend_with(
         ConfigurationError: `n` is below 1, or the answer does not fit into memory.
 
     Example:
-        >>> from jaxals.evaluation import Popularity
+        >>> import pandas as pd
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, recommend_with
         >>> plays = pd.DataFrame({"user": [*"aabbc"], "item": [*"xyxzy"]})
-        >>> train = Interactions.from_frame(plays, value=None)
+        >>> train = jaxals.Interactions.from_frame(plays, value=None)
         >>> recommend_with(Popularity.from_interactions(train), train, ["b", "c"], n=1)["item"].tolist()
         ['y', 'x']
     """

@@ -25,10 +25,10 @@ class Evaluation:
         lists: Item indices at the top of each user's ranking, as many as the longest metric asked for sees; -1 pads.
 
     Example:
-        >>> from jaxals.data import Interactions
+        >>> import jaxals
         >>> from jaxals.evaluation import Popularity, evaluate
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
         >>> measured = evaluate(Popularity.from_interactions(train), train, test, ["recall@1"])
         >>> measured["recall@1"], measured.per_user()["recall@1"].tolist()
         (0.5, [1.0, 0.0])
@@ -95,7 +95,17 @@ class Evaluation:
         )
 
     def to_text(self, name: str) -> str:
-        """Write a metric as "0.1234 ± 0.0056", without the standard error where a metric never has one."""
+        """Write a metric as "0.1234 ± 0.0056", without the standard error where a metric never has one.
+
+        Args:
+            name: One of `names`.
+
+        Returns:
+            The text, four digits after the point.
+
+        Raises:
+            ConfigurationError: It was not measured.
+        """
         error = "" if name in self.catalog_metrics else f" ± {self.standard_errors[name]:.4f}"
         return f"{self[name]:.4f}{error}"
 

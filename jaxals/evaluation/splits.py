@@ -22,12 +22,17 @@ def random_holdout(data: Interactions, fraction: float = 0.2, seed: int = 0) -> 
         fraction: Share of the positive entries that goes to the test, above 0 and below 1; the count is rounded.
         seed: Of the random choice.
 
+    Returns:
+        What was kept and what was held out, over the catalog of `data`.
+
     Raises:
         ConfigurationError: `fraction` lies outside its range.
         DataError: There are too few entries for both sides to have one.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
+        >>> import jaxals
+        >>> from jaxals.evaluation import random_holdout
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
         >>> split = random_holdout(data, fraction=0.4)
         >>> len(split.train), len(split.test)
         (3, 2)
@@ -55,12 +60,17 @@ def leave_k_out(data: Interactions, k: int = 1, seed: int = 0) -> Split:
         k: Entries held out per user, at least 1.
         seed: Of the random choice.
 
+    Returns:
+        What was kept and what was held out, over the catalog of `data`.
+
     Raises:
         ConfigurationError: `k` is no integer of 1 or more.
         DataError: `data` are no `Interactions`, or no user has more than k positive entries.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1, 2, 2, 2], [0, 1, 0, 0, 1, 2])
+        >>> import jaxals
+        >>> from jaxals.evaluation import leave_k_out
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1, 2, 2, 2], [0, 1, 0, 0, 1, 2])
         >>> leave_k_out(data, k=1).test.counts("user")
         array([1, 0, 1])
     """
@@ -89,12 +99,17 @@ def user_holdout(data: Interactions, fraction: float = 0.1, given: float = 0.8, 
             entry stays on each side.
         seed: Of the random choice.
 
+    Returns:
+        The entries of the other users, and of those held out what is given and what is to be found.
+
     Raises:
         ConfigurationError: `fraction` or `given` lies outside its range.
         DataError: There are too few users for both sides to have one.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 0, 1, 1, 1, 2], [0, 1, 2, 0, 1, 2, 0])
+        >>> import jaxals
+        >>> from jaxals.evaluation import user_holdout
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 0, 1, 1, 1, 2], [0, 1, 2, 0, 1, 2, 0])
         >>> split = user_holdout(data, fraction=0.5, given=0.6)
         >>> len(split.train), len(split.given), len(split.test)
         (4, 2, 1)
@@ -142,7 +157,9 @@ def sample_negatives(data: Interactions, test: Interactions, n: int = 99, seed: 
         DataError: A user has fewer than `n` items to draw from.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1, 1], [0, 1, 0, 2], shape=(2, 9))
+        >>> import jaxals
+        >>> from jaxals.evaluation import leave_k_out, sample_negatives
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1, 1], [0, 1, 0, 2], shape=(2, 9))
         >>> split = sample_negatives(data, leave_k_out(data, k=1).test, n=3)
         >>> split.negatives.counts("user"), split.negatives.is_among(data).any()
         (array([3, 3]), np.False_)

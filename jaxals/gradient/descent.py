@@ -70,7 +70,29 @@ class Problem:
 
 @runtime_checkable
 class Batch(Protocol):
-    """What a step of descent sees; frozen and hashable, for it is static."""
+    """What a step of descent sees; frozen and hashable, for it is static.
+
+    Example:
+        >>> import dataclasses
+        >>> import jax
+        >>> import optax
+        >>> import jaxals
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class ItemsOnly:  # users stay as they were drawn
+        ...     size = None
+        ...     def init(self, factors, optimizer):
+        ...         return optimizer.init(factors.item)
+        ...     def step(self, state, problem, optimizer):
+        ...         user, item = state.factors.user, state.factors.item
+        ...         gradient = jax.grad(lambda item: problem.loss(jaxals.Factors(user, item)))(item)
+        ...         change, memory = optimizer.update(gradient, state.optimizer, item)
+        ...         return jaxals.Factors(user, item + change), memory
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=ItemsOnly(), optimizer=optax.sgd(1e-4))
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
+        True
+    """
 
     @property
     def size(self) -> int | None:
@@ -78,11 +100,30 @@ class Batch(Protocol):
         ...
 
     def init(self, factors: Factors, optimizer: Optimizer) -> Any:
-        """Return what the optimiser remembers before the first step."""
+        """Return what the optimiser remembers before the first step.
+
+        Args:
+            factors: Both tables as they were drawn.
+            optimizer: One of optax.
+
+        Returns:
+            A pytree, which `step` gets back as `state.optimizer`.
+        """
         ...
 
     def step(self, state: DescentState, problem: Problem, optimizer: Optimizer) -> tuple[Factors, Any]:
-        """Return both tables after a step, and what the optimiser then remembers."""
+        """Return both tables after a step, and what the optimiser then remembers.
+
+        Args:
+            state: Both tables as `state.factors`, what the optimiser remembers as `state.optimizer`, and
+                `state.n_done`.
+            problem: `problem.loss(factors)` is the whole loss where `size` is None; else `problem.batch(number)` is one
+                of `problem.n_batches` batches of users.
+            optimizer: One of optax.
+
+        Returns:
+            Both tables, of the same shapes and dtype, and the memory, of the same structure.
+        """
         ...
 
 
@@ -100,7 +141,7 @@ class FullBatch:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=FullBatch())
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.FullBatch())
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True
@@ -137,7 +178,7 @@ class Alternating:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=Alternating())
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.Alternating())
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True
@@ -186,7 +227,7 @@ class UserBatches:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=UserBatches(size=16))
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.UserBatches(size=16))
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True
@@ -227,7 +268,7 @@ class SampledNegatives:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=SampledNegatives(size=16, per_entry=2))
+        >>> trainer = jaxals.Gradient(factors=4, steps=40, batch=jaxals.SampledNegatives(size=16, per_entry=2))
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True

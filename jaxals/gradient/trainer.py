@@ -51,11 +51,12 @@ class Gradient:
         ConfigurationError: A setting lies outside its range.
 
     Example:
+        >>> import optax
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> smooth = lambda factors: 0.1 * (factors.item[1:] - factors.item[:-1]).var()
-        >>> trainer = Gradient(factors=4, steps=60, optimizer=optax.adam(0.05), penalty=smooth)
-        >>> run = jaxals.fit(data, Objective.hkv(alpha=1.0), trainer, progress=False)
+        >>> trainer = jaxals.Gradient(factors=4, steps=60, optimizer=optax.adam(0.05), penalty=smooth)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), trainer, progress=False)
         >>> run.history["step"].tolist(), bool(run.history["loss"].is_monotonic_decreasing)
         ([20, 40, 60], True)
     """
@@ -103,6 +104,9 @@ class Gradient:
             initial: Tables to continue from, [users, factors] and [items, factors], instead of random ones.
             mesh: Devices to share the entries out over, None for one.
 
+        Returns:
+            What the loop takes steps of.
+
         Raises:
             ConfigurationError: The work does not fit in memory, the optimiser does not go with the batches, or JAX
                 refuses the dtype.
@@ -146,11 +150,31 @@ class Gradient:
         return Training(start, step, self.steps, "step", self.report_every)
 
     def with_steps(self, n: int) -> "Gradient":
-        """Return the same trainer with another number of steps."""
+        """Return the same trainer with another number of steps.
+
+        Args:
+            n: How many steps, 0 or more.
+
+        Returns:
+            A new trainer; this one stays as it is.
+
+        Raises:
+            ConfigurationError: `n` is no integer of 0 or more.
+        """
         return dataclasses.replace(self, steps=n)
 
     def program(self, interactions: Interactions) -> GradientProgram:
-        """Lay out, for one device, what all models of this trainer share."""
+        """Lay out, for one device, what all models of this trainer share.
+
+        Args:
+            interactions: What to train on.
+
+        Returns:
+            What `hyper.fit_many` trains models of one layout by.
+
+        Raises:
+            ConfigurationError: JAX refuses the dtype.
+        """
         require_allowed(self.dtype)
         dtype = jnp.dtype(self.dtype)
         lay_out = lambda size: build_batches(interactions, size, factors=self.factors, dtype=dtype)

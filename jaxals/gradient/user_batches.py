@@ -79,7 +79,9 @@ def build_batches(
         are in none.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1, 2, 2], [0, 1, 1, 0, 2])
+        >>> import jaxals
+        >>> from jaxals.gradient.user_batches import build_batches
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1, 2, 2], [0, 1, 1, 0, 2])
         >>> batches = build_batches(data, size=2, factors=4)
         >>> batches.user.tolist(), batches.count.tolist()
         ([[0, 3], [1, 2]], [[2, 0], [1, 2]])

@@ -47,6 +47,25 @@ class DescentResult:
         history: One row per step: "step", "seconds" since the start (compilation included, measuring not), "loss", the
             metrics, "adjoint_sweeps", "last_term" and "residual" (see `Hypergradient`).
         best_step: The step of the parameters and the factors.
+
+    Example:
+        >>> import jax
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, smooth_ndcg, tune_by_gradient
+        >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out = hold_out(split.train, split.test)
+        >>> found = tune_by_gradient(
+        ...     lambda factors, p: smooth_ndcg(factors, held_out, temperature=0.1),
+        ...     {"w0": 0.3, "ridge": 0.001},
+        ...     jaxals.initial_factors(jax.random.key(0), *data.shape, 4),
+        ...     objective=lambda p: jaxals.Objective.ials(p["w0"], p["ridge"]),
+        ...     tiles=jaxals.ALS(factors=4).cut(split.train, None),
+        ...     steps=2,
+        ...     progress=False,
+        ... )
+        >>> len(found.history), found.best["step"] == found.best_step, sorted(found.parameters), found.trainer.factors
+        (2, True, ['ridge', 'w0'], 4)
     """
 
     parameters: Any
@@ -108,8 +127,9 @@ def tune_by_gradient(
         NumericalError: What chooses the best step was never a number.
 
     Example:
+        >>> import jax
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, smooth_ndcg
+        >>> from jaxals.hyper import hold_out, smooth_ndcg, tune_by_gradient
         >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out = hold_out(split.train, split.test)
@@ -162,7 +182,7 @@ def tune_by_gradient(
                         "seconds": seconds,
                         "loss": float(found.value),
                         **metrics,
-                        "adjoint_sweeps": int(found.sweeps),
+                        "adjoint_sweeps": int(found.adjoint_sweeps),
                         "last_term": float(found.last_term),
                         "residual": float(found.residual),
                     }

@@ -41,8 +41,9 @@ class FoldIn:
     """Differentiate users that are solved from items which stay as they are: a strongly convex problem, one solve.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, squared_error
+        >>> from jaxals.hyper import FoldIn, hold_out, hypergradient, squared_error
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
@@ -66,8 +67,9 @@ class Truncated:
         ConfigurationError: `sweeps` is below 1.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, squared_error
+        >>> from jaxals.hyper import Truncated, hold_out, hypergradient, squared_error
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
@@ -97,8 +99,9 @@ class Implicit:
         ConfigurationError: A setting lies outside its range.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, squared_error
+        >>> from jaxals.hyper import Implicit, hold_out, hypergradient, squared_error
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
@@ -129,16 +132,29 @@ class Hypergradient:
         value: The validation loss.
         gradient: Like the parameters.
         factors: The model whose loss it is.
-        sweeps: Adjoint sweeps that were taken.
+        adjoint_sweeps: How many of them were taken; 0 but for `Implicit`.
         last_term: What the last of them added to w, beside w; 0 where the sum is exact.
         residual: |T(Y) - Y| / |Y| of the given items, 0 where nothing is assumed to be a fixed point. The scores, not
             the tables, are at rest there, but for sweeps the tables are, too.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, hypergradient, squared_error
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
+        >>> held_out, trainer = hold_out(split.train, split.test), jaxals.ALS(factors=4, sweeps=8)
+        >>> build = lambda p: jaxals.Objective.hkv(1.0, p["ridge"])
+        >>> run = jaxals.fit(split.train, build({"ridge": 1.0}), trainer, progress=False)
+        >>> found = hypergradient(lambda factors, p: squared_error(factors, held_out), {"ridge": 1.0}, run.factors,
+        ...                       objective=build, tiles=trainer.cut(split.train, None))
+        >>> sorted(found.gradient), 0 < int(found.adjoint_sweeps) <= 100  # as many as `Implicit()` takes at most
+        (['ridge'], True)
     """
 
     value: Float[Array, ""]
     gradient: Any
     factors: Factors
-    sweeps: Int[Array, ""]
+    adjoint_sweeps: Int[Array, ""]
     last_term: Float[Array, ""]
     residual: Float[Array, ""]
 
@@ -175,9 +191,10 @@ def hypergradient(
             floating-point numbers.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> from jaxals.hyper import hold_out, softmax_cross_entropy
-        >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
+        >>> from jaxals.hyper import hold_out, hypergradient, softmax_cross_entropy
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> tiles = jaxals.ALS(factors=4).cut(split.train, None)
         >>> objective = lambda p: jaxals.Objective.ials(p["w0"], p["ridge"])

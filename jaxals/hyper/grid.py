@@ -51,8 +51,10 @@ def expand(
             for.
 
     Example:
-        >>> from jaxals.training.trainers import ALS
-        >>> models = expand(Objective.hkv, ALS(), {"alpha": [1.0, 2.0], "factors": [8, 16]}, seeds=range(2))
+        >>> import jaxals
+        >>> from jaxals.hyper.grid import expand
+        >>> grid = {"alpha": [1.0, 2.0], "factors": [8, 16]}
+        >>> models = expand(jaxals.Objective.hkv, jaxals.ALS(), grid, seeds=range(2))
         >>> len(models), models[-1].settings, models[-1].seed, models[-1].trainer.factors
         (8, {'alpha': 2.0, 'factors': 16}, 1, 16)
     """
@@ -85,7 +87,9 @@ def stack(objectives: Sequence[Objective], dtype: Any) -> Objective:
         ConfigurationError: Leaves of one place differ in shape.
 
     Example:
-        >>> stack([Objective.hkv(alpha=1.0), Objective.hkv(alpha=2.0)], "float32").confidence.alpha
+        >>> import jaxals
+        >>> from jaxals.hyper.grid import stack
+        >>> stack([jaxals.Objective.hkv(alpha=1.0), jaxals.Objective.hkv(alpha=2.0)], "float32").confidence.alpha
         Array([1., 2.], dtype=float32)
     """
 

@@ -46,6 +46,7 @@ class Runs:
 
     Example:
         >>> import jaxals
+        >>> from jaxals.hyper import fit_many
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> objective, trainer = jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3)
         >>> runs = fit_many(data, objective, trainer, seed=range(3), progress=False)
@@ -95,6 +96,9 @@ class Runs:
 
         Args:
             number: Of the model in the table; the best one by default.
+
+        Returns:
+            Factors as JAX arrays, objective and trainer of the model, and its row of the table as history.
 
         Raises:
             ConfigurationError: There is no such model, or it was not kept.
@@ -159,10 +163,12 @@ def fit_many(
 
     Example:
         >>> import jaxals
+        >>> from jaxals.hyper import fit_many
         >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, k=1, seed=0)
         >>> grid = {"alpha": [0.5, 2.0, 8.0], "regularization": [0.1, 1.0]}
-        >>> found = fit_many(split.train, Objective.hkv, ALS(factors=4, sweeps=3), space=grid, seed=range(2),
+        >>> trainer = jaxals.ALS(factors=4, sweeps=3)
+        >>> found = fit_many(split.train, jaxals.Objective.hkv, trainer, space=grid, seed=range(2),
         ...                  validation=split.test, metrics="ndcg@10", progress=False)
         >>> len(found.table), list(found.table.columns)
         (12, ['alpha', 'regularization', 'seed', 'loss', 'ndcg@10', 'seconds'])

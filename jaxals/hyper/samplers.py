@@ -31,7 +31,9 @@ def propose(sampler: Sampler, space: SearchSpace, seed: int, trials: Sequence[tu
         MissingDependencyError: "tpe" without Optuna.
 
     Example:
-        >>> propose("random", SearchSpace.preset("ials"), seed=0, trials=[])
+        >>> import jaxals
+        >>> from jaxals.hyper.samplers import propose
+        >>> propose("random", jaxals.SearchSpace.preset("ials"), seed=0, trials=[])
         {'regularization': 0.0378, 'unobserved_weight': 0.0346}
     """
     own_seed = np.random.SeedSequence([seed, len(trials)])

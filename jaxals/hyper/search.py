@@ -47,6 +47,7 @@ class MedianPruning:
         ConfigurationError: A setting lies outside its range.
 
     Example:
+        >>> from jaxals.hyper import MedianPruning
         >>> rule = MedianPruning(startup_trials=2, warmup_steps=1)
         >>> rule.is_hopeless([0.1, 0.2], earlier=[[0.3, 0.4], [0.2, 0.5]])
         True
@@ -60,7 +61,15 @@ class MedianPruning:
         require_integer("warmup_steps", self.warmup_steps, 1)
 
     def is_hopeless(self, curve: Sequence[float], earlier: Sequence[Sequence[float]]) -> bool:
-        """Judge the values after each step so far by those of earlier trials."""
+        """Judge the values after each step so far by those of earlier trials.
+
+        Args:
+            curve: The first metric after each step of this trial, up to now.
+            earlier: The curves of the trials before it.
+
+        Returns:
+            Whether to give the trial up.
+        """
         if len(earlier) < self.startup_trials or len(curve) <= self.warmup_steps:
             return False
         return max(curve) < float(np.median([max(other[: len(curve)]) for other in earlier]))
@@ -84,8 +93,8 @@ class SearchResult:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> space = SearchSpace.preset("ials", jaxals.ALS(factors=4, sweeps=3))
-        >>> found = tune(data, space, trials=2, progress=False)
+        >>> space = jaxals.SearchSpace.preset("ials", jaxals.ALS(factors=4, sweeps=3))
+        >>> found = jaxals.tune(data, space, trials=2, progress=False)
         >>> recommender = jaxals.Recommender.from_run(found, data)
         >>> bool(found.best["ndcg@10"] == found.table["ndcg@10"].max()), len(recommender.recommend(7, n=5))
         (True, 5)
@@ -154,8 +163,8 @@ def tune(
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=80, n_items=50, n_interactions=900, seed=0)
         >>> trainer, ridges = jaxals.ALS(factors=4, sweeps=5), jaxals.LogUniform(1e-3, 1e-1)
-        >>> space = SearchSpace.preset("ials", trainer, regularization=ridges)
-        >>> found = tune(data, space, trials=3, metrics="ndcg@10", progress=False)
+        >>> space = jaxals.SearchSpace.preset("ials", trainer, regularization=ridges)
+        >>> found = jaxals.tune(data, space, trials=3, metrics="ndcg@10", progress=False)
         >>> sorted(found.settings), len(found.table), found.factors.item.shape
         (['regularization', 'unobserved_weight'], 3, (50, 4))
     """

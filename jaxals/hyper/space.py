@@ -32,7 +32,8 @@ class Choice:
         ConfigurationError: There are none, or one is something else.
 
     Example:
-        >>> Choice((16, 32)).at(0.0), Choice((16, 32)).at(0.99)
+        >>> import jaxals
+        >>> jaxals.Choice((16, 32)).at(0.0), jaxals.Choice((16, 32)).at(0.99)
         (16, 32)
     """
 
@@ -66,7 +67,8 @@ class Uniform:
         ConfigurationError: `low` is not below `high`, or one of them is not finite.
 
     Example:
-        >>> Uniform(0.0, 2.0).at(0.25)
+        >>> import jaxals
+        >>> jaxals.Uniform(0.0, 2.0).at(0.25)
         0.5
     """
 
@@ -95,7 +97,8 @@ class LogUniform:
         ConfigurationError: `low` is not above 0 or not below `high`, or `high` is not finite.
 
     Example:
-        >>> LogUniform(0.01, 1.0).at(0.5)
+        >>> import jaxals
+        >>> jaxals.LogUniform(0.01, 1.0).at(0.5)
         0.1
     """
 
@@ -132,10 +135,15 @@ class SearchSpace:
         build: Called with drawn settings and the interactions to train on, for an objective and a trainer.
         description: What `build` keeps fixed, in words: trials kept in a file are refused by a search with another one.
 
+    Raises:
+        ConfigurationError: A range is none of `Choice`, `Uniform` and `LogUniform`.
+
     Example:
+        >>> import numpy as np
+        >>> import jaxals
         >>> def build(settings, interactions):
-        ...     return Objective.hkv(settings["alpha"]), ALS(factors=settings["factors"])
-        >>> space = SearchSpace({"alpha": LogUniform(1, 100), "factors": Choice((16, 32))}, build)
+        ...     return jaxals.Objective.hkv(settings["alpha"]), jaxals.ALS(factors=settings["factors"])
+        >>> space = jaxals.SearchSpace({"alpha": jaxals.LogUniform(1, 100), "factors": jaxals.Choice((16, 32))}, build)
         >>> space.draw(np.random.default_rng(0))
         {'alpha': 18.7, 'factors': 16}
     """
@@ -170,11 +178,16 @@ class SearchSpace:
             values: A range, or one value to keep, for arguments of the preset and attributes of `ALS`. The ridge, and
                 w0 or α, have ranges by default; all else is kept at its default.
 
+        Returns:
+            A space whose `build` makes the objective of the preset and the trainer.
+
         Raises:
             ConfigurationError: There is no such preset or setting.
 
         Example:
-            >>> space = SearchSpace.preset("ials", ALS(sweeps=20), factors=Choice((32, 64)), regularization=0.01)
+            >>> import jaxals
+            >>> trainer, sizes = jaxals.ALS(sweeps=20), jaxals.Choice((32, 64))
+            >>> space = jaxals.SearchSpace.preset("ials", trainer, factors=sizes, regularization=0.01)
             >>> space.ranges
             {'factors': Choice(options=(32, 64)), 'regularization': Choice(options=(0.01,)),
              'unobserved_weight': LogUniform(low=0.01, high=1.0)}
@@ -196,7 +209,14 @@ class SearchSpace:
         return cls(ranges, build, f"{preset}, {json.dumps(describe(trainer=trainer))}")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
-        """Draw every setting independently."""
+        """Draw every setting independently.
+
+        Args:
+            generator: From `numpy.random.default_rng`; it moves on.
+
+        Returns:
+            A value of each setting by name.
+        """
         positions = generator.random(len(self.ranges)).tolist()
         return {name: kind.at(position) for (name, kind), position in zip(self.ranges.items(), positions, strict=True)}
 
@@ -255,8 +275,11 @@ def rescale_regularization(
         The objective with λ.
 
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1], [0, 1, 1])
-        >>> rescale_regularization(Objective.spark(regularization=0.1), data, reference_exponent=0.0).regularization
+        >>> import jaxals
+        >>> from jaxals.hyper.space import rescale_regularization
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1])
+        >>> objective = jaxals.Objective.spark(regularization=0.1)
+        >>> rescale_regularization(objective, data, reference_exponent=0.0).regularization
         0.067
     """
     offset, exponent = float(objective.frequency_offset), float(objective.frequency_exponent)

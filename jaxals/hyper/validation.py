@@ -29,6 +29,15 @@ class HeldOut:
     Attributes:
         batches: Users, the items to find and the cells that are not ranked, stacked.
         is_user: Which places of the batches are users, and not there to fill up the last batch.
+
+    Example:
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1], shape=(2, 3))
+        >>> test = jaxals.Interactions.from_arrays([0, 1], [2, 0], shape=(2, 3))
+        >>> held_out = hold_out(train, test)
+        >>> held_out.batches.users.tolist(), held_out.batches.relevant.tolist(), held_out.is_user.tolist()
+        ([[0, 1]], [[[2], [0]]], [[1.0, 1.0]])
     """
 
     batches: RankedBatch
@@ -43,13 +52,23 @@ def hold_out(train: Interactions, test: Interactions, batch_size: int | None = N
         test: What was held out; entries with a value above zero are to be found.
         batch_size: Users whose scores are computed at once, by default as many as 16 MB of float32 hold.
 
+    Returns:
+        Batches on the device, as `softmax_cross_entropy`, `smooth_ndcg` and `squared_error` take them.
+
+    Raises:
+        ConfigurationError: `batch_size` is below 1.
+        DataError: `train` and `test` are about different users or items, or nobody has anything to find.
+
     Example:
-        >>> train = Interactions.from_arrays([0, 0, 1], [0, 1, 1], shape=(2, 3))
-        >>> test = Interactions.from_arrays([1], [2], shape=(2, 3))
-        >>> float(softmax_cross_entropy(Factors(jnp.ones((2, 1)), jnp.ones((3, 1))), hold_out(train, test)))
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.hyper import hold_out, softmax_cross_entropy
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1], shape=(2, 3))
+        >>> test = jaxals.Interactions.from_arrays([1], [2], shape=(2, 3))
+        >>> float(softmax_cross_entropy(jaxals.Factors(jnp.ones((2, 1)), jnp.ones((3, 1))), hold_out(train, test)))
         0.6931
     """
-    size = batch_size or max(_BATCH_BYTES // (4 * train.n_items), 1)
+    size = max(_BATCH_BYTES // (4 * train.n_items), 1) if batch_size is None else batch_size
     plan = plan_evaluation(train, test, batch_size=size)
     batches = jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *plan.batches())
     is_user = np.arange(batches.users.size).reshape(batches.users.shape) < len(plan.user)
@@ -72,7 +91,9 @@ def softmax_cross_entropy(
         The mean over users of the mean over their items.
 
     Example:
+        >>> import jax
         >>> import jaxals
+        >>> from jaxals.hyper import hold_out, softmax_cross_entropy
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out = hold_out(split.train, split.test)
@@ -115,7 +136,10 @@ def smooth_ndcg(
         The mean over users, between 0 and 1.
 
     Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
         >>> import jaxals
+        >>> from jaxals.hyper import hold_out, smooth_ndcg
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out = hold_out(split.train, split.test)
@@ -164,7 +188,9 @@ def squared_error(
         The mean over users of each user's sum over its number of items to find.
 
     Example:
+        >>> import jax
         >>> import jaxals
+        >>> from jaxals.hyper import hold_out, squared_error
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> split = jaxals.evaluation.leave_k_out(data, 1, seed=0)
         >>> held_out = hold_out(split.train, split.test)

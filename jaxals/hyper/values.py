@@ -23,8 +23,24 @@ def number_entries(
 ) -> RowTiles:
     """Lay out the interactions as `build_tiles` does, each entry's number from 1 on in the place of its value.
 
+    Args:
+        interactions: What to lay out.
+        side: Whose rows to solve for: "user" or "item".
+        factors: As in `build_tiles`, and so below.
+        gram_size: Of the solver.
+        mesh: Devices to share the tiles out over.
+
+    Returns:
+        Tiles of int32 numbers; `with_values` makes of them tiles that can be trained on.
+
+    Raises:
+        ConfigurationError: `factors` is below 1, or `mesh` has other axes than "rows".
+
     Example:
-        >>> data = Interactions.from_arrays([0, 0, 1], [0, 1, 1])
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.hyper import number_entries, with_values
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1])
         >>> numbered = number_entries(data, "user", factors=4)
         >>> tiles = with_values(numbered, jnp.array([3.0, 1.0, 2.0]))
         >>> sorted(tiles.groups[0].value.reshape(-1).tolist())[-3:]
@@ -38,6 +54,22 @@ def with_values(numbered: RowTiles, values: Float[Array, " entries"]) -> RowTile
     """Put a value for each interaction, in their order, into tiles from `number_entries`.
 
     Entries of value 0 count as padding.
+
+    Args:
+        numbered: From `number_entries`.
+        values: One for each entry, in the order of the interactions; they may be traced.
+
+    Returns:
+        Tiles of these values, in their dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.hyper import number_entries, with_values
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1])
+        >>> tiles = with_values(number_entries(data, "user", factors=4), jnp.array([3.0, 1.0, 2.0]))
+        >>> float(tiles.groups[0].value.sum())
+        6.0
     """
     padded = jnp.concatenate([jnp.zeros_like(values[:1]), values])
     fill = lambda part: dataclasses.replace(part, value=padded[part.value])

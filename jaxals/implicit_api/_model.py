@@ -65,6 +65,8 @@ class AlternatingLeastSquares:
         ConfigurationError: A GPU was asked for and there is none.
 
     Example:
+        >>> import scipy
+        >>> from jaxals.implicit_api import AlternatingLeastSquares
         >>> likes = scipy.sparse.csr_matrix([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [0, 1, 1, 1]])
         >>> model = AlternatingLeastSquares(factors=2, alpha=2.0, random_state=0)
         >>> model.fit(likes, show_progress=False)

@@ -35,9 +35,12 @@ def save_npz(path: str | os.PathLike, factors: Factors, catalog: Catalog) -> Non
 
     Example:
         >>> import pathlib, tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "factors.npz"
-        >>> save_npz(path, Factors(jnp.ones((2, 3)), jnp.ones((1, 3))), Catalog(["ann", "bob"], [7]))
-        >>> factors, catalog = load_npz(path)
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_npz(path, factors, jaxals.Catalog(["ann", "bob"], [7]))
+        >>> factors, catalog = jaxals.exports.load_npz(path)
         >>> factors.user.shape, catalog.users.tolist()
         ((2, 3), ['ann', 'bob'])
     """
@@ -51,6 +54,12 @@ def save_npz(path: str | os.PathLike, factors: Factors, catalog: Catalog) -> Non
 def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
     """Read what `save_npz` wrote, or anything else with arrays of those names.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Both tables, and the raw ids.
+
     Raises:
         DataError: The file is missing, is damaged, or holds something else.
 
@@ -61,8 +70,8 @@ def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
         >>> file = tempfile.mkdtemp() + "/factors.npz"
-        >>> save_npz(file, factors, data.catalog)
-        >>> loaded, catalog = load_npz(file)
+        >>> jaxals.exports.save_npz(file, factors, data.catalog)
+        >>> loaded, catalog = jaxals.exports.load_npz(file)
         >>> bool(loaded == factors)
         True
     """
@@ -84,6 +93,17 @@ def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) 
     Raises:
         DataError: The ids are of several types, or not as many as there are rows.
         MissingDependencyError: pyarrow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> folder = tempfile.mkdtemp()
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_parquet(folder, factors, jaxals.Catalog(["ann", "bob"], [7]))
+        >>> import pandas as pd
+        >>> pd.read_parquet(folder + "/users.parquet")["id"].tolist()
+        ['ann', 'bob']
     """
     pyarrow = _pyarrow()
     require_shape(factors, catalog.shape)
@@ -98,9 +118,26 @@ def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) 
 def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
     """Read what `save_parquet` wrote.
 
+    Args:
+        folder: That users.parquet and items.parquet are in.
+
+    Returns:
+        Both tables, and the raw ids.
+
     Raises:
         DataError: A file is missing, is damaged, or holds something else.
         MissingDependencyError: pyarrow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> folder = tempfile.mkdtemp()
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_parquet(folder, factors, jaxals.Catalog(["ann", "bob"], [7]))
+        >>> loaded, catalog = jaxals.exports.load_parquet(folder)
+        >>> bool(loaded == factors), catalog.users.tolist()
+        (True, ['ann', 'bob'])
     """
     pyarrow = _pyarrow()
     ids, tables = [], []
@@ -125,6 +162,16 @@ def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objectiv
         path: The file; one that is there is replaced.
         factors: Both tables.
         objective: What they minimise; with `Objective.implicit` its α is written, too, and λ where it is one number.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> path = tempfile.mkdtemp() + "/model.npz"
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_implicit(path, factors, jaxals.Objective.implicit(alpha=15.0))
+        >>> jaxals.implicit_api.AlternatingLeastSquares.load(path).alpha  # and that of implicit itself
+        15.0
     """
     user, item = np.asarray(factors.user), np.asarray(factors.item)
     settings: dict[str, Any] = {"factors": user.shape[1], "dtype": user.dtype.name}
@@ -139,8 +186,24 @@ def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objectiv
 def load_implicit(path: str | os.PathLike) -> Factors:
     """Read the factors of a model that implicit saved.
 
+    Args:
+        path: The .npz file.
+
+    Returns:
+        Both tables; such a file holds no ids.
+
     Raises:
         DataError: The file is missing, is damaged, or holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> path = tempfile.mkdtemp() + "/model.npz"
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> jaxals.exports.save_implicit(path, factors)
+        >>> bool(jaxals.exports.load_implicit(path) == factors)
+        True
     """
     arrays = _read_npz(path, ["user_factors", "item_factors"])
     return _checked(arrays["user_factors"], arrays["item_factors"], None, path)

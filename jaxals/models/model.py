@@ -53,6 +53,19 @@ def save_model(
 
     Raises:
         CheckpointError: The folder holds something else or cannot be written, or an id cannot be stored.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.models import load_model, save_model
+        >>> data = jaxals.Interactions.from_arrays([0, 1], [0, 0])
+        >>> folder = tempfile.mkdtemp() + "/model"
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> save_model(folder, factors, data, jaxals.Objective.hkv(alpha=15.0))
+        >>> factors, interactions, objective = load_model(folder)
+        >>> objective == jaxals.Objective.hkv(alpha=15.0)
+        True
     """
     path = require_model_place(folder)
     arrays = {
@@ -114,9 +127,28 @@ def require_storable_ids(catalog: Catalog) -> None:
 def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Objective | None]:
     """Read what `save_model` wrote; float64 factors come as float32 where JAX does not allow float64.
 
+    Args:
+        folder: That `save_model`, `Recommender.save` or `jaxals fit` wrote.
+
+    Returns:
+        Both tables, the interactions with their catalog, and the objective; None where it was not kept.
+
     Raises:
         CheckpointError: The folder is missing, is not a model, or is damaged.
         ConfigurationError: There is not enough memory for it.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.models import load_model, save_model
+        >>> data = jaxals.Interactions.from_arrays([0, 1], [0, 0])
+        >>> folder = tempfile.mkdtemp() + "/model"
+        >>> factors = jaxals.Factors(jnp.ones((2, 3)), jnp.ones((1, 3)))
+        >>> save_model(folder, factors, data, jaxals.Objective.hkv(alpha=15.0))
+        >>> factors, interactions, objective = load_model(folder)
+        >>> factors.user.shape, len(interactions), objective.confidence.alpha
+        ((2, 3), 2, 15.0)
     """
     path = pathlib.Path(folder).absolute()
     if not path.is_dir():

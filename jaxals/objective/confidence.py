@@ -32,6 +32,7 @@ class Confidence(Protocol):
     entry means dislike, b is 0. It is never called with the value 0.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
         >>> @jaxals.pytree
         ... class SquareRoot:
@@ -62,7 +63,8 @@ class LinearConfidence:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> LinearConfidence(alpha=40.0)(jnp.array([1.0, -2.0], jnp.float32))
+        >>> import jaxals
+        >>> jaxals.LinearConfidence(alpha=40.0)(jnp.array([1.0, -2.0], jnp.float32))
         (Array([40., 80.], dtype=float32), Array([41.,  0.], dtype=float32))
     """
 
@@ -88,7 +90,9 @@ class ImplicitConfidence:
         ConfigurationError: A concrete α is not above 0 and finite.
 
     Example:
-        >>> gram_weight, target_weight = ImplicitConfidence(alpha=2.0)(jnp.array([3.0, -1.0]))
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> gram_weight, target_weight = jaxals.ImplicitConfidence(alpha=2.0)(jnp.array([3.0, -1.0]))
         >>> gram_weight.tolist(), target_weight.tolist()
         ([5.0, 1.0], [6.0, 0.0])
     """
@@ -116,7 +120,9 @@ class LogConfidence:
         ConfigurationError: A concrete α or ε is not above 0 and finite.
 
     Example:
-        >>> gram_weight, target_weight = LogConfidence(alpha=2.0, epsilon=1.0)(jnp.array([1.0, 3.0]))
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> gram_weight, target_weight = jaxals.LogConfidence(alpha=2.0, epsilon=1.0)(jnp.array([1.0, 3.0]))
         >>> gram_weight.tolist(), target_weight.tolist()
         ([1.386, 2.773], [2.386, 3.773])
     """
@@ -138,7 +144,9 @@ class BinaryConfidence:
     """g = 1, b = 1 for every entry, whatever its value (Rendle, Krichene, Zhang and Koren 2021, eq. 4).
 
     Example:
-        >>> gram_weight, target_weight = BinaryConfidence()(jnp.array([3.0, -1.0]))
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> gram_weight, target_weight = jaxals.BinaryConfidence()(jnp.array([3.0, -1.0]))
         >>> gram_weight.tolist(), target_weight.tolist()
         ([1.0, 1.0], [1.0, 0.0])
     """

@@ -16,7 +16,9 @@ class Factors:
         item: One row per item.
 
     Example:
-        >>> factors = Factors(user=jnp.ones((3, 2)), item=jnp.arange(4.0).reshape(2, 2))
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> factors = jaxals.Factors(user=jnp.ones((3, 2)), item=jnp.arange(4.0).reshape(2, 2))
         >>> factors.scores(jnp.array([0])).tolist()
         [[1.0, 5.0]]
     """

@@ -45,7 +45,9 @@ class Sides:
         ConfigurationError: A concrete number is below 0 or not finite.
 
     Example:
-        >>> objective = Objective.hkv(regularization=Sides(user=0.1, item=jnp.array([0.2, 0.3])))
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> objective = jaxals.Objective.hkv(regularization=jaxals.Sides(user=0.1, item=jnp.array([0.2, 0.3])))
         >>> objective.of("user").regularization, objective.of("item", rows=1).regularization.item()
         (0.1, 0.3)
     """
@@ -80,7 +82,8 @@ class Objective:
         ConfigurationError: A concrete number lies outside its range.
 
     Example:
-        >>> Objective.hkv(alpha=15.0, regularization=0.1).confidence.alpha
+        >>> import jaxals
+        >>> jaxals.Objective.hkv(alpha=15.0, regularization=0.1).confidence.alpha
         15.0
     """
 
@@ -175,6 +178,9 @@ class Objective:
         Args:
             side: "user" or "item".
             rows: Index or indices of the rows that it is to be about, all of them by default.
+
+        Returns:
+            An objective equal to this one but for λ.
         """
         ridge = self.regularization
         if isinstance(ridge, Sides):
@@ -184,14 +190,28 @@ class Objective:
         return dataclasses.replace(self, regularization=ridge)
 
     def weights(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """Return (g, b) of the confidence; padding, which has value 0, weighs nothing."""
+        """Return (g, b) of the confidence; padding, which has value 0, weighs nothing.
+
+        Args:
+            value: Values of entries, 0 in padding, of any shape.
+
+        Returns:
+            g and b, each of that shape.
+        """
         zero, is_entry = jnp.zeros_like(value), value != 0
         # Padding is evaluated as an entry of value 1: what is not finite at 0, such as log r, has a derivative of NaN.
         gram_weight, target_weight = self.confidence(jnp.where(is_entry, value, jnp.ones_like(value)))
         return jnp.where(is_entry, gram_weight, zero), jnp.where(is_entry, target_weight, zero)
 
     def cells(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """Return the full weight c = g + w0 and the target p = b / c of observed cells; both are 0 in padding."""
+        """Return the full weight c = g + w0 and the target p = b / c of observed cells; both are 0 in padding.
+
+        Args:
+            value: Values of entries, 0 in padding, of any shape.
+
+        Returns:
+            c and p, each of that shape.
+        """
         gram_weight, target_weight = self.weights(value)
         full_weight = jnp.where(value != 0, gram_weight + self.unobserved_weight, jnp.zeros_like(value))
         # A cell of no weight has no target; its residual counts for nothing.
@@ -228,7 +248,19 @@ class Objective:
     def ridge_loss(
         self, factors: Factors, user_count: Int[Array, " users"], item_count: Int[Array, " items"]
     ) -> Float[Array, ""]:
-        """Compute Σ_u λ_u |x_u|² + Σ_i λ_i |y_i|² from the entries that each user and item has."""
+        """Compute Σ_u λ_u |x_u|² + Σ_i λ_i |y_i|² from the entries that each user and item has.
+
+        Args:
+            factors: Both tables.
+            user_count: Entries of each user.
+            item_count: Entries of each item.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            DataError: λ is given for other rows than these.
+        """
 
         def of(side: Side, table: Array, count: Array, n_columns: int) -> Float[Array, ""]:
             return jnp.sum(self.of(side).ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=1))
@@ -237,7 +269,15 @@ class Objective:
         return by_user + of("item", factors.item, item_count, len(user_count))
 
     def loss_on_entries(self, value: Float[Array, "*shape"], score: Float[Array, "*shape"]) -> Float[Array, ""]:
-        """Compute Σ c (p - s)² - w0 s² over cells with these values and scores; padding, of value 0, counts nothing."""
+        """Compute Σ c (p - s)² - w0 s² over cells with these values and scores; padding, of value 0, counts nothing.
+
+        Args:
+            value: Values of entries, 0 in padding, of any shape.
+            score: Their scores s, of that shape.
+
+        Returns:
+            A scalar.
+        """
         full_weight, target = self.cells(value)
         outside = jnp.where(value != 0, self.unobserved_weight * score**2, jnp.zeros_like(score))
         return jnp.sum(full_weight * (target - score) ** 2 - outside)

@@ -27,7 +27,7 @@ class Ensemble:
         >>> data = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
         >>> found = jaxals.hyper.fit_many(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), seed=range(3),
         ...                               progress=False)
-        >>> ensemble = Ensemble.of([found.run(number).factors for number in found.table.index])
+        >>> ensemble = jaxals.Ensemble.of([found.run(number).factors for number in found.table.index])
         >>> recommender = jaxals.Recommender(ensemble.factors, data)  # one table of 12 factors
         >>> len(recommender.recommend(7, n=5)), ensemble.user_variance().shape
         (5, (60,))
@@ -39,6 +39,12 @@ class Ensemble:
     @classmethod
     def of(cls, models: Sequence[Factors]) -> "Ensemble":
         """Bring models of one width together.
+
+        Args:
+            models: Of the same users, items and number of factors.
+
+        Returns:
+            The ensemble, its tables stacked.
 
         Raises:
             ConfigurationError: There is none, or they differ in width.

@@ -26,8 +26,10 @@ def merge(
         UnknownIdError: The other side of an entry is not in the catalog.
 
     Example:
-        >>> known = Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
-        >>> new = Interactions.from_arrays([0, 0], [0, 1], catalog=Catalog(["c"], [0, 1]))
+        >>> import jaxals
+        >>> from jaxals.recommend.fold_in import merge
+        >>> known = jaxals.Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
+        >>> new = jaxals.Interactions.from_arrays([0, 0], [0, 1], catalog=jaxals.Catalog(["c"], [0, 1]))
         >>> together, alone, changed = merge(known, new, "user")
         >>> together.shape, len(alone), changed.tolist()
         ((3, 2), 2, [2])

@@ -109,11 +109,11 @@ class EASE:
         ConfigurationError: A setting lies outside its range.
 
     Example:
-        >>> from jaxals.evaluation import evaluate, leave_k_out
         >>> import jaxals
+        >>> from jaxals.evaluation import evaluate, leave_k_out
         >>> data = jaxals.datasets.synthetic(n_users=200, n_items=50, n_interactions=2000, seed=0)
         >>> split = leave_k_out(data, k=1, seed=0)
-        >>> model = EASE(regularization=20.0).fit(split.train)
+        >>> model = jaxals.EASE(regularization=20.0).fit(split.train)
         >>> evaluate(model, split.train, split.test, ["hit_rate@10"]).n_users > 100
         True
     """
@@ -126,6 +126,12 @@ class EASE:
 
     def fit(self, train: Interactions) -> ItemModel:
         """Solve for the weights.
+
+        Args:
+            train: What to learn from; entries below zero are left out.
+
+        Returns:
+            A model that `evaluate` and `recommend_with` take.
 
         Raises:
             ConfigurationError: The matrix of items x items does not fit into memory.
@@ -159,8 +165,10 @@ class ItemKNN:
         ConfigurationError: A setting lies outside its range.
 
     Example:
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 0, 1, 2])
-        >>> model = ItemKNN(neighbours=1).fit(train)
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 0, 1, 2])
+        >>> model = jaxals.ItemKNN(neighbours=1).fit(train)
         >>> model.scores(jnp.array([0, 2])).round(2).tolist()
         [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
@@ -182,6 +190,12 @@ class ItemKNN:
 
     def fit(self, train: Interactions) -> ItemModel:
         """Find each item's neighbours.
+
+        Args:
+            train: What to learn from; entries below zero are left out.
+
+        Returns:
+            A model that `evaluate` and `recommend_with` take.
 
         Raises:
             ConfigurationError: The matrix of items x items does not fit into memory.

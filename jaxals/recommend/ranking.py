@@ -172,6 +172,8 @@ def batches(rows: Int[np.ndarray, " rows"], size: int) -> Iterator[Int[np.ndarra
         Row indices, int32.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.recommend.ranking import batches
         >>> [batch.tolist() for batch in batches(np.array([3, 1, 2]), 2)]
         [[3, 1], [2, 2]]
     """
@@ -196,6 +198,8 @@ def listed_cells(
         Row within the batch, and column, of each cell, int32.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.recommend.ranking import listed_cells
         >>> cells = listed_cells(np.array([0, 2]), np.array([1, 4]), np.array([7, 8, 5, 6]), length=3)
         >>> [indices.tolist() for indices in cells]
         [[0, 1, 1], [7, 5, 6]]

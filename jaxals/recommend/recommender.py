@@ -50,7 +50,7 @@ class Recommender:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), progress=False)
-        >>> recommender = Recommender.from_run(run, data)
+        >>> recommender = jaxals.Recommender.from_run(run, data)
         >>> list(recommender.recommend(7, n=3).columns)
         ['user', 'item', 'score', 'rank']
     """
@@ -370,6 +370,9 @@ class Recommender:
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
         """Read a model that `save` or `jaxals fit` wrote.
+
+        Args:
+            folder: That holds it.
 
         Raises:
             CheckpointError: The folder is missing, is not a model, or is damaged.

@@ -35,6 +35,8 @@ def top_k(scores: Float[Array, "*rows items"], k: int) -> tuple[Float[Array, "*r
         ConfigurationError: `k` lies outside its range.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.recommend import top_k
         >>> values, indices = top_k(jnp.array([1.0, 3.0, 2.0, 3.0]), 3)
         >>> values.tolist(), indices.tolist()
         ([3.0, 3.0, 2.0], [1, 3, 2])
@@ -68,6 +70,8 @@ def exclude_pairs(
     """Set the score of each (row, item) pair to -inf; a pair past the last row is padding and changes nothing.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.recommend.topk import exclude_pairs
         >>> exclude_pairs(jnp.zeros((2, 3)), jnp.array([0, 1, 2]), jnp.array([2, 0, 0])).tolist()
         [[0.0, 0.0, -inf], [-inf, 0.0, 0.0]]
     """
@@ -80,6 +84,8 @@ def keep_pairs(
     """Set all scores but those of the (row, item) pairs to -inf; a pair past the last row is padding.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.recommend.topk import keep_pairs
         >>> keep_pairs(jnp.ones((2, 3)), jnp.array([0, 1, 2]), jnp.array([2, 0, 0])).tolist()
         [[-inf, -inf, 1.0], [1.0, -inf, -inf]]
     """
@@ -91,6 +97,8 @@ def blank_excluded(values: Float[Array, "*shape"], indices: Int[Array, "*shape"]
     """Turn the index of every entry whose score is -inf into -1.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.recommend.topk import blank_excluded
         >>> blank_excluded(jnp.array([2.0, -jnp.inf]), jnp.array([7, 4])).tolist()
         [7, -1]
     """

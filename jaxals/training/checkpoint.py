@@ -61,7 +61,7 @@ class Checkpoint:
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> folder = tempfile.mkdtemp()
         >>> half, whole = (jaxals.ALS(factors=4, sweeps=sweeps) for sweeps in (2, 4))
-        >>> settings = {"checkpoint": Checkpoint(folder, every=1), "progress": False}
+        >>> settings = {"checkpoint": jaxals.Checkpoint(folder, every=1), "progress": False}
         >>> _ = jaxals.fit(data, jaxals.Objective.hkv(), half, **settings)
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(), whole, **settings, resume=True)
         >>> run.history["step"].tolist()
@@ -102,6 +102,10 @@ def load_checkpoint(directory: str | os.PathLike, step: int | None = None) -> Sa
         directory: Folder that `fit` wrote checkpoints to.
         step: Which one; by default the newest.
 
+    Returns:
+        Its `factors`, its `history`, how many steps were done (`step`), and the `description` of the run by dotted
+        names.
+
     Raises:
         CheckpointError: There is none, or it cannot be read.
         ConfigurationError: There is not enough memory for it.
@@ -111,9 +115,9 @@ def load_checkpoint(directory: str | os.PathLike, step: int | None = None) -> Sa
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> folder = tempfile.mkdtemp()
-        >>> settings = {"checkpoint": Checkpoint(folder), "progress": False}
+        >>> settings = {"checkpoint": jaxals.Checkpoint(folder), "progress": False}
         >>> _ = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), **settings)
-        >>> load_checkpoint(folder).factors.item.shape
+        >>> jaxals.load_checkpoint(folder).factors.item.shape
         (30, 4)
     """
     path = pathlib.Path(directory).absolute()

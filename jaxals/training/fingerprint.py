@@ -34,6 +34,7 @@ def describe(**parts: Any) -> Description:
 
     Example:
         >>> import jaxals
+        >>> from jaxals.training.fingerprint import describe
         >>> describe(objective=jaxals.Objective.hkv(alpha=2.0))["objective.confidence.alpha"]
         2.0
     """

@@ -96,7 +96,7 @@ def fit(
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> run = fit(data, Objective.hkv(alpha=1.0), ALS(factors=4, sweeps=3), progress=False)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=1.0), jaxals.ALS(factors=4, sweeps=3), progress=False)
         >>> bool(run.history["loss"].is_monotonic_decreasing), run.factors.item.shape
         (True, (30, 4))
     """

@@ -22,11 +22,21 @@ State = TypeVar("State")
 
 @pytree
 class Trained:
-    """Models at the end of their training; all arrays have a leading axis of one per model.
+    """A model at the end of its training; of several models, all arrays have a leading axis of one per model.
 
     Attributes:
         factors: Both tables.
         info: How the last step went, the loss among it.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> program = jaxals.ALS(factors=4, sweeps=3).program(data)
+        >>> trained = program.train(jaxals.Objective.hkv(1.0), jax.random.key(0))
+        >>> trained.factors.item.shape, bool(jnp.isfinite(trained.info.loss))
+        ((30, 4), True)
     """
 
     factors: Factors
@@ -41,7 +51,9 @@ class Program(Protocol):
     `working_bytes`, what a model in training takes besides, no more devices train than memory holds models.
 
     Example:
+        >>> import jax
         >>> import jaxals
+        >>> from jaxals.training import Program
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> program = jaxals.ALS(factors=4, sweeps=3).program(data)
         >>> trained = program.train(jaxals.Objective.hkv(1.0), jax.random.key(0))
@@ -52,7 +64,15 @@ class Program(Protocol):
     dtype: Any
 
     def train(self, objective: Objective, key: Array) -> Trained:
-        """Train one model; traced, with leaves of the objective and the key as tracers."""
+        """Train one model; traced, with leaves of the objective and the key as tracers.
+
+        Args:
+            objective: What to minimise.
+            key: Of the initial factors, and of all else that is random.
+
+        Returns:
+            The model, and how its last step went.
+        """
 
 
 @pytree

@@ -31,7 +31,7 @@ class EarlyStopping:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer, patient = jaxals.ALS(factors=4, sweeps=30), EarlyStopping("loss", min_improvement=0.3)
+        >>> trainer, patient = jaxals.ALS(factors=4, sweeps=30), jaxals.EarlyStopping("loss", min_improvement=0.3)
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(), trainer, early_stopping=patient, progress=False)
         >>> run.stopped_early, len(run.history) < 30
         ('loss stopped improving', True)

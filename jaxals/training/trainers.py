@@ -42,6 +42,18 @@ class Training:
         unit: What a step is called in messages, such as "sweep".
         stride: A call of `step` goes on to the next multiple of so many steps; the last one takes what is left.
         solves_systems: Whether a step solves systems of equations, whose conditioning may be why numbers go bad.
+
+    Example:
+        >>> import jax
+        >>> import jaxals
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> trainer = jaxals.ALS(factors=4, sweeps=3)
+        >>> training = trainer.begin(data, jaxals.Objective.hkv(), jax.random.key(0), initial=None, mesh=None)
+        >>> state = training.start()
+        >>> for _ in range(training.n_steps):
+        ...     state, info = training.step(state, True)
+        >>> training.unit, state.factors.item.shape, int(info.non_finite_rows)
+        ('sweep', (30, 4), 0)
     """
 
     start: Callable[[], Any]
@@ -68,7 +80,9 @@ class Trainer(Protocol):
 
     Example:
         >>> import dataclasses
+        >>> import jax.numpy as jnp
         >>> import jaxals
+        >>> from jaxals.training import Training
         >>> @dataclasses.dataclass(frozen=True)
         ... class Constant:
         ...     steps: int = 3
@@ -131,7 +145,7 @@ class ALS:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=15.0), ALS(factors=8, sweeps=5), progress=False)
+        >>> run = jaxals.fit(data, jaxals.Objective.hkv(alpha=15.0), jaxals.ALS(factors=8, sweeps=5), progress=False)
         >>> run.history["step"].tolist(), bool(run.history["loss"].is_monotonic_decreasing)
         ([1, 2, 3, 4, 5], True)
     """
@@ -176,6 +190,9 @@ class ALS:
             mesh: Devices to share the work out over, None for one.
             tiles: From `cut` for the same interactions and mesh, by a trainer of the same layout; cut anew by default.
 
+        Returns:
+            What the loop takes sweeps of.
+
         Raises:
             ConfigurationError: The work does not fit in memory, or the systems are singular, or JAX refuses the dtype.
             DataError: `initial` is for other users, items or factors.
@@ -216,11 +233,31 @@ class ALS:
         return Training(start, step, self.sweeps, "sweep", solves_systems=True)
 
     def with_steps(self, n: int) -> "ALS":
-        """Return the same trainer with another number of sweeps."""
+        """Return the same trainer with another number of sweeps.
+
+        Args:
+            n: How many sweeps, 0 or more.
+
+        Returns:
+            A new trainer; this one stays as it is.
+
+        Raises:
+            ConfigurationError: `n` is no integer of 0 or more.
+        """
         return dataclasses.replace(self, sweeps=n)
 
     def program(self, interactions: Interactions) -> ALSProgram:
-        """Lay out, for one device, what all models of this trainer share."""
+        """Lay out, for one device, what all models of this trainer share.
+
+        Args:
+            interactions: What to train on.
+
+        Returns:
+            What `hyper.fit_many` trains models of one layout by.
+
+        Raises:
+            ConfigurationError: JAX refuses the dtype.
+        """
         require_allowed(self.dtype)
         dtype = jnp.dtype(self.dtype)
         return ALSProgram(
@@ -238,7 +275,18 @@ class ALS:
     def cut(self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT) -> tuple[RowTiles, RowTiles]:
         """Cut the interactions into tiles, with users as rows and with items as rows.
 
-        Trainers of one `layout` can share them; `sweeps`, as in `build_tiles`, is how many are to be made with them.
+        Trainers of one `layout` can share them.
+
+        Args:
+            interactions: What to lay out.
+            mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
+            sweeps: How many sweeps are to be made with them, as in `build_tiles`.
+
+        Returns:
+            Tiles with users as rows, and with items as rows: what `begin`, `sweep` and `hypergradient` take.
+
+        Raises:
+            ConfigurationError: `mesh` has other axes than "rows".
         """
         user, item = (
             build_tiles(interactions, side, mesh=mesh, sweeps=sweeps, **self.layout) for side in ("user", "item")

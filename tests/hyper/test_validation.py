@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxals import Factors, Interactions, datasets
+from jaxals.errors import ConfigurationError
 from jaxals.evaluation import evaluate, leave_k_out
 from jaxals.hyper import hold_out, smooth_ndcg, softmax_cross_entropy, squared_error
 
@@ -27,6 +28,11 @@ def test_losses_are_those_of_the_dense_formulas(batch_size):
     cells = [((1 - s[r]) ** 2).sum() + 0.1 * (s[~r] ** 2).sum() for s, r in users()]
     expected = np.mean([cell / r.sum() for cell, (_, r) in zip(cells, users(), strict=True)])
     assert float(squared_error(FACTORS, held_out, 0.1)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_there_is_no_batch_of_no_users():
+    with pytest.raises(ConfigurationError, match="`batch_size` must be an integer >= 1; got 0"):
+        hold_out(SPLIT.train, SPLIT.test, batch_size=0)
 
 
 def test_smooth_ndcg_becomes_ndcg():

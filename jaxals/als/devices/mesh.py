@@ -31,7 +31,8 @@ def use_all_cores() -> int:
         ConfigurationError: JAX is at work already, with another number of CPU devices.
 
     Example:
-        >>> use_all_cores() >= 1  # before all else
+        >>> import jaxals
+        >>> jaxals.use_all_cores() >= 1  # before all else
         True
     """
     cores = count_cores()
@@ -53,8 +54,13 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
     Args:
         devices: By default all that JAX has; on a CPU that is one, but for `use_all_cores()`.
 
+    Returns:
+        A mesh of one axis, "rows", for `fit`, `build_tiles` and `ALS.cut`; None for one device.
+
     Example:
-        >>> make_mesh(jax.devices()[:1]) is None
+        >>> import jax
+        >>> import jaxals
+        >>> jaxals.make_mesh(jax.devices()[:1]) is None
         True
     """
     devices = jax.devices() if devices is None else devices

@@ -41,6 +41,8 @@ def solve_symmetric(
         Solutions; NaN where a pivot has another sign, or is 0.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.als import solve_symmetric
         >>> matrix, diagonal = jnp.full((1, 2, 2), 2.0), jnp.array([[2.0, 1.0]])
         >>> solve_symmetric(matrix, diagonal, jnp.array([[8.0, 8.0]])).tolist()
         [[1.0, 2.0]]

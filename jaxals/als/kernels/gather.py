@@ -117,7 +117,7 @@ def _from_pieces(pieces: UInt16[Array, "*shape pieces"], stored_dtype: Any) -> A
     return jax.lax.bitcast_convert_type(pieces.reshape(shape), stored_dtype)
 
 
-def _read_pieces_jvp(primals: tuple, tangents: tuple, *, stored_dtype: Any) -> tuple[Array, Array]:
+def _read_pieces_jvp(primals: tuple, tangents: tuple, *, stored_dtype: Any) -> tuple[Array, Any]:
     rows, pieces, index = primals
     found = _read.bind(rows, pieces, index, stored_dtype=stored_dtype)
     slope = tangents[0]

@@ -82,6 +82,13 @@ class RowTiles:
         n_rows: Rows of the table that is solved for, static.
         n_columns: Rows of the other table, static.
         mesh: Devices that the first axis of `groups` and `long` is sharded over; None for one device, static.
+
+    Example:
+        >>> import jaxals
+        >>> data = jaxals.Interactions.from_arrays([0, 0, 1], [0, 1, 1], shape=(3, 2))
+        >>> tiles = jaxals.build_tiles(data, "user", factors=4)
+        >>> (tiles.n_rows, tiles.n_columns), tiles.count.tolist(), [group.row.tolist() for group in tiles.groups]
+        ((3, 2), [2, 1, 0], [[[0, 1]]])
     """
 
     groups: tuple[Tiles, ...]
@@ -163,7 +170,7 @@ def build_tiles(
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> tiles = build_tiles(data, "user", factors=4)
+        >>> tiles = jaxals.build_tiles(data, "user", factors=4)
         >>> tiles.n_rows, tiles.n_columns, int(tiles.count.sum())
         (50, 30, 400)
     """

@@ -21,7 +21,7 @@ class Cholesky:
 
     Example:
         >>> import jaxals
-        >>> jaxals.ALS(factors=32, solver=Cholesky()) == jaxals.ALS(factors=32)
+        >>> jaxals.ALS(factors=32, solver=jaxals.Cholesky()) == jaxals.ALS(factors=32)
         True
     """
 

@@ -39,7 +39,7 @@ class ConjugateGradient:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.ALS(factors=4, sweeps=5, solver=ConjugateGradient())
+        >>> trainer = jaxals.ALS(factors=4, sweeps=5, solver=jaxals.ConjugateGradient())
         >>> run = jaxals.fit(data, jaxals.Objective.hkv(), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True

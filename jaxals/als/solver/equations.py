@@ -36,6 +36,25 @@ class NormalEquations:
         one_tile_per_row: Whether tile i is all of row i, static.
         precision: Of products with the vectors, static.
         target: c in the place of Σ b y, or None.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> @jaxals.pytree
+        ... class OneStep:  # down the slope Σ (b - g y·x) y - S x, divided by S
+        ...     def gram_size(self, factors):
+        ...         return 0
+        ...     def solve(self, equations):
+        ...         left = equations.target_weight - equations.gram_weight * equations.scores(equations.start)
+        ...         slope = equations.combine(left) - equations.shared * equations.start
+        ...         return equations.start + slope / equations.shared, jnp.zeros(len(slope), bool)
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> tiles = jaxals.build_tiles(data, "user", factors=4, gram_size=0)
+        >>> factors = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
+        >>> user, _ = jaxals.half_step(tiles, factors.item, jaxals.Objective.hkv(), OneStep(), factors.user)
+        >>> user.shape
+        (50, 4)
     """
 
     table: Table
@@ -98,6 +117,7 @@ class Solver(Protocol):
       gets a row of as many entries as factors, which has the same equations.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> import jaxals
         >>> @jaxals.pytree
         ... class Direct:
@@ -122,10 +142,23 @@ class Solver(Protocol):
         """Return the size of the Gram matrices that are formed, 0 for none; tiles are cut accordingly.
 
         Below `factors`, it is the size of blocks of factors that are solved for one after another.
+
+        Args:
+            factors: Length of the vectors.
+
+        Returns:
+            0, `factors`, or a size of blocks between them.
         """
 
     def solve(self, equations: NormalEquations) -> Solution:
-        """Return x_r for every row, and which rows have not reached the tolerance that was asked for."""
+        """Return x_r for every row, and which rows have not reached the tolerance that was asked for.
+
+        Args:
+            equations: Of one chunk of rows; traced, once for each shape of chunk.
+
+        Returns:
+            Rows [rows, factors], in the order of `equations.shared`, and a Boolean for each of them.
+        """
 
 
 def is_exact(solver: Solver) -> bool:

@@ -38,7 +38,7 @@ class Subspace:
     Example:
         >>> import jaxals
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-        >>> trainer = jaxals.ALS(factors=8, sweeps=5, solver=Subspace(block=4))
+        >>> trainer = jaxals.ALS(factors=8, sweeps=5, solver=jaxals.Subspace(block=4))
         >>> run = jaxals.fit(data, jaxals.Objective.ials(), trainer, progress=False)
         >>> bool(run.history["loss"].iloc[-1] < run.history["loss"].iloc[0])
         True
