@@ -168,5 +168,5 @@ def test_small_losses_take_as_many_adjoint_sweeps_as_large_ones():
         return hypergradient(small, at, factors, objective=objective, tiles=tiles, method=Implicit(tolerance=1e-3))
 
     large, small = found(1.0), found(1e-25)
-    assert abs(int(large.sweeps) - int(small.sweeps)) <= 1
+    assert abs(int(large.adjoint_sweeps) - int(small.adjoint_sweeps)) <= 1
     assert_close(jax.tree.map(lambda leaf: leaf / jnp.float32(1e-25), small.gradient), large.gradient, rtol=1e-2)
