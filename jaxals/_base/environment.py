@@ -16,6 +16,14 @@ from threadpoolctl import threadpool_info
 _LIBRARIES = ("jaxals", "jax", "jaxlib", "jaxtyping", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas")
 _ACCELERATORS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
 _OPTIONAL = ("matplotlib", "pyarrow", "openpyxl", "optuna", "scikit-learn", "implicit", "irspack", "faiss-cpu")
+_NUMERIC_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_random_seed_offset",
+    "jax_disable_jit",
+)
 # A hypervisor often hides half of a name: "AMD EPYC" alone may be any of five generations.
 _GENERATION = ("cpu family", "model", "stepping", "CPU implementer", "CPU part")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -72,6 +80,15 @@ def environment() -> dict[str, dict[str, Any]]:
 def count_cores() -> int:
     """Return how many cores this process may use: fewer than the machine has where it is pinned to some."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def numeric_settings() -> dict[str, Any]:
+    """Return the settings of JAX that decide numbers, as they are for this thread.
+
+    >>> numeric_settings()["jax_default_prng_impl"]
+    'threefry2x32'
+    """
+    return {name: getattr(jax.config, name, None) for name in _NUMERIC_SETTINGS}
 
 
 def _installed(names: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from jaxals._base.checks import require_integer
+from jaxals._base.environment import numeric_settings
 from jaxals._base.memory import give_back_memory
 from jaxals.als.devices.mesh import make_mesh
 from jaxals.als.stages import StepInfo
@@ -134,6 +135,7 @@ def fit(
         validation=plan,
         early_stopping=early_stopping,
         loss_every=loss_every,
+        **numeric_settings(),
     )
     with CheckpointFolder(checkpoint, description, _columns(plan), _kinds(devices)).opened() as folder:
 
