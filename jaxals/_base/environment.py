@@ -1,17 +1,21 @@
 """Where this runs: what a bug report needs, and a measurement has to name. Host side."""
 
+import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import psutil
 from threadpoolctl import threadpool_info
+
+from jaxals._base.cgroup import cpu_quota
 
 _LIBRARIES = ("jaxals", "jax", "jaxlib", "jaxtyping", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas")
 _ACCELERATORS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
@@ -78,8 +82,10 @@ def environment() -> dict[str, dict[str, Any]]:
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use: fewer than the machine has where it is pinned to some."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: no more than it is pinned to, nor than its container's time fills."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else min(cores, math.ceil(quota))
 
 
 def numeric_settings() -> dict[str, Any]:
@@ -89,6 +95,29 @@ def numeric_settings() -> dict[str, Any]:
     'threefry2x32'
     """
     return {name: getattr(jax.config, name, None) for name in _NUMERIC_SETTINGS}
+
+
+def settings_of_thread() -> dict[str, Any]:
+    """Return what context managers of JAX may have set for this thread alone: numbers, and where they are computed."""
+    return {**numeric_settings(), "jax_default_device": getattr(jax.config, "jax_default_device")}  # noqa: B009
+
+
+@contextlib.contextmanager
+def under(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Have this thread compute as another one did that has `settings_of_thread`.
+
+    >>> with jax.default_matmul_precision("highest"):
+    ...     there = settings_of_thread()
+    >>> with under(there):
+    ...     print(numeric_settings()["jax_default_matmul_precision"])
+    highest
+    """
+    with contextlib.ExitStack() as stack:
+        for name, value in settings.items():
+            manager = getattr(jax, name.removeprefix("jax_"), None)
+            if manager is not None and getattr(jax.config, name) != value:
+                stack.enter_context(manager(value))
+        yield
 
 
 def _installed(names: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxals._base.devices import all_devices
 from jaxals._base.environment import count_cores
 from jaxals.errors import ConfigurationError
 
@@ -25,7 +26,7 @@ def use_all_cores() -> int:
     number of devices in `XLA_FLAGS` is left alone.
 
     Returns:
-        The number of cores.
+        The number of cores, in a container as many as its share of the processors' time fills.
 
     Raises:
         ConfigurationError: JAX is at work already, with another number of CPU devices.
@@ -53,11 +54,14 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
     Args:
         devices: By default all that JAX has; on a CPU that is one, but for `use_all_cores()`.
 
+    Raises:
+        ConfigurationError: There are several processes, and `devices` are not named.
+
     Example:
         >>> make_mesh(jax.devices()[:1]) is None
         True
     """
-    devices = jax.devices() if devices is None else devices
+    devices = all_devices() if devices is None else devices
     return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None
 
 
