@@ -339,18 +339,17 @@ class _Search:
         fold = self.folds[number]
         objective, trainer = self.space.build(settings, fold.train)
         key = jax.random.fold_in(jax.random.key(self.seed), number)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Interrupted")  # `tune` says it
-            run = minimise(
-                fold.begin(objective, trainer, key, self.mesh),
-                objective,
-                trainer,
-                plan=fold.plan,
-                early_stopping=self.stopping,
-                callbacks=[watcher],
-                loss_every=0,
-                progress=False,
-            )
+        run = minimise(
+            fold.begin(objective, trainer, key, self.mesh),
+            objective,
+            trainer,
+            plan=fold.plan,
+            early_stopping=self.stopping,
+            callbacks=[watcher],
+            loss_every=0,
+            progress=False,
+            announce=False,  # `tune` says it
+        )
         if run.stopped_early == "interrupted":
             raise KeyboardInterrupt
         if run.history.empty:

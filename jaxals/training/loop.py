@@ -190,6 +190,7 @@ def minimise(
     interactions: Interactions | None = None,
     restore: Callable[[], Position] | None = None,
     folder: CheckpointFolder | None = None,
+    announce: bool = True,
 ) -> Run:
     """Take the steps of a training that has begun; `fit` without its checks.
 
@@ -205,6 +206,7 @@ def minimise(
         interactions: What is trained on, for messages.
         restore: Returns where to go on from; by default it is the beginning.
         folder: Where to write checkpoints.
+        announce: Whether to warn of an interruption; filters of warnings are one for all threads.
 
     Returns:
         The factors and how they came about.
@@ -265,7 +267,7 @@ def minimise(
             standing = dataclasses.replace(standing, stopped="interrupted")
         if folder is not None:
             folder.wait()
-    if standing.stopped in REASONS:
+    if announce and standing.stopped in REASONS:
         how = "" if folder is None else f"; `resume=True` goes on from there, with the checkpoints in {folder.path}"
         done = f"returning the factors after {unit} {standing.step}"
         warnings.warn(f"{standing.stopped.capitalize()}; {done}{how}.", stacklevel=3)
