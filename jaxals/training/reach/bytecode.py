@@ -21,6 +21,7 @@ _FILLERS = ("NOP", "EXTENDED_ARG", "CACHE")
 # Methods of lists, dictionaries and sets.
 _CHANGE = {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "add", "discard"}
 _JUMPS = {*dis.hasjrel, *dis.hasjabs}
+_OPPOSITE = {"POP_JUMP_IF_TRUE": "POP_JUMP_IF_FALSE", "POP_JUMP_IF_FALSE": "POP_JUMP_IF_TRUE"}
 _KIND = (
     inspect.CO_VARARGS
     | inspect.CO_VARKEYWORDS
@@ -56,17 +57,54 @@ def program(code: types.CodeType) -> list[Any]:
         >>> program(one) == program(other), program(one) == program(compile("a - 1", "here", "eval"))
         (True, False)
     """
-    kept = _kept(code)
-    places = {instruction.offset: place for place, instruction in enumerate(kept)}
+    kept, target_of = _straightened(_kept(code))
+    places = {instruction.offset: place for place, (instruction, _) in enumerate(kept)}
     # A jump may lead to what was left out, and an error table speaks of where something ends.
     place_of = functools.partial(_next_place, places=places, end=len(code.co_code))
-    steps = [[one.opname, place_of(one.argval) if one.opcode in _JUMPS else _constant(one.argval)] for one in kept]
+    steps = [
+        [name, place_of(target_of[one.offset]) if one.offset in target_of else _constant(one.argval)]
+        for one, name in kept
+    ]
     n_parameters = code.co_argcount + code.co_kwonlyargcount
     n_parameters += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
     signature = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _KIND]
-    table = getattr(dis.Bytecode(code), "exception_entries", ())
-    errors = [[place_of(one.start), place_of(one.end), place_of(one.target), one.depth, one.lasti] for one in table]
+    errors: list[list[int]] = []
+    for one in getattr(dis.Bytecode(code), "exception_entries", ()):
+        start, *rest = place_of(one.start), place_of(one.end), place_of(one.target), one.depth, int(one.lasti)
+        if errors and errors[-1][1] == start and errors[-1][2:] == rest[1:]:
+            start, *_ = errors.pop()
+        errors.append([start, *rest])
     return [list(code.co_varnames[:n_parameters]), signature, steps, errors]
+
+
+def _straightened(
+    kept: list[dis.Instruction],
+) -> tuple[list[tuple[dis.Instruction, str]], dict[int, int]]:
+    """Lead jumps to where they end, which Python does by itself within a line alone.
+
+    Returns:
+        Instructions with their names, and by their offsets where jumps lead.
+    """
+    target_of = {one.offset: one.argval for one in kept if one.opcode in _JUMPS}
+    always = {one.offset: one.argval for one in kept if one.opname in ("JUMP_FORWARD", "JUMP_BACKWARD")}
+    straight: list[tuple[dis.Instruction, str]] = []
+    for one, then in zip(kept, [*kept[1:], None], strict=True):
+        if one.offset in always and one.offset not in target_of:  # jumped over, and needed no more
+            continue
+        name, offset = one.opname, one.offset
+        if name in _OPPOSITE and then and then.offset in always and not then.is_jump_target:
+            after = next((later.offset for later in kept if later.offset > then.offset), None)
+            if target_of[offset] == after:  # over a jump: the opposite one leads there at once
+                name, target_of[offset] = _OPPOSITE[name], always[then.offset]
+                del target_of[then.offset]
+        straight.append((one, name))
+    for offset, target in target_of.items():
+        met = {target}
+        while target in always and always[target] not in met:
+            target = always[target]
+            met.add(target)
+        target_of[offset] = target
+    return straight, target_of
 
 
 def globals_read(code: types.CodeType) -> set[str]:
