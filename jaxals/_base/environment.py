@@ -1,11 +1,13 @@
 """Where this runs: what a bug report needs, and a measurement has to name. Host side."""
 
+import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,19 @@ import jax
 import psutil
 from threadpoolctl import threadpool_info
 
+from jaxals._base.cgroup import cpu_quota
+
 _LIBRARIES = ("jaxals", "jax", "jaxlib", "jaxtyping", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas")
 _ACCELERATORS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
 _OPTIONAL = ("matplotlib", "pyarrow", "openpyxl", "optuna", "scikit-learn", "implicit", "irspack", "faiss-cpu")
+_NUMERIC_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_random_seed_offset",
+    "jax_disable_jit",
+)
 # A hypervisor often hides half of a name: "AMD EPYC" alone may be any of five generations.
 _GENERATION = ("cpu family", "model", "stepping", "CPU implementer", "CPU part")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -73,8 +85,42 @@ def environment() -> dict[str, dict[str, Any]]:
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use: fewer than the machine has where it is pinned to some."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: no more than it is pinned to, nor than its container's time fills."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else min(cores, math.ceil(quota))
+
+
+def numeric_settings() -> dict[str, Any]:
+    """Return the settings of JAX that decide numbers, as they are for this thread.
+
+    >>> numeric_settings()["jax_default_prng_impl"]
+    'threefry2x32'
+    """
+    return {name: getattr(jax.config, name, None) for name in _NUMERIC_SETTINGS}
+
+
+def settings_of_thread() -> dict[str, Any]:
+    """Return what context managers of JAX may have set for this thread alone: numbers, and where they are computed."""
+    return {**numeric_settings(), "jax_default_device": getattr(jax.config, "jax_default_device")}  # noqa: B009
+
+
+@contextlib.contextmanager
+def under(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Have this thread compute as another one did that has `settings_of_thread`.
+
+    >>> with jax.default_matmul_precision("highest"):
+    ...     there = settings_of_thread()
+    >>> with under(there):
+    ...     print(numeric_settings()["jax_default_matmul_precision"])
+    highest
+    """
+    with contextlib.ExitStack() as stack:
+        for name, value in settings.items():
+            manager = getattr(jax, name.removeprefix("jax_"), None)
+            if manager is not None and getattr(jax.config, name) != value:
+                stack.enter_context(manager(value))
+        yield
 
 
 def _installed(names: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from jaxals._base.checks import require_at_least, require_integer, require_one_of
+from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.settings import settings
 from jaxals.als.devices.mesh import from_one_device, to_every_device
@@ -214,6 +215,7 @@ class Gradient:
             copies * 2 * (2 * size(tables) + size(memory)) + entries,
             f"Training {self.factors} factors on {interactions!r}",
             "take fewer factors or an optimiser that remembers less",
+            devices_of(mesh),
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
 from jaxals.data.interactions import Interactions
 
@@ -78,6 +79,9 @@ def build_batches(
         Stacked batches: all arrays have a leading axis of one per batch. Unless `size` is None, users without entries
         are in none.
 
+    Raises:
+        ConfigurationError: `mesh` has devices of other processes.
+
     Example:
         >>> import jaxals
         >>> from jaxals.gradient.user_batches import build_batches
@@ -86,6 +90,7 @@ def build_batches(
         >>> batches.user.tolist(), batches.count.tolist()
         ([[0, 3], [1, 2]], [[2, 0], [1, 2]])
     """
+    require_one_process(mesh)
     counts = interactions.counts()
     batch, slot, n_batches = _whole(len(counts)) if size is None else _dealt(counts, size)
     n_slots = int(slot.max()) + 1

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
+from jaxals._base.blas import loaded_blas, one_blas_thread
 from jaxals._base.checks import require_one_of
+from jaxals._base.devices import devices_of
 from jaxals._base.memory import available_memory, require_memory
 from jaxals._base.settings import same, shown
 from jaxals.data.interactions import Interactions
@@ -214,7 +215,7 @@ def _train(
     place = lambda axes: NamedSharding(mesh, axes) if mesh else None
     program = jax.device_put(program, place(PartitionSpec()))
     size = mesh.size if mesh else 1
-    blas = ThreadpoolController().select(user_api="blas")
+    blas = loaded_blas()
     for first in range(0, len(numbers), size):
         chosen = numbers[first : first + size]
         # The last devices may be left over: all calls have one shape.
@@ -224,7 +225,7 @@ def _train(
         own = jax.device_put((objectives, keys), place(PartitionSpec("models")))
         start = time.perf_counter()
         # As in `fit`: the threads of BLAS would spin on beside JAX's own.
-        with blas.limit(limits=1):
+        with one_blas_thread(blas):
             trained = jax.block_until_ready(train_many(program, *own, mesh))
         seconds = (time.perf_counter() - start) / len(chosen)
         trained = jax.tree.map(np.asarray, trained)
@@ -254,7 +255,8 @@ def _listed(seed: Any) -> list[Any]:
 def _spread(program: Program, n_models: int, mesh: Mesh | None) -> Mesh | None:
     """Choose the devices: no more than models, nor, of those that share the memory of a CPU, than it holds models."""
     need = sum(leaf.nbytes for leaf in jax.tree.leaves(program)) + getattr(program, "working_bytes", 0)
-    require_memory(need, "Training one model on one device", "train with `fit`, which cuts a model up over all devices")
+    remedy = "train with `fit`, which cuts a model up over all devices"
+    require_memory(need, "Training one model on one device", remedy, devices_of(mesh))
     devices = list(mesh.devices.flat) if mesh else []
     if devices and devices[0].platform == "cpu":
         devices = devices[: available_memory() // need]
@@ -269,9 +271,8 @@ def _check_keep(keep: Any, interactions: Interactions, models: Sequence[Candidat
         return
     widths = [(getattr(model.trainer, "factors", 0), getattr(model.trainer, "dtype", "float32")) for model in models]
     size = sum(factors * jnp.dtype(dtype).itemsize for factors, dtype in widths)
-    if jax.default_backend() == "cpu":  # else they are not kept where the models train
-        remedy = 'pass `keep="best"`'
-        require_memory(size * sum(interactions.shape), f"Keeping the factors of {len(models)} models", remedy)
+    what = f"Keeping the factors of {len(models)} models"
+    require_memory(size * sum(interactions.shape), what, 'pass `keep="best"`')
 
 
 def _require_comparable(models: Sequence[Candidate], metrics: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from jaxals._base.checks import require_integer
+from jaxals._base.environment import numeric_settings
 from jaxals.als.layout.row_classes import MANY_FITS
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.data.interactions import Interactions, require_interactions
@@ -23,9 +24,10 @@ from jaxals.errors import ConfigurationError, JaxalsError
 from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negatives
 from jaxals.hyper.samplers import Sampler, propose, require_sampler
 from jaxals.hyper.space import SearchSpace
-from jaxals.hyper.trials import TrialLog
+from jaxals.hyper.trials import TrialLog, locked
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
+from jaxals.training.fingerprint import describe
 from jaxals.training.loop import choose_devices, fit, minimise
 from jaxals.training.run import Progress, Run, summary
 from jaxals.training.state import EarlyStopping
@@ -178,22 +180,8 @@ def tune(
     _require_choosable(folds[0].plan.metrics[0].name)
     stopping = EarlyStopping(folds[0].plan.metrics[0].name, min_improvement=0.0, patience=patience)
     search = _Search(space, folds, seed, stopping, pruning, choose_devices(mesh))
-    log = TrialLog(path, {**search.description, "sampler": sampler})
-    done = log.trials
-    try:
-        with tqdm(total=trials, initial=len(done), unit="trial", desc="Tuning", disable=not progress) as bar:
-            for number in range(len(done), trials):
-                scored = [(trial["settings"], trial["metrics"].get(search.metric)) for trial in done]
-                settings = propose(sampler, space, seed, scored)
-                log.append({"trial": number, **search.try_out(settings, done)})
-                bar.update()
-                if any(_is_done(trial) for trial in done):
-                    bar.set_postfix({f"best {search.metric}": f"{search.best(done)['metrics'][search.metric]:.5g}"})
-    except KeyboardInterrupt:
-        if not any(_is_done(trial) for trial in done):
-            raise
-        how = "call again with the same `path`" if path else "name a `path` the next time"
-        warnings.warn(f"Interrupted after {len(done)} trials; to go on, {how}.", stacklevel=2)
+    with locked(path):
+        done = _all_trials(search, sampler, trials, path, progress)
     best = search.best(done)
     objective, trainer = space.build(best["settings"], interactions)
     if with_steps := getattr(trainer, "with_steps", None):
@@ -203,6 +191,30 @@ def tune(
     if refit and len(done) >= trials:
         factors = _refitted(interactions, objective, trainer, seed, search.mesh, progress)
     return SearchResult(frame, _row(best), best["settings"], objective, trainer, factors)
+
+
+def _all_trials(
+    search: "_Search", sampler: Sampler, trials: int, path: str | os.PathLike | None, progress: bool
+) -> list[dict[str, Any]]:
+    """Return the trials that there were and those that were missing; fewer after Ctrl-C."""
+    # What `build` reaches may be large: it is looked at where it is compared.
+    log = TrialLog(path, {} if path is None else {**search.description, "sampler": sampler})
+    done = log.trials
+    try:
+        with tqdm(total=trials, initial=len(done), unit="trial", desc="Tuning", disable=not progress) as bar:
+            for number in range(len(done), trials):
+                scored = [(trial["settings"], trial["metrics"].get(search.metric)) for trial in done]
+                settings = propose(sampler, search.space, search.seed, scored)
+                log.append({"trial": number, **search.try_out(settings, done)})
+                bar.update()
+                if any(_is_done(trial) for trial in done):
+                    bar.set_postfix({f"best {search.metric}": f"{search.best(done)['metrics'][search.metric]:.5g}"})
+    except KeyboardInterrupt:
+        if not any(_is_done(trial) for trial in done):
+            raise
+        how = "call again with the same `path`" if path else "name a `path` the next time"
+        warnings.warn(f"Interrupted after {len(done)} trials; to go on, {how}.", stacklevel=3)
+    return done
 
 
 def _refitted(
@@ -300,6 +312,7 @@ class _Search:
             "patience": self.stopping.patience,
             "pruning": repr(self.pruning),
             "fingerprints of the splits": [fold.fingerprint for fold in self.folds],
+            **describe(build=self.space.build, **numeric_settings()),
         }
 
     def try_out(self, settings: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -335,18 +348,17 @@ class _Search:
         fold = self.folds[number]
         objective, trainer = self.space.build(settings, fold.train)
         key = jax.random.fold_in(jax.random.key(self.seed), number)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Interrupted")  # `tune` says it
-            run = minimise(
-                fold.begin(objective, trainer, key, self.mesh),
-                objective,
-                trainer,
-                plan=fold.plan,
-                early_stopping=self.stopping,
-                callbacks=[watcher],
-                loss_every=0,
-                progress=False,
-            )
+        run = minimise(
+            fold.begin(objective, trainer, key, self.mesh),
+            objective,
+            trainer,
+            plan=fold.plan,
+            early_stopping=self.stopping,
+            callbacks=[watcher],
+            loss_every=0,
+            progress=False,
+            announce=False,  # `tune` says it
+        )
         if run.stopped_early == "interrupted":
             raise KeyboardInterrupt
         if run.history.empty:

@@ -15,7 +15,7 @@ from jaxals.data.catalog import Side
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
 from jaxals.objective.objective import Objective
-from jaxals.training.fingerprint import describe
+from jaxals.training.fingerprint import describe_values
 from jaxals.training.trainers import ALS, Trainer
 
 Settings = Mapping[str, Any]
@@ -206,7 +206,7 @@ class SearchSpace:
         ranges = {name: _as_range(kind) for name, kind in (DEFAULT_RANGES[preset] | values).items()}
         rescales = not _is_fixed(ranges.get("frequency_exponent", Choice((1.0,))))
         build = _OfPreset(preset, trainer, tuple(of_objective), tuple(of_trainer), rescales)
-        return cls(ranges, build, f"{preset}, {json.dumps(describe(trainer=trainer))}")
+        return cls(ranges, build, f"{preset}, {json.dumps(describe_values(trainer=trainer))}")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
         """Draw every setting independently.

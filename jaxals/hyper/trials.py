@@ -1,18 +1,47 @@
 """The trials of a search, kept in a file of JSON lines that an interrupted search goes on from. Host side.
 
-The first line says what search it is, each other line is one trial. Lines are only ever added.
+The first line says what search it is, each other line is one trial. Lines are only ever added, by one search at a time.
 """
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxals.errors import CheckpointError
+from jaxals.models.folder import first_line, try_lock
+from jaxals.training.fingerprint import differences, untold
 
 _FORMAT = 2
 _BEGINNING = b'{"search": {"format": '
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike | None) -> Iterator[None]:
+    """Let nobody else add trials to a file for as long as this lasts; a process that is killed holds nothing.
+
+    Args:
+        path: The file, made with its parents; None locks nothing.
+
+    Raises:
+        CheckpointError: Another search adds to it, or it cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(pathlib.Path(path).open("ab"))
+            is_free = try_lock(file.fileno())
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be written or read: {first_line(error)}.") from None
+        if not is_free:
+            raise CheckpointError(f"Another search writes to {path}; wait for it, or name another file.")
+        yield
 
 
 class TrialLog:
@@ -40,6 +69,7 @@ class TrialLog:
             if lines:
                 there, *self.trials = [_parse(self._path, number, line) for number, line in enumerate(lines, 1)]
                 _require_same(self._path, there["search"], json.loads(json.dumps(header["search"])))
+                _require_in_turn(self._path, self.trials)
             else:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._write(header)
@@ -79,9 +109,18 @@ def _parse(path: pathlib.Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _require_same(path: pathlib.Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    for name in {**here, **there}:
-        if there.get(name) != here.get(name):
+    for name, told in differences(there, here).items():
+        differs = told if name.startswith("code.") else f"`{name}` is {there.get(name)} there and {here.get(name)} here"
+        raise CheckpointError(f"{path} holds trials of another search: {differs}; name another file.")
+    if doubt := untold(there, here):
+        warnings.warn(doubt, stacklevel=4)
+
+
+def _require_in_turn(path: pathlib.Path, trials: list[dict[str, Any]]) -> None:
+    """Refuse what two searches at once have written, which no lock kept apart."""
+    for number, trial in enumerate(trials):
+        if trial.get("trial") != number:
             raise CheckpointError(
-                f"{path} holds trials of another search: `{name}` is {there.get(name)} there and {here.get(name)} "
-                "here; name another file."
+                f"Line {number + 2} of {path} is not trial {number}, as where two searches wrote to it; take it out, "
+                "or name a new file."
             )

@@ -14,6 +14,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.checks import require_at_least, require_integer, require_one_of, require_positive
+from jaxals._base.devices import default_device
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree, static
 from jaxals.data.interactions import Interactions
@@ -224,6 +225,7 @@ def _pair_sums(matrix: scipy.sparse.csr_array, dtype: Any, name: str) -> Float[A
         5 * n_items**2 * jnp.dtype(dtype).itemsize,
         f"{name} for {n_items:,} items",
         "keep the most popular items only, or train factors",
+        [default_device()],
     )
     columns, rows = scipy.sparse.csc_array(matrix), scipy.sparse.csr_array(matrix.T)
     pairs = np.empty((n_items, n_items), dtype)

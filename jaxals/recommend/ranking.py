@@ -47,7 +47,7 @@ def rank_columns(
     Raises:
         ConfigurationError: What is asked for cannot fit into memory.
     """
-    _require_room(len(users), n, factors.user.dtype.itemsize)
+    _require_room(len(users), n, factors.user.dtype.itemsize, factors)
     k = min(n, len(allowed))
     item_table, is_allowed = jnp.asarray(factors.item), jnp.asarray(allowed)
     user_table = jnp.asarray(factors.user)
@@ -75,7 +75,7 @@ def nearest_rows(table: Float[Array, "rows factors"], rows: Int[np.ndarray, " ba
     Raises:
         ConfigurationError: What is asked for cannot fit into memory.
     """
-    _require_room(len(rows), n, table.dtype.itemsize)
+    _require_room(len(rows), n, table.dtype.itemsize, table)
     k = min(n, len(table))
     norms = jnp.linalg.norm(table, axis=1, keepdims=True)
     known = norms[:, 0] > 0
@@ -120,7 +120,7 @@ def rank_scores(
     scorer: Any, users: Int[np.ndarray, " users"], n: int, n_items: int, seen: Interactions | None
 ) -> Ranked:
     """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors."""
-    _require_room(len(users), n, 4)
+    _require_room(len(users), n, 4, scorer)
     ranked = [
         _rank_scored(scorer, jnp.asarray(batch), *_seen_pairs(seen, batch), k=min(n, n_items))
         for batch in batches(users, rows_per_batch(n_items, 4))
@@ -244,12 +244,14 @@ def _seen_pairs(seen: Interactions | None, batch: np.ndarray) -> tuple[Int[Array
     return jnp.asarray(row), jnp.asarray(column)
 
 
-def _require_room(n_rows: int, n: int, itemsize: int) -> None:
+def _require_room(n_rows: int, n: int, itemsize: int, where: Any) -> None:
+    arrays = (leaf for leaf in jax.tree.leaves(where) if isinstance(leaf, jax.Array))
     # Twice: the batches, and then all of them together.
     require_memory(
         2 * n_rows * n * (4 + itemsize),
         f"Ranking {n:,} for each of {n_rows:,} rows",
         "take a smaller `n` or fewer rows",
+        {device for array in arrays for device in array.devices()},
     )
 
 

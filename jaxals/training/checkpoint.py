@@ -33,7 +33,7 @@ from jaxals.models.folder import (
 from jaxals.models.model import versions
 from jaxals.objective.factors import Factors
 from jaxals.training.encoding import Arrays, Document, decode, encode, require_document, score, tables
-from jaxals.training.fingerprint import Description, differences
+from jaxals.training.fingerprint import Description, differences, untold
 from jaxals.training.state import Position, history_frame, is_lower_better
 
 _FORMAT = 1
@@ -213,6 +213,8 @@ class CheckpointFolder:
         for step, damage in damaged.items():
             self._put_aside(step)
             warnings.warn(f"The checkpoint of {self._columns[0]} {step} was put aside: {damage}", stacklevel=3)
+        if doubt := untold(document["description"], self._description):
+            warnings.warn(doubt, stacklevel=3)
         self._tell_of_surroundings(document)
         self._last = position.step
         for whole in _steps(self.path):

@@ -17,7 +17,8 @@ Arrays = dict[str, np.ndarray]
 Document = dict[str, Any]
 
 # Where one of these has changed, what early stopping remembers cannot be compared with what it will see.
-_WATCHED = ("early_stopping.monitor", "objective", "interactions", "validation")
+# Code that has changed may be of any of them.
+_WATCHED = ("early_stopping.monitor", "objective", "interactions", "validation", "code.")
 
 
 def encode(position: Position) -> tuple[Arrays, Document]:

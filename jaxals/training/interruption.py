@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from jaxals._base.environment import settings_of_thread, under
+
 T = TypeVar("T")
 
 # Of the ten seconds that a preempted machine often has, some are left for writing.
@@ -62,16 +64,20 @@ class Interruption:
     def run(self, step: Callable[[], T]) -> T:
         """Run a step in a thread of its own, since Python answers no signal while the main thread is inside JAX.
 
+        It computes as this thread would: under the precision, the types and the default device that are set here.
+
         Raises:
             StepAbandoned: It was still running `GRACE_SECONDS` after a request to stop; it goes on, unheeded, and the
                 interpreter waits for it when it ends.
         """
         outcome: list[T] = []
         errors: list[BaseException] = []
+        settings = settings_of_thread()
 
         def work() -> None:
             try:
-                outcome.append(step())
+                with under(settings):
+                    outcome.append(step())
             except BaseException as error:
                 errors.append(error)
 

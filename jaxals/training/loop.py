@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
+from jaxals._base.blas import loaded_blas, one_blas_thread
 from jaxals._base.checks import require_integer
+from jaxals._base.devices import devices_of, require_one_process
+from jaxals._base.environment import numeric_settings
 from jaxals._base.memory import give_back_memory
 from jaxals.als.devices.mesh import make_mesh
 from jaxals.als.stages import StepInfo
@@ -58,7 +60,7 @@ def fit(
     Ctrl-C ends training after the last finished step and returns what there is. With `checkpoint`, SIGTERM does so,
     too: the step that is running is finished first, or left behind where it takes longer than some seconds; a
     checkpoint is written, and a second Ctrl-C is a `KeyboardInterrupt` at once. Steps and evaluations then run in a
-    thread of their own, which context managers of JAX's configuration, such as `jax.enable_x64()`, do not reach.
+    thread of their own, under the precision, the types and the default device that context managers of JAX set here.
     Callbacks are waited for however long they take, and so is, when the interpreter ends, a step left behind.
 
     Args:
@@ -134,6 +136,7 @@ def fit(
         validation=plan,
         early_stopping=early_stopping,
         loss_every=loss_every,
+        **numeric_settings(),
     )
     with CheckpointFolder(checkpoint, description, _columns(plan), _kinds(devices)).opened() as folder:
 
@@ -162,13 +165,15 @@ def choose_devices(mesh: Mesh | Literal["all"] | None) -> Mesh | None:
     """Return the mesh that `fit` is asked for."""
     if not (mesh is None or mesh == "all" or isinstance(mesh, Mesh)):
         raise ConfigurationError(f'`mesh` must be "all", a mesh from `make_mesh` or None; got {mesh!r}.')
-    return make_mesh() if isinstance(mesh, str) else mesh
+    if isinstance(mesh, str):
+        return make_mesh()
+    require_one_process(mesh)
+    return mesh
 
 
 def _kinds(mesh: Mesh | None) -> str:
     """Say how many devices of which kind train."""
-    devices = jax.devices()[:1] if mesh is None else mesh.devices.flat
-    counts = collections.Counter(device.device_kind for device in devices)
+    counts = collections.Counter(device.device_kind for device in devices_of(mesh))
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
@@ -185,6 +190,7 @@ def minimise(
     interactions: Interactions | None = None,
     restore: Callable[[], Position] | None = None,
     folder: CheckpointFolder | None = None,
+    announce: bool = True,
 ) -> Run:
     """Take the steps of a training that has begun; `fit` without its checks.
 
@@ -200,6 +206,7 @@ def minimise(
         interactions: What is trained on, for messages.
         restore: Returns where to go on from; by default it is the beginning.
         folder: Where to write checkpoints.
+        announce: Whether to warn of an interruption; filters of warnings are one for all threads.
 
     Returns:
         The factors and how they came about.
@@ -210,7 +217,7 @@ def minimise(
     """
     standing = _start(training, early_stopping) if restore is None else restore()
     unit, columns = training.unit, _columns(plan)
-    run = functools.partial(_timed_step, training, ThreadpoolController().select(user_api="blas"))
+    run = functools.partial(_timed_step, training, loaded_blas())
     interruption = Interruption()
     # A signal leaves behind what takes too long, and where a finished step is still being measured, the step with it.
     take = _call if folder is None else interruption.run
@@ -260,7 +267,7 @@ def minimise(
             standing = dataclasses.replace(standing, stopped="interrupted")
         if folder is not None:
             folder.wait()
-    if standing.stopped in REASONS:
+    if announce and standing.stopped in REASONS:
         how = "" if folder is None else f"; `resume=True` goes on from there, with the checkpoints in {folder.path}"
         done = f"returning the factors after {unit} {standing.step}"
         warnings.warn(f"{standing.stopped.capitalize()}; {done}{how}.", stacklevel=3)
@@ -275,7 +282,7 @@ def _call(work: Callable[[], T]) -> T:
 def _timed_step(training: Training, blas: Any, state: Any, with_loss: bool) -> tuple[Any, StepInfo, float]:
     start = time.perf_counter()
     # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
-    with blas.limit(limits=1):
+    with one_blas_thread(blas):
         state, info = jax.block_until_ready(training.step(state, with_loss))
     return state, info, time.perf_counter() - start
 

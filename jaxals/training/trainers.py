@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxals._base.checks import require_at_least, require_integer, require_one_of
+from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree
 from jaxals._base.settings import settings
@@ -319,6 +320,7 @@ class ALS:
             tables + n_chunks * chunks + entries,
             f"Training {self.factors} factors on {interactions!r}",
             "take fewer factors or a smaller dtype",
+            devices_of(mesh),
         )
         active = tuple(int(np.count_nonzero(interactions.counts(side))) for side in ("user", "item"))
         unregularised = _is_zero(objective.regularization)

@@ -84,5 +84,7 @@ def test_accelerators_are_counted_by_kind(monkeypatch):
 
 
 def test_only_cores_that_may_be_used_count(monkeypatch):
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
-    assert count_cores() == 2
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    for quota, cores in ((None, 3), (2.0, 2), (1.5, 2), (0.3, 1), (64.0, 3)):
+        monkeypatch.setattr(module, "cpu_quota", lambda quota=quota: quota)
+        assert count_cores() == cores

@@ -149,17 +149,17 @@ def test_fewer_devices_where_memory_does_not_hold_a_model_on_each(all_devices, m
     assert sizes == [6]
     program: Any = many._lay_out(SPLIT.train, TRAINER)
     need = sum(leaf.nbytes for leaf in jax.tree.leaves(program)) + program.working_bytes
-    monkeypatch.setattr(many, "available_memory", lambda: int(3.5 * need))
+    monkeypatch.setattr(many, "available_memory", lambda *_: int(3.5 * need))
     sizes.clear()
     check_against_single_fits(run())
     assert sizes == [3, 3]
 
 
 def test_what_memory_does_not_hold_is_refused(monkeypatch):
-    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda: 20_000)
+    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda *_: 20_000)
     with pytest.raises(ConfigurationError, match="Training one model on one device needs"):
         run()
-    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda: 5_000)
+    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda *_: 5_000)
     with pytest.raises(ConfigurationError, match=r'Keeping the factors of 6 models .* `keep="best"`'):
         run()
 

@@ -248,6 +248,35 @@ def test_a_search_of_other_settings_is_told_what_differs(tmp_path):
     assert json.loads(path.read_text().splitlines()[0])["search"]["seed"] == 0
 
 
+def test_a_search_of_another_build_or_precision_is_refused(tmp_path):
+    def made(text: str) -> SearchSpace:
+        build = eval(f"lambda settings, data: (Objective.hkv({text}), TRAINER)", {**globals()})
+        return SearchSpace({"alpha": Uniform(1, 2)}, build)
+
+    path = tmp_path / "trials.jsonl"
+    first = search(made("settings['alpha']"), trials=1, path=path)
+    assert search(made("settings['alpha']"), trials=1, path=path).settings == first.settings
+    with pytest.raises(
+        CheckpointError, match="trials of another search: the code of `build` has changed; name another"
+    ):
+        search(made("2 * settings['alpha']"), trials=1, path=path)
+    message = "`jax_default_matmul_precision` is None there and float32 here"
+    with jax.default_matmul_precision("float32"), pytest.raises(CheckpointError, match=message):
+        search(made("settings['alpha']"), trials=1, path=path)
+
+
+def test_two_searches_do_not_write_into_one_file(tmp_path):
+    def build(settings, interactions):
+        if interactions is not DATA:  # which come last, with the settings that were found
+            with pytest.raises(CheckpointError, match="Another search writes to"):
+                search(trials=1, path=path)
+        return SPACE.build(settings, interactions)
+
+    path = tmp_path / "trials.jsonl"
+    search(SearchSpace(SPACE.ranges, build), trials=1, path=path)
+    assert len(path.read_text().splitlines()) == 2
+
+
 def test_negatives_serve_as_validation_and_splits_are_averaged():
     held_out = [leave_k_out(DATA, 1, seed).test for seed in range(2)]
     splits = [sample_negatives(DATA, test, n=10, seed=seed) for seed, test in enumerate(held_out)]

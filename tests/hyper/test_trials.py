@@ -1,9 +1,11 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
 from jaxals.errors import CheckpointError
-from jaxals.hyper.trials import TrialLog
+from jaxals.hyper.trials import TrialLog, locked
 
 SEARCH = {"seed": 0, "metric": "ndcg@10", "ranges": {"alpha": "LogUniform(low=1, high=10)"}}
 
@@ -86,3 +88,51 @@ def test_a_path_that_cannot_be_written_is_refused(path, tmp_path):
         TrialLog(path / "below a file", SEARCH)
     with pytest.raises(CheckpointError, match="Is a directory"):
         TrialLog(tmp_path, SEARCH)
+
+
+def test_one_search_at_a_time_writes_to_a_file(path):
+    before = path.read_bytes()
+    with (
+        locked(path),
+        pytest.raises(CheckpointError, match=r"^Another search writes to .*; wait for it, or name another file\.$"),
+        locked(path),
+    ):
+        pass
+    with locked(path), locked(path.with_name("another")), locked(None):
+        pass
+    assert path.read_bytes() == before
+
+
+def test_a_killed_search_holds_no_lock(path):
+    program = f"""
+import sys
+from jaxals.hyper.trials import locked
+with locked({str(path)!r}):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(CheckpointError, match="Another search writes"), locked(path):
+            pass
+        process.kill()
+        process.wait()
+        with locked(path):
+            pass
+
+
+def test_a_path_that_cannot_be_locked_is_refused(path, tmp_path):
+    for wrong in (path / "below a file", tmp_path):
+        with pytest.raises(CheckpointError, match="cannot be written or read"), locked(wrong):
+            pass
+
+
+def test_trials_that_are_there_twice_are_refused(path):
+    header, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header, *(2 * line for line in lines)]))
+    with pytest.raises(CheckpointError, match=r"Line 3 of .* is not trial 1, as where two searches wrote to it"):
+        TrialLog(path, SEARCH)
+    path.write_text("".join([header, header, *lines]))
+    with pytest.raises(CheckpointError, match=r"Line 2 of .* is not trial 0"):
+        TrialLog(path, SEARCH)

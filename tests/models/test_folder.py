@@ -199,7 +199,7 @@ def test_a_document_nested_beyond_reason_is_refused(tmp_path):
 
 def test_more_than_memory_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
     folder = written(tmp_path / "folder")
-    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda: 1000)
+    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda *_: 1000)
     with pytest.raises(ConfigurationError, match=r"Loading .* needs about"):
         read_folder(folder)
 

@@ -37,6 +37,9 @@ class Cut(Exception):
     pass
 
 
+FORWARDED = {"begin": lambda self, *arguments: self.trainer.begin(*arguments)}
+
+
 def train(**settings) -> jaxals.Run:
     given = {"trainer": PLAIN, "interactions": DATA, "objective": OBJECTIVE, "progress": False, **settings}
     return fit(**given)
@@ -187,6 +190,29 @@ def test_another_run_is_refused_by_what_differs(change, message, tmp_path):
         train(checkpoint=Checkpoint(tmp_path), resume=True, **change)
 
 
+def test_another_precision_is_another_run(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path))
+    message = '`jax_default_matmul_precision` was null, is "highest"'
+    with jax.default_matmul_precision("highest"), pytest.raises(CheckpointError, match=message):
+        train(checkpoint=Checkpoint(tmp_path), resume=True)
+
+
+def test_edited_code_is_another_run_and_code_that_is_compiled_is_named(tmp_path):
+    make = lambda text: Objective(jax.tree_util.Partial(eval(f"lambda r: (abs(r), 1 + {text})", {"np": np})))
+    train(checkpoint=Checkpoint(tmp_path), objective=make("abs(r)"))
+    with pytest.raises(
+        CheckpointError, match=r"another run: the code of `objective\.confidence` has changed; to go on"
+    ):
+        train(checkpoint=Checkpoint(tmp_path), objective=make("r"), resume=True)
+    # NumPy's is compiled, and installed; what `frompyfunc` makes is compiled, and anybody's.
+    rare = dataclasses.replace(PLAIN, sweeps=3)
+    compiled = dataclasses.make_dataclass("Trainer", ["trainer", "extra"], namespace=FORWARDED, frozen=True)
+    settings = {"checkpoint": Checkpoint(tmp_path / "b"), "trainer": compiled(rare, np.frompyfunc(abs, 1, 1))}
+    train(**settings)
+    with pytest.warns(UserWarning, match=r"Whether `numpy.abs \(vectorized\)` still compute the same cannot be told"):
+        train(**settings, resume=True)
+
+
 def test_another_run_goes_on_when_told_to_and_if_it_fits(tmp_path):
     train(trainer=ALS(factors=4, sweeps=3), checkpoint=Checkpoint(tmp_path))
     objective = Objective.hkv(alpha=2.0, regularization=5.0)
@@ -256,7 +282,7 @@ def test_optimisers_and_penalties_are_told_apart_by_their_settings(tmp_path):
     assert_same(train(trainer=trainer(0.01, 1.0), **settings), run)
     with pytest.raises(CheckpointError, match=r"`trainer\.optimizer"):
         train(trainer=trainer(0.02, 1.0), **settings)
-    with pytest.raises(CheckpointError, match=r"`trainer\.penalty`"):
+    with pytest.raises(CheckpointError, match=r"`weight` of `trainer\.penalty` was 1\.0, is 2\.0"):
         train(trainer=trainer(0.01, 2.0), **settings)
 
 

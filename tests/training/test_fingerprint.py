@@ -17,6 +17,10 @@ def changed(before, after) -> list[str]:
     return list(differences(describe(of=before), describe(of=after)))
 
 
+def test_code_is_named_after_the_setting_that_leads_to_it_where_it_has_no_name_of_its_own():
+    assert changed(lambda r: r + 1, lambda r: r - 1) == ["code.of"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "names"),
     [
@@ -55,24 +59,24 @@ def test_what_is_made_twice_the_same_way_is_the_same(make):
 
 def test_functions_differ_by_their_constants_and_what_they_closed_over():
     make = lambda weight: lambda x: weight * x
-    assert changed(make(1), make(2)) == ["of"]
-    assert changed(lambda x: x + 1, lambda x: x + 2) == ["of"]
+    assert changed(make(1), make(2)) == ["code.of:weight"]
+    assert changed(lambda x: x + 1, lambda x: x + 2) == ["code.of"]
     table = np.zeros(3)
-    assert changed(make(table), make(table + 1)) == ["of"]
+    assert changed(make(table), make(table + 1)) == ["code.of:weight"]
 
 
 @pytest.mark.parametrize("text", ["lambda x: WEIGHT * x", "lambda x: (lambda: WEIGHT * x)()"])
 def test_functions_differ_by_the_numbers_and_arrays_that_are_global(text):
     make = lambda weight: eval(text, {"WEIGHT": weight, "unused": object()})
-    assert changed(make(0.1), make(0.2)) == ["of"]
-    assert changed(make(np.ones(2)), make(np.zeros(2))) == ["of"]
+    assert changed(make(0.1), make(0.2)) == ["code.of:WEIGHT"]
+    assert changed(make(np.ones(2)), make(np.zeros(2))) == ["code.of:WEIGHT"]
     assert changed(make(0.1), make(0.1)) == []
     assert changed(eval(text, {}), eval(text, {})) == []
 
 
 def test_functions_differ_by_their_defaults():
     make = lambda weight: eval(f"lambda x, *, weight={weight}: weight * x")
-    assert changed(make(1), make(2)) == ["of"]
+    assert changed(make(1), make(2)) == ["code.of:weight"]
 
 
 def test_a_function_that_knows_itself_comes_to_an_end():

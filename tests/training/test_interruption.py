@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import jaxals
@@ -195,3 +197,12 @@ sys.exit(cli.main())
     assert "terminated; the model after 2 sweeps is in" in said
     jaxals.Recommender.load(tmp_path / "model")
     assert steps(tmp_path / "run") == [2]
+
+
+def test_a_step_computes_as_the_thread_would_that_asks_for_it():
+    config: Any = jax.config
+    ask = lambda: (config.jax_default_matmul_precision, config.jax_enable_x64, jnp.zeros(()).devices())
+    last = jax.devices()[-1]
+    with jax.default_matmul_precision("float32"), jax.enable_x64(False), jax.default_device(last):
+        assert Interruption().run(ask) == ask() == ("float32", False, {last})
+    assert Interruption().run(ask) == ask() == (None, True, {jax.devices()[0]})

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxals._base.devices import all_devices
 from jaxals._base.environment import count_cores
 from jaxals.errors import ConfigurationError
 
@@ -25,7 +26,7 @@ def use_all_cores() -> int:
     number of devices in `XLA_FLAGS` is left alone.
 
     Returns:
-        The number of cores.
+        The number of cores, in a container as many as its share of the processors' time fills.
 
     Raises:
         ConfigurationError: JAX is at work already, with another number of CPU devices.
@@ -56,6 +57,8 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
 
     Returns:
         A mesh of one axis, "rows", for `fit`, `build_tiles` and `ALS.cut`; None for one device.
+    Raises:
+        ConfigurationError: There are several processes, and `devices` are not named.
 
     Example:
         >>> import jax
@@ -63,7 +66,7 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
         >>> jaxals.make_mesh(jax.devices()[:1]) is None
         True
     """
-    devices = jax.devices() if devices is None else devices
+    devices = all_devices() if devices is None else devices
     return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None
 
 

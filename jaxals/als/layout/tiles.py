@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, Num
 
+from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
 from jaxals.als.layout.row_classes import ONE_FIT, choose_classes
 from jaxals.data.catalog import Side
@@ -165,7 +166,8 @@ def build_tiles(
         Tiles on the mesh, or on the default device.
 
     Raises:
-        ConfigurationError: `chunk_bytes` or `factors` is below 1, or `mesh` has other axes than "rows".
+        ConfigurationError: `chunk_bytes` or `factors` is below 1, or `mesh` has other axes than "rows", or devices of
+            other processes.
 
     Example:
         >>> import jaxals
@@ -180,6 +182,7 @@ def build_tiles(
     if mesh is not None and mesh.axis_names != ("rows",):
         raise ConfigurationError(f'`mesh` must have one axis, "rows", as `make_mesh` makes it; got {mesh.axis_names}.')
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
+    require_one_process(mesh)
     rows, place = _rows_of(interactions, side), _Place(mesh, dtype)
     counts = rows.counts
     gram_size = factors if gram_size is None else gram_size
