@@ -19,6 +19,7 @@ from jaxals.models.folder import (
     is_folder,
     read_document,
     read_folder,
+    require_utf8,
     require_writable,
     write_folder,
 )
@@ -89,6 +90,7 @@ def require_model_place(folder: str | os.PathLike) -> pathlib.Path:
         CheckpointError: The folder holds something else, or cannot be written.
     """
     path = pathlib.Path(folder).resolve()
+    require_utf8(path)
     try:
         if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_replaceable(path):
             raise CheckpointError(f"{folder} holds something other than a jaxals model; name a new folder.")
