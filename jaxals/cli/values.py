@@ -5,7 +5,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from cyclopts import Token, convert
+from cyclopts import UNSET, Token, convert
 
 
 def read_value(kind: Any, tokens: Sequence[Token]) -> Any:
@@ -20,6 +20,8 @@ def read_value(kind: Any, tokens: Sequence[Token]) -> Any:
         >>> read_value(int, [Token(value="1e2")]), read_value(Literal["cosine", "dot"], [Token(value="Dot")])
         (100, 'dot')
     """
+    if tokens[0].implicit_value is not UNSET:  # of a flag, such as --no-value
+        return tokens[0].implicit_value
     if NoneType in get_args(kind):  # options are left out, not set to None
         kind = next(one for one in get_args(kind) if one is not NoneType)
     readers = {int: _integer, float: _number, str: recover_text, Path: _path}
