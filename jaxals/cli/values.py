@@ -1,5 +1,7 @@
 """What words of the shell stand for: whole numbers, numbers, names of things, text. Host side."""
 
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
@@ -87,9 +89,10 @@ def _number(word: str) -> float:
 
 
 def _path(word: str) -> Path:
-    if not word or "\0" in word:
-        raise ValueError(f"must be a path; got {word!r}")
-    return Path(word)
+    with contextlib.suppress(UnicodeEncodeError):  # of half a surrogate pair, which no shell gives
+        if word and b"\0" not in os.fsencode(word):
+            return Path(word)
+    raise ValueError(f"must be a path; got {word!r}")
 
 
 def _name(word: str, names: Sequence[str]) -> str:

@@ -89,8 +89,8 @@ def require_model_place(folder: str | os.PathLike) -> pathlib.Path:
     Raises:
         CheckpointError: The folder holds something else, or cannot be written.
     """
+    require_utf8(pathlib.Path(folder).absolute())
     path = pathlib.Path(folder).resolve()
-    require_utf8(path)
     try:
         if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_replaceable(path):
             raise CheckpointError(f"{folder} holds something other than a jaxals model; name a new folder.")
