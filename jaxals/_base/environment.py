@@ -16,6 +16,7 @@ import psutil
 from threadpoolctl import threadpool_info
 
 from jaxals._base.cgroup import cpu_quota
+from jaxals.errors import ConfigurationError
 
 _LIBRARIES = ("jaxals", "jax", "jaxlib", "jaxtyping", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas")
 _ACCELERATORS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
@@ -131,6 +132,26 @@ def _installed(names: Sequence[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def require_devices() -> None:
+    """Refuse to go on where JAX finds no device of the platform that it was told to use.
+
+    Raises:
+        ConfigurationError: It has none.
+
+    Example:
+        >>> require_devices()
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX 0.10 asserts that there is one
+        platforms: str | None = getattr(jax.config, "jax_platforms")  # noqa: B009 (unknown to the types of JAX 0.10)
+        told = f"JAX_PLATFORMS={platforms}" if platforms else "the platforms it knows"
+        reason = " ".join(str(error).split(". ")[0].split()) or "no plugin for it works"
+        raise ConfigurationError(
+            f"JAX finds no device for {told} ({reason}); unset JAX_PLATFORMS, or install JAX's plugin for it."
+        ) from None
 
 
 def _processor() -> tuple[str, str]:

@@ -13,15 +13,14 @@ from cyclopts import CycloptsError
 
 from jaxals.als.devices.mesh import use_all_cores
 from jaxals.cli.commands import app
-from jaxals.cli.output import EXIT_CODES, INTERRUPTED, complain
+from jaxals.cli.mistakes import explain
+from jaxals.cli.output import EXIT_CODES, INTERRUPTED, any_text, complain
 from jaxals.errors import JaxalsError
 
 _MISTAKE = 2
 _BROKEN_PIPE = 1
-_ASKED_TOO_MUCH = (
-    "RESOURCE_EXHAUSTED",
-    "Unable to initialize backend",
-)  # of JAX: more memory or devices than there are
+# What JAX says, somewhere in its message, where there is less memory than was asked for.
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,11 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for a user's mistake, 130 when interrupted, 143 when terminated, 1 where nobody reads what
         is printed any more.
     """
-    code = _run(argv)
+    with any_text():
+        code = _run(argv)
     if argv is None and code in EXIT_CODES.values():
         # Devices may still be at work on what was interrupted: to take JAX down now ends in a segmentation fault about
         # every other time (JAX 0.10, in the first trial of `tune`).
-        sys.stdout.flush()
+        _flush()
         os._exit(code)
     return code
 
@@ -53,20 +53,50 @@ def _run(argv: Sequence[str] | None) -> int:
                 use_all_cores()
             arguments = sys.argv[1:] if argv is None else list(argv)
             code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
-            sys.stdout.flush()  # what `| head` does not take breaks here, not at exit
+            _flush()  # what `| head` does not take breaks here, not at exit
             return code
         except BrokenPipeError:
-            # The interpreter flushes once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return _BROKEN_PIPE
-        except (CycloptsError, JaxalsError, OSError, MemoryError) as error:
-            complain(error)
-            return _MISTAKE
-        except RuntimeError as error:
-            if not str(error).startswith(_ASKED_TOO_MUCH):
-                raise
-            complain(error)
-            return _MISTAKE
+        except CycloptsError as error:
+            return _refuse(explain(error))
+        except JaxalsError as error:
+            return _refuse(error)
+        except OSError as error:
+            try:
+                _flush()
+            except OSError:  # it is stdout that takes no more
+                _drop_output()
+            return _refuse(_without_number(error))
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+                return _refuse(_too_little_memory(error))
+            raise
         except KeyboardInterrupt:
             complain("interrupted")
             return INTERRUPTED
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as it is where the shell closed it
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    # The interpreter flushes once more at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse(what: object) -> int:
+    complain(what)
+    return _MISTAKE
+
+
+def _without_number(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}." if error.strerror else str(error)
+
+
+def _too_little_memory(error: Exception) -> str:
+    said = str(error).strip().split("\n")[0].rstrip(".")
+    return f"There is too little memory for this ({said or 'MemoryError'}); take fewer factors, or less data."

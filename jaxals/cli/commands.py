@@ -1,7 +1,6 @@
 """The commands: `fit`, `recommend`, `similar`, `evaluate`, `tune`, `datasets` and `demo`. Host side."""
 
 import dataclasses
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from cyclopts import App, Parameter
 
 import jaxals
 from jaxals import datasets
+from jaxals._base.environment import require_devices
 from jaxals.cli.options import (
     COLUMNS,
     DEFAULT_METRICS,
@@ -28,6 +28,7 @@ from jaxals.cli.options import (
     Json,
     Keep,
     Metrics,
+    MetricsIfAny,
     PresetOptions,
     Resume,
     Seed,
@@ -40,8 +41,9 @@ from jaxals.cli.options import (
     read,
     split_up,
 )
-from jaxals.cli.output import EXIT_CODES, complain, print_json, print_table, say
+from jaxals.cli.output import EXIT_CODES, complain, draws_bars, print_json, print_table, say
 from jaxals.cli.tuning import tune
+from jaxals.cli.values import read_value
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
 from jaxals.models.model import require_model_place, require_storable_ids
@@ -57,7 +59,7 @@ app = App(
     help="Alternating least squares for implicit feedback: train, evaluate, recommend.",
     version=lambda: f"jaxals {jaxals.__version__}",
     help_epilogue="Try `jaxals demo`, then `jaxals fit --help`.",
-    default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True),
+    default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True, converter=read_value),
     suppress_keyboard_interrupt=False,
 )
 
@@ -73,7 +75,7 @@ def fit(
     *,
     output: Path,
     holdout: Count | None = None,
-    metrics: Metrics = (),
+    metrics: MetricsIfAny = None,
     seed: Seed = 0,
     json: Json = False,
     progress: Bar = True,
@@ -103,6 +105,8 @@ def fit(
     if checkpoint and checkpoint.resolve().is_relative_to(output.resolve()):
         raise ConfigurationError(f"`--checkpoint` must lie outside of the model, {output}; name another folder.")
     require_model_place(output)
+    if early_stopping is not None:
+        early_stopping = dataclasses.replace(early_stopping, monitor=early_stopping.monitor.lower())
     if trainer.dtype == "float64":
         _allow_float64()
     interactions = read(data, columns)
@@ -120,7 +124,7 @@ def fit(
             validation=split.test if split else None,
             metrics=(metrics or DEFAULT_METRICS) if split else (),
             early_stopping=early_stopping,
-            progress=progress and sys.stderr.isatty(),
+            progress=draws_bars(progress),
             checkpoint=Checkpoint(checkpoint, every, keep) if checkpoint else None,
             resume="anyway" if anyway else resume,
         )
@@ -251,7 +255,7 @@ def evaluate(
     plan = plan_evaluation(split.train, split.test, metrics)
     if not json:
         say(f"{data}: {interactions!r}, {len(split.test):,} of them held out")
-    run = training.fit(split.train, objective, trainer, seed=seed, progress=progress and sys.stderr.isatty())
+    run = training.fit(split.train, objective, trainer, seed=seed, progress=draws_bars(progress))
     scorers: dict[str, Scorer] = {
         f"ALS, {describe(preset)}": run.factors,
         "popularity": Popularity.from_interactions(split.train),
@@ -290,16 +294,14 @@ def list_datasets(*, json: Json = False) -> None:
     if json:
         print_json({"datasets": pd.DataFrame(rows)})
         return
-    short = [
-        {
-            "name": row["name"],
-            "download": row["download"],
-            "here": "yes" if row["in JAXALS_DATA"] else "no",
-            "licence, citation": f"{row['licence']}\n{row['citation']}\n",
-        }
-        for row in rows
-    ]
-    print_table(pd.DataFrame(short), "Data sets (here: found in the folder that JAXALS_DATA names)")
+    table = pd.DataFrame(rows).assign(
+        here=lambda frame: frame["in JAXALS_DATA"].notna().map({True: "yes", False: "no"})
+    )
+    print_table(
+        table[["name", "download", "here", "licence"]], "Data sets (here: in the folder that JAXALS_DATA names)"
+    )
+    for row in rows:
+        say(f"{row['name']}: {row['citation']}")
 
 
 @app.command(help_epilogue="Example: `jaxals demo`")
@@ -311,7 +313,7 @@ def demo(*, output: Path = Path("demo-output/demo.png"), progress: Bar = True) -
     """
     from jaxals.cli.demo import show
 
-    show(output, progress=progress and sys.stderr.isatty())
+    show(output, progress=draws_bars(progress))
 
 
 def _allow_float64() -> None:
@@ -319,6 +321,7 @@ def _allow_float64() -> None:
 
 
 def _load(model: Path) -> Recommender:
+    require_devices()
     # A model of float64 then answers in float64; one of float32 is what it was.
     _allow_float64()
     return Recommender.load(model)

@@ -5,9 +5,10 @@ from pathlib import Path
 import jax
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from jaxals._base.environment import require_devices
+from jaxals.cli.output import print_table
 from jaxals.data.interactions import Interactions
 from jaxals.errors import MissingDependencyError
 from jaxals.evaluation import Popularity, Random, Scorer, plan_evaluation, random_holdout, run_plan
@@ -39,6 +40,7 @@ def show(picture: Path, progress: bool = True) -> None:
         MissingDependencyError: The extra `demo` is not installed.
     """
     _require_matplotlib()
+    require_devices()
     console = Console(highlight=False)
     data = movielens()
     split = random_holdout(data, fraction=0.2, seed=0)
@@ -67,13 +69,13 @@ def show(picture: Path, progress: bool = True) -> None:
         {name: run_plan(scorer, plan).to_frame() for name, scorer in scorers.items()}, names=["model"]
     ).reset_index("model")
     console.print("\n[bold]Held-out likes found[/]  mean over people ± standard error")
-    _print_metrics(console, measured)
+    _print_metrics(measured)
 
     recommender = Recommender(run.factors, split.train, run.objective).settled()
     _print_recommendations(console, recommender)
     for film in _FILMS:
         alike = recommender.similar_items(film, n=5)["similar_item"]
-        console.print(Text.assemble((f"\nLike {film}", "bold"), f"  {'; '.join(alike)}"))
+        console.print(Text.assemble((f"Like {film}", "bold"), f"  {'; '.join(alike)}"))
 
     _draw(run.history, measured, picture)
     console.print(Text.assemble(("\nPicture", "bold"), f"  {picture}"), soft_wrap=True)
@@ -112,33 +114,30 @@ def _require_matplotlib() -> None:
         raise MissingDependencyError("The demo's picture needs matplotlib: pip install 'jaxals[demo]'.") from None
 
 
-def _print_metrics(console: Console, measured: pd.DataFrame) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for metric in _METRICS:
-        table.add_column(metric, justify="right")
-    for model, rows in measured.groupby("model", sort=False):
-        cells = zip(rows["mean"], rows["standard_error"], strict=True)
-        table.add_row(f"  {model}", *(f"{mean:.3f} ± {error:.3f}" for mean, error in cells))
-    console.print(table)
+def _print_metrics(measured: pd.DataFrame) -> None:
+    rows = []
+    for model, group in measured.groupby("model", sort=False):
+        pairs = zip(group["mean"], group["standard_error"], strict=True)
+        cells = (f"{mean:.3f} ± {error:.3f}" for mean, error in pairs)
+        rows.append({"": f"  {model}", **dict(zip(_METRICS, cells, strict=True))})
+    print_table(pd.DataFrame(rows))
 
 
 def _print_recommendations(console: Console, recommender: Recommender) -> None:
     liked = recommender.interactions.to_frame()
     best = liked[liked["user"] == _USER].nlargest(5, "value")["item"]
-    console.print(Text.assemble((f"\nFor person {_USER}", "bold"), f", who loved {'; '.join(best)}"))
-    table = Table(box=None, pad_edge=False)
-    table.add_column("  recommended", max_width=44)
-    table.add_column("score", justify="right")
-    table.add_column("because of (share of the score)")
+    console.print(Text.assemble((f"For person {_USER}", "bold"), f", who loved {'; '.join(best)}"))
+    rows = []
     for row in recommender.recommend(_USER, n=6).itertuples():
         reasons = recommender.explain(_USER, row.item)
         because = "; ".join(
             f"{reason.item} {reason.contribution / reasons.attrs['score']:.0%}"
             for reason in reasons.head(3).itertuples()
         )
-        table.add_row(Text(f"  {row.item}"), f"{row.score:.2f}", Text(because))
-    console.print(table)
+        rows.append(
+            {"  recommended": f"  {row.item}", "score": f"{row.score:.2f}", "because of (share of the score)": because}
+        )
+    print_table(pd.DataFrame(rows))
 
 
 def _draw(history: pd.DataFrame, measured: pd.DataFrame, picture: Path) -> None:

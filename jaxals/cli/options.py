@@ -17,10 +17,12 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from jaxals import datasets
+from jaxals._base.environment import require_devices
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.conjugate_gradient import ConjugateGradient
 from jaxals.als.solver.equations import Solver
 from jaxals.als.solver.subspace import Subspace
+from jaxals.cli.values import read_metrics, read_source, require_some
 from jaxals.data.interactions import Duplicates, Interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import Split, leave_k_out, plan_evaluation, random_holdout
@@ -74,7 +76,7 @@ else:
             "user": str,
             "item": str,
             "value": Annotated[str | None, Parameter(negative_none="no-")],
-            "names": Sequence[str] | None,
+            "names": Annotated[Sequence[str] | None, Parameter(validator=require_some)],
             "duplicates": Duplicates,
         },
     )
@@ -88,24 +90,33 @@ def flat(title: str, order: int, **settings: Any) -> Parameter:
     return Parameter(name="*", group=Group(title, sort_key=order), **settings)
 
 
-Data = Annotated[str, Parameter(help="A data set that `jaxals datasets` lists, its files, or a table of your own.")]
+Data = Annotated[
+    str,
+    Parameter(
+        converter=read_source, help="A data set that `jaxals datasets` lists, its files, or a table of your own."
+    ),
+]
 ColumnOptions = Annotated[Columns, flat("Table of your own (TSV, CSV or Parquet)", 3)]
 PresetOptions = Annotated[Preset, flat("Objective", 4)]
 # Solvers are no plain values: they are chosen by name.
 TrainerOptions = Annotated[ALS, flat("Trainer", 5, parse=re.compile(r"^(?!solver$)"))]
 SOLVERS: dict[str, Solver] = {
     "exact": Cholesky(),
+    "cholesky": Cholesky(),
     "conjugate-gradient": ConjugateGradient(),
     "subspace": Subspace(),
 }
-SolverName = Annotated[
-    Literal["exact", "conjugate-gradient", "subspace"],
-    Parameter(
-        help="How a row is solved: exact, or faster steps towards that (conjugate-gradient; subspace for 256 factors "
-        "and more).",
-        group=Group("Trainer", sort_key=5),
-    ),
-]
+if TYPE_CHECKING:
+    SolverName: TypeAlias = str
+else:
+    SolverName = Annotated[
+        Literal[tuple(SOLVERS)],
+        Parameter(
+            help="How a row is solved: exact, or faster steps towards that (conjugate-gradient; subspace for 256 "
+            "factors and more). Another name for exact is cholesky.",
+            group=Group("Trainer", sort_key=5),
+        ),
+    ]
 StoppingOptions = Annotated[EarlyStopping | None, flat("Early stopping (any of these turns it on)", 6)]
 _CHECKPOINTS = Group("Checkpoints", sort_key=7)
 CheckpointPath = Annotated[
@@ -126,7 +137,11 @@ Anyway = Annotated[
     bool,
     Parameter(negative=(), help="Resume though objective, trainer or data have changed.", group=_CHECKPOINTS),
 ]
-Metrics = Annotated[tuple[str, ...], Parameter(help="Metrics such as recall@10, ndcg@10, map@10 or auc.")]
+_METRICS = Parameter(
+    converter=read_metrics, validator=require_some, help="Metrics such as recall@10, ndcg@10, map@10 or auc."
+)
+Metrics = Annotated[tuple[str, ...], _METRICS]
+MetricsIfAny = Annotated[tuple[str, ...] | None, _METRICS]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32), help="Seed of all that is random.")]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON document instead of tables.")]
@@ -135,7 +150,10 @@ Bar = Annotated[bool, Parameter(negative="--no-progress", show_default=False, he
 
 def read(data: str, columns: Any) -> Interactions:
     """Read a known data set by name or by its files, or else a table."""
+    require_devices()
     path = Path(data)
+    if not path.exists() and data.lower() in datasets.names():
+        data = data.lower()
     if columns == COLUMNS:
         if data in datasets.names():
             return datasets.load(data)
@@ -195,6 +213,6 @@ def raw_ids(known: pd.Index, given: list[str]) -> list[Hashable]:
         kind = float
     ids: list[Hashable] = list(given)
     for place, text in enumerate(given):
-        with contextlib.suppress(ValueError):  # the catalog says it better
+        with contextlib.suppress(ValueError, OverflowError):  # the catalog says it better
             ids[place] = kind(text)
     return list(dict.fromkeys(ids))

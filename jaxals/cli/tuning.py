@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import shlex
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -26,7 +25,7 @@ from jaxals.cli.options import (
     flat,
     read,
 )
-from jaxals.cli.output import INTERRUPTED, complain, print_json, print_table, say
+from jaxals.cli.output import INTERRUPTED, complain, draws_bars, print_json, print_table, say
 from jaxals.errors import ConfigurationError
 from jaxals.hyper import search
 from jaxals.hyper.samplers import Sampler
@@ -51,10 +50,18 @@ def _range_options() -> type:
         ("objective", Annotated[Literal[tuple(DEFAULT_RANGES)], Parameter(help="What to minimise.")], "ials")
     ]
     for name, presets in by_name.items():
-        fields.append((name, Annotated[str | None, Parameter(help=f"For {', '.join(presets)}.")], None))
+        fields.append(
+            (name, Annotated[str | None, Parameter(help=f"For {', '.join(presets)}.", allow_leading_hyphen=True)], None)
+        )
     for name, what in zip(_OF_TRAINER, ("Length of the vectors", "σ of the initial factors"), strict=True):
         default = getattr(ALS(), name)
-        fields.append((name, Annotated[str | None, Parameter(help=f"{what} (default {default:g}).")], None))
+        fields.append(
+            (
+                name,
+                Annotated[str | None, Parameter(help=f"{what} (default {default:g}).", allow_leading_hyphen=True)],
+                None,
+            )
+        )
     return dataclasses.make_dataclass("Ranges", fields, frozen=True, namespace={"__module__": __name__})
 
 
@@ -114,7 +121,7 @@ def tune(
             patience=patience,
             path=path,
             refit=False,
-            progress=progress and sys.stderr.isatty(),
+            progress=draws_bars(progress),
         )
     command = _command(data, columns, ranges.objective, found, solver)
     metric = metrics[0]
@@ -126,7 +133,8 @@ def tune(
         ranked = found.table[found.table["state"] == "done"].sort_values(metric, ascending=False).head(_SHOWN)
         shown = ranked.drop(columns=["state", "message", "standard_error", "seconds"])
         print_table(shown, f"The best of {_counts(found.table)}")
-        say(f"To train with the first of them:\n{command}")
+        say("To train with the first of them:")
+        say(command)
     if len(found.table) < trials:
         complain(f"interrupted; the same command goes on from the {len(found.table)} trials in {path}")
         return INTERRUPTED

@@ -180,6 +180,18 @@ def require_writable(path: pathlib.Path) -> None:
         pass
 
 
+def require_utf8(path: pathlib.Path) -> None:
+    """Refuse a folder whose name Orbax could not write.
+
+    Raises:
+        CheckpointError: It is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"A folder to save to must have a name in UTF-8; got {str(path)!r}.") from None
+
+
 def try_lock(descriptor: int) -> bool:
     """Lock an open file for as long as it is open; tell whether nobody else had.
 

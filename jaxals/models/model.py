@@ -19,6 +19,7 @@ from jaxals.models.folder import (
     is_folder,
     read_document,
     read_folder,
+    require_utf8,
     require_writable,
     write_folder,
 )
@@ -101,6 +102,7 @@ def require_model_place(folder: str | os.PathLike) -> pathlib.Path:
     Raises:
         CheckpointError: The folder holds something else, or cannot be written.
     """
+    require_utf8(pathlib.Path(folder).absolute())
     path = pathlib.Path(folder).resolve()
     try:
         if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_replaceable(path):

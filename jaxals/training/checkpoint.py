@@ -27,6 +27,7 @@ from jaxals.models.folder import (
     read_folder,
     remove_folder,
     remove_leftovers,
+    require_utf8,
     try_lock,
     write_folder,
 )
@@ -150,6 +151,7 @@ class CheckpointFolder:
         if settings.best is not None and settings.best not in columns[2:]:
             raise ConfigurationError(f"`best` is {settings.best!r}, which is not among {list(columns[2:])}.")
         self.path = pathlib.Path(settings.directory).absolute()
+        require_utf8(self.path)
         self._settings, self._description, self._columns = settings, description, list(columns)
         self._surroundings = {"versions": versions(), "devices": devices}
         self._scores: dict[int, float] = {}

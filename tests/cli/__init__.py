@@ -1,0 +1,1 @@
+FAST = ["--factors", "4", "--sweeps", "3"]

@@ -57,6 +57,7 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
 
     Returns:
         A mesh of one axis, "rows", for `fit`, `build_tiles` and `ALS.cut`; None for one device.
+
     Raises:
         ConfigurationError: There are several processes, and `devices` are not named.
 
