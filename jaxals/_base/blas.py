@@ -11,6 +11,7 @@ from threadpoolctl import ThreadpoolController
 def loaded_blas() -> ThreadpoolController:
     """Return the BLAS libraries that are loaded; looking for them takes some milliseconds.
 
+    >>> from jaxals._base.blas import loaded_blas
     >>> {library["user_api"] for library in loaded_blas().info()} <= {"blas"}
     True
     """

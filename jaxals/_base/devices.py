@@ -14,6 +14,8 @@ _ALONE = (
 def default_device() -> jax.Device:
     """Return where arrays go that are told nothing else: of several processes, each has one of its own.
 
+    >>> import jax
+    >>> from jaxals._base.devices import default_device
     >>> default_device() in jax.local_devices()
     True
     """

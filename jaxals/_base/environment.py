@@ -95,6 +95,7 @@ def count_cores() -> int:
 def numeric_settings() -> dict[str, Any]:
     """Return the settings of JAX that decide numbers, as they are for this thread.
 
+    >>> from jaxals._base.environment import numeric_settings
     >>> numeric_settings()["jax_default_prng_impl"]
     'threefry2x32'
     """
@@ -110,6 +111,8 @@ def settings_of_thread() -> dict[str, Any]:
 def under(settings: Mapping[str, Any]) -> Iterator[None]:
     """Have this thread compute as another one did that has `settings_of_thread`.
 
+    >>> import jax
+    >>> from jaxals._base.environment import numeric_settings, settings_of_thread, under
     >>> with jax.default_matmul_precision("highest"):
     ...     there = settings_of_thread()
     >>> with under(there):
@@ -141,6 +144,7 @@ def require_devices() -> None:
         ConfigurationError: It has none.
 
     Example:
+        >>> from jaxals._base.environment import require_devices
         >>> require_devices()
     """
     try:

@@ -27,7 +27,9 @@ def explain(error: CycloptsError) -> str:
     Options that no command knows come first: what is missing is often what was misspelt.
 
     Example:
+        >>> from cyclopts.exceptions import CycloptsError
         >>> from jaxals.cli.commands import app
+        >>> from jaxals.cli.mistakes import explain
         >>> try:
         ...     app.parse_args(["fit", "plays.tsv", "--factor", "3"], exit_on_error=False, print_error=False)
         ... except CycloptsError as error:

@@ -19,6 +19,9 @@ def read_value(kind: Any, tokens: Sequence[Token]) -> Any:
         ValueError: It is none; the message goes on from the option's name.
 
     Example:
+        >>> from typing import Literal
+        >>> from cyclopts.token import Token
+        >>> from jaxals.cli.values import read_value
         >>> read_value(int, [Token(value="1e2")]), read_value(Literal["cosine", "dot"], [Token(value="Dot")])
         (100, 'dot')
     """
@@ -55,6 +58,7 @@ def recover_text(word: str) -> str:
     """Read a word as UTF-8 where Python took the shell for ASCII and kept its bytes.
 
     Example:
+        >>> from jaxals.cli.values import recover_text
         >>> recover_text("caf" + "é".encode().decode("ascii", "surrogateescape")) == "café"
         True
     """

@@ -36,6 +36,7 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
         MissingDependencyError: The table is Arrow's, and pyarrow is not installed.
 
     Example:
+        >>> from jaxals.data.columns import as_frame
         >>> as_frame({"user": ["ann", "bob"], "item": [1, 2]}, ["user", "item"]).shape
         (2, 2)
     """
@@ -87,6 +88,7 @@ def as_numbers(values: Any, where: str) -> Float[np.ndarray, " rows"]:
         DataError: A value is none of these, or the array is not 1-D.
 
     Example:
+        >>> from jaxals.data.columns import as_numbers
         >>> as_numbers(["3", 1.5, True, None], "`value`").tolist()
         [3.0, 1.5, 1.0, nan]
     """
@@ -135,6 +137,8 @@ def as_moments(column: pd.Series, where: str) -> pd.Series:
         DataError: A time is missing, is text of another form, or cannot be compared with the others.
 
     Example:
+        >>> import pandas as pd
+        >>> from jaxals.data.columns import as_moments
         >>> as_moments(pd.Series(["10", "9"]), "column 'time'").tolist()
         [10, 9]
     """

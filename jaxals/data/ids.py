@@ -39,6 +39,7 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
         DataError: An id cannot be hashed or is no Unicode.
 
     Example:
+        >>> from jaxals.data.ids import as_index
         >>> [as_index(ids, "user ids").dtype.name for ids in ([1, 2.0], [2**63, 1], [1, 0.5], [0.5])]
         ['int64', 'uint64', 'object', 'float64']
     """
@@ -63,6 +64,7 @@ def find(index: pd.Index, wanted: pd.Index) -> Int[np.ndarray, " wanted"]:
     a float may have been another integer; other kinds are never one: neither 1 and True, nor 1 and "1".
 
     Example:
+        >>> from jaxals.data.ids import as_index, find
         >>> find(as_index([5, 9007199254740992], "ids"), as_index(["5", 5.0, 9007199254740993.0, True], "ids")).tolist()
         [-1, 0, -1, -1]
     """
@@ -88,6 +90,7 @@ def extended(index: pd.Index, given: pd.Index) -> pd.Index:
     """Append the ids that an index has not, and change none of those that it has.
 
     Example:
+        >>> from jaxals.data.ids import as_index, extended
         >>> extended(as_index([2**53 + 1], "ids"), as_index([7.0, 0.5], "ids")).tolist()
         [9007199254740993, 7, 0.5]
     """
@@ -269,6 +272,7 @@ def kind_of(raw: Any) -> Any:
     """Tell ids apart that Python takes for equal.
 
     Example:
+        >>> from jaxals.data.ids import kind_of
         >>> True == 1, kind_of(True) == kind_of(1)
         (True, False)
     """

@@ -114,9 +114,10 @@ class Interactions:
             ConfigurationError: `unknown` is neither "error" nor "drop".
 
         Example:
-            >>> train = Interactions.from_frame({"user": ["ann", "bob"], "item": [1, 2], "value": [3, 1]})
+            >>> import jaxals
+            >>> train = jaxals.Interactions.from_frame({"user": ["ann", "bob"], "item": [1, 2], "value": [3, 1]})
             >>> later = {"user": ["bob", "eve"], "item": [1, 1], "value": [2, 5]}
-            >>> Interactions.from_frame(later, catalog=train.catalog, unknown="drop").to_frame().values.tolist()
+            >>> jaxals.Interactions.from_frame(later, catalog=train.catalog, unknown="drop").to_frame().values.tolist()
             [['bob', 1, 2.0]]
         """
         require_one_of("unknown", unknown, "error", "drop")

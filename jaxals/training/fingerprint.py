@@ -48,6 +48,7 @@ def describe_values(**parts: Any) -> Description:
     """Describe settings and data as `describe` does, and no code.
 
     Example:
+        >>> from jaxals.training.fingerprint import describe_values
         >>> describe_values(scale=2.0)
         {'scale': 2.0}
     """

@@ -53,6 +53,7 @@ def program(code: types.CodeType) -> list[Any]:
         Its parameters, its instructions with names and constants in the place of numbers, and where errors go.
 
     Example:
+        >>> from jaxals.training import program
         >>> one, other = compile("a + 1", "here", "eval"), compile("# there\n\na + 1", "there", "eval")
         >>> program(one) == program(other), program(one) == program(compile("a - 1", "here", "eval"))
         (True, False)
@@ -116,6 +117,7 @@ def written(code: types.CodeType) -> set[str]:
     """Return the names from outside that code writes, such as a count of its calls or a list of what it has seen.
 
     Example:
+        >>> from jaxals.training.reach.bytecode import written
         >>> sorted(written(compile("seen.append(1); known[1] = 2; count[0] += 1; weights[0]", "here", "exec")))
         ['count', 'known', 'seen']
     """

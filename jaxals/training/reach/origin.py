@@ -17,7 +17,9 @@ def is_users(value: Any) -> bool:
     """Tell whether a function, class or module is the user's.
 
     Example:
-        >>> is_users(eval("lambda r: r", {})), is_users(os.path.join), is_users(os)
+        >>> import jaxals
+        >>> from jaxals.training.reach.origin import is_users
+        >>> is_users(eval("lambda r: r", {})), is_users(jaxals.exports.os.path.join), is_users(jaxals.exports.os)
         (True, False, False)
     """
     if isinstance(value, type) and value.__module__ == "builtins":

@@ -16,6 +16,7 @@ def reads(function: types.FunctionType) -> dict[str, Any]:
     What it writes itself is left out.
 
     Example:
+        >>> from jaxals.training.reach.reads import reads
         >>> reads(eval("lambda r, power=2: WEIGHT * r**power", {"WEIGHT": 3.0, "other": 1}))
         {'power': 2, 'WEIGHT': 3.0}
     """

@@ -19,6 +19,7 @@ def attributes(value: Any) -> dict[str, Any]:
 
     Example:
         >>> import fractions
+        >>> from jaxals.training.reach.values import attributes
         >>> attributes(fractions.Fraction(1, 2))
         {'_denominator': 2, '_numerator': 1}
     """
@@ -34,6 +35,8 @@ def array_text(value: Any) -> Any:
     """Return an array's type, shape and checksum, a scalar's number, and of a random key all there is.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.training.reach.values import array_text
         >>> array_text(np.zeros(3)), array_text(np.float64(3.0))
         ('float64[3], checksum 2747386400', 3.0)
     """

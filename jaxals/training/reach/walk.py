@@ -53,6 +53,7 @@ class Reach:
         code: A digest by the name of each function and class, and by "name:constant" the constants that these read.
 
     Example:
+        >>> from jaxals.training.reach.walk import Reach
         >>> reach = Reach()
         >>> reach.structure(eval("lambda r: WEIGHT * r", {"WEIGHT": 2.0})), reach.code["<lambda>:WEIGHT"]
         ({'code': '<lambda>'}, 2.0)
