@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from jaxals._base.checks import require_fraction, require_integer
 from jaxals.data.catalog import Catalog, factorize
 from jaxals.data.interactions import Interactions
-from jaxals.data.split import Split, UserSplit
+from jaxals.data.split import Split, UserSplit, empty_side
 from jaxals.data.tables import require_columns
 from jaxals.errors import DataError
 
@@ -66,7 +66,13 @@ def temporal_split(
         raise DataError("No later event is about a user and an item of the earlier ones; take another `fraction`.")
     values = None if value is None else frame[value].to_numpy()[is_test]
     later = Interactions.from_arrays(rows[is_test], columns[is_test], values, catalog=train.catalog)
-    return Split(train, later.select((later.value > 0) & ~later.is_among(train)))
+    test = later.select((later.value > 0) & ~later.is_among(train))
+    if not len(test):
+        raise DataError(
+            "No later event is something to find: each has a value of 0 or below, or a pair of the earlier ones; take "
+            "another `fraction`."
+        )
+    return Split(train, test)
 
 
 def strong_generalization(
@@ -101,7 +107,7 @@ def strong_generalization(
 
     Raises:
         ConfigurationError: A count is negative, or `held_out_users` below 1.
-        DataError: A column is missing, a pair is there twice, or fewer than two users are left for each held-out one.
+        DataError: A column is missing, a pair is there twice, no user is left to train on, or nothing is left to find.
 
     Example:
         >>> pairs = pd.DataFrame([(u, i) for u in range(9) for i in range(6)], columns=["user", "item"])
@@ -137,15 +143,18 @@ def strong_generalization(
     columns, items = _renumber(columns[keep], items)
     catalog = Catalog(users, items)
 
-    def interactions(chosen: Bool[np.ndarray, " rows"]) -> Interactions:
+    def interactions(name: str, chosen: Bool[np.ndarray, " rows"]) -> Interactions:
+        if not chosen.any():
+            raise DataError(empty_side(name))
         return Interactions.from_arrays(rows[chosen], columns[chosen], catalog=catalog, duplicates="error")
 
-    train, splits = interactions(trains), []
+    train, splits = interactions("train", trains), []
     for number in (1, 2):
         held_out = part[rows] == number
         is_test = np.zeros(len(rows), bool)
         is_test[_draw_a_fifth(np.flatnonzero(held_out), rows, seed)] = True
-        splits.append(UserSplit(train, interactions(held_out & ~is_test), interactions(is_test)))
+        given, test = interactions("given", held_out & ~is_test), interactions("test", is_test)
+        splits.append(UserSplit(train, given, test))
     return splits[0], splits[1]
 
 

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.memory import require_memory
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
 from jaxals.objective.factors import Factors
+from jaxals.recommend.known import known_items, known_users
 from jaxals.recommend.topk import blank_excluded, exclude_pairs, top_k
 
 # Scores of one batch, in bytes: rows enough for a fast matrix product, few enough for the scores to stay in cache until
@@ -106,6 +108,11 @@ def _rank_batch(
     scores = jnp.where(allowed[None, :] & known[:, None], scores, low)
     scores = exclude_pairs(scores, excluded_row, excluded_column)
     best, index = top_k(scores, k)
+    # Nor is anything known of a column that is zero. It is rarely on a list, and only then the table is read again.
+    is_blank = jnp.any(jnp.all(table[index] == 0, axis=2) & (best > low)) | unit
+    known_columns = lambda: jnp.where(jnp.any(table != 0, axis=1)[None, :], scores, low)
+    scores = lax.cond(is_blank, known_columns, lambda: scores)
+    best, index = lax.cond(is_blank, lambda: top_k(scores, k), lambda: (best, index))
     if unit:
         worst = jnp.min(jnp.where(scores == low, -low, scores), axis=1, keepdims=True)
         spread = best[:, :1] - worst
@@ -119,10 +126,14 @@ def _rank_batch(
 def rank_scores(
     scorer: Any, users: Int[np.ndarray, " users"], n: int, n_items: int, seen: Interactions | None
 ) -> Ranked:
-    """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors."""
+    """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors.
+
+    What the scorer knows nothing of, users and items, is left out where it says so (`jaxals.recommend.known`).
+    """
     _require_room(len(users), n, 4)
+    known = known_items(scorer, n_items)
     ranked = [
-        _rank_scored(scorer, jnp.asarray(batch), *_seen_pairs(seen, batch), k=min(n, n_items))
+        _rank_scored(scorer, jnp.asarray(batch), known, *_seen_pairs(seen, batch), k=min(n, n_items))
         for batch in batches(users, rows_per_batch(n_items, 4))
     ]
     return _collect(ranked, len(users), n)
@@ -130,9 +141,18 @@ def rank_scores(
 
 @functools.partial(jax.jit, static_argnames="k")
 def _rank_scored(
-    scorer: Any, users: Int[Array, " batch"], row: Int[Array, " excluded"], column: Int[Array, " excluded"], *, k: int
+    scorer: Any,
+    users: Int[Array, " batch"],
+    known: Bool[Array, " items"],
+    row: Int[Array, " excluded"],
+    column: Int[Array, " excluded"],
+    *,
+    k: int,
 ) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
-    best, index = top_k(exclude_pairs(scorer.scores(users), row, column), k)
+    scores = scorer.scores(users)
+    is_known = known[None, :] & known_users(scorer, users)[:, None]
+    scores = jnp.where(is_known, scores, jnp.asarray(-jnp.inf, scores.dtype))
+    best, index = top_k(exclude_pairs(scores, row, column), k)
     return blank_excluded(best, index), best
 
 
