@@ -36,7 +36,7 @@ def by_activity(evaluation: Evaluation, train: Interactions, buckets: Buckets = 
     Example:
         >>> from jaxals.evaluation import Popularity, evaluate
         >>> train = Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
-        >>> test = Interactions.from_arrays([0, 1, 2], [1, 3, 3], shape=(3, 5))
+        >>> test = Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
         >>> measured = evaluate(Popularity.from_interactions(train), train, test, ["hit_rate@1"])
         >>> by_activity(measured, train, [2])[["lowest", "highest", "users", "mean"]].to_dict("list")
         {'lowest': [1, 2], 'highest': [1, 3], 'users': [1, 2], 'mean': [1.0, 0.5]}
@@ -81,7 +81,7 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
     Example:
         >>> from jaxals.evaluation import Popularity, evaluate
         >>> train = Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
-        >>> test = Interactions.from_arrays([0, 1, 2], [1, 3, 3], shape=(3, 5))
+        >>> test = Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
         >>> measured = evaluate(Popularity.from_interactions(train), train, test, ["recall@1"])
         >>> by_popularity(measured, train, k=1, buckets=[2])[["lowest", "highest", "mean"]].to_dict("list")
         {'lowest': [0, 2], 'highest': [1, 3], 'mean': [0.5, 1.0]}

@@ -108,9 +108,9 @@ def evaluate(
     Example:
         >>> from jaxals.evaluation import Popularity
         >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> test = Interactions.from_arrays([0, 2], [2, 2], shape=(3, 4))  # to user 2, items 0 and 2 are as popular
         >>> evaluate(Popularity.from_interactions(train), train, test, ["recall@1", "mrr@3"])
-        Evaluation(recall@1 0.5000 ± 0.5000, mrr@3 0.6667 ± 0.3333; 2 users)
+        Evaluation(recall@1 0.7500 ± 0.2500, mrr@3 0.8750 ± 0.1250; 2 users)
     """
     return run_plan(scorer, plan_evaluation(train, test, metrics, batch_size, exclude, unknown_users), progress)
 

@@ -37,7 +37,11 @@ def parts():
     seen = drawn < 0.2
     seen[UNKNOWN_USERS] = False
     seen[:, UNKNOWN_ITEMS] = False
-    make = lambda cells: Interactions.from_arrays(*np.nonzero(cells), shape=SHAPE)
+
+    def make(cells):
+        user, item = np.nonzero(cells)
+        return Interactions.from_arrays(user, item, shape=SHAPE)
+
     train, test = make(seen), make(drawn > 0.85)
     together = make(seen | (drawn > 0.85))
     return {"train": train, "test": test, "negatives": sample_negatives(together, test, 6).negatives}
@@ -99,6 +103,11 @@ def assert_same(first, second, metrics=METRICS):
     )
 
 
+def assert_close(both, rtol=1e-5):
+    first, second = (np.asarray(each, float) for each in both)
+    np.testing.assert_allclose(first, second, rtol=rtol, atol=1e-12)
+
+
 def test_figures_are_those_of_another_numbering(cases):
     first, second = (evaluate(scorer, data["train"], data["test"], METRICS) for scorer, data, *_ in cases)
     assert_same(first, second)
@@ -107,15 +116,15 @@ def test_figures_are_those_of_another_numbering(cases):
             by_popularity(e, data["train"], k, 3) for e, (_, data, *_) in zip((first, second), cases, strict=True)
         ]
         columns = ["mean", "standard_error", "exposure", "relevant"]
-        np.testing.assert_allclose(*(table[columns].to_numpy() for table in buckets), rtol=1e-5, atol=1e-9)
+        assert_close([table[columns] for table in buckets])
     activity = [
         by_activity(e, data["train"], 3)["mean"] for e, (_, data, *_) in zip((first, second), cases, strict=True)
     ]
-    np.testing.assert_allclose(*activity, rtol=1e-5)
+    assert_close(activity)
     differences = [
         compare(e, dataclasses.replace(e, values=0 * e.values), resamples=50)["difference"] for e in (first, second)
     ]
-    np.testing.assert_allclose(*differences, rtol=1e-5)
+    assert_close(differences)
 
 
 def test_figures_among_negatives_are_those_of_another_numbering(cases):
@@ -177,7 +186,7 @@ def test_what_is_watched_in_training_is_that_of_another_numbering():
             train, jaxals.Objective.hkv(), trainer, initial=initial, validation=test, metrics=METRICS, progress=False
         )
         histories.append(run.history[METRICS].to_numpy())
-    np.testing.assert_allclose(*histories, rtol=1e-9)
+    assert_close(histories, rtol=1e-9)
 
 
 def moved_tables(model, users, items):
