@@ -305,10 +305,13 @@ def _measure(
     with_outside: bool,
 ) -> Measured:
     """Return each user's metrics, and the list of the `longest` best known items, fewer in a short catalog."""
-    with jax.named_scope("score"):
-        scores = exclude_pairs(scorer.scores(batch.users), *batch.excluded)
-        if batch.candidates is not None:
-            scores = keep_pairs(scores, *batch.candidates)
+
+    def score() -> Float[Array, "batch items"]:
+        with jax.named_scope("score"):
+            scores = exclude_pairs(scorer.scores(batch.users), *batch.excluded)
+            return scores if batch.candidates is None else keep_pairs(scores, *batch.candidates)
+
+    scores = score()
     relevant = batch.relevant
     n_items = scores.shape[1]
     dtype = metric_dtype(scores)
@@ -318,7 +321,7 @@ def _measure(
     if longest:
         with jax.named_scope("rank"):
             users = known_users(scorer if batch.candidates is None else None, batch.users)
-            lists = rank_tied(scores, relevant, users, items, min(longest, n_items), with_outside)
+            lists = rank_tied(scores, score, relevant, users, items, min(longest, n_items), with_outside)
         with jax.named_scope("list_metrics"):
             hits = jax.vmap(lambda ranked, relevant: ranked_hits(ranked, relevant, dtype))(lists.item, relevant)
             expected = expected_hits(hits, lists)

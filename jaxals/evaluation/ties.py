@@ -5,6 +5,7 @@ expected values are those of McSherry and Najork 2008 (Computing information ret
 in the presence of tied scores), here for hits at single ranks, which the metrics are linear in.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ class TiedLists(NamedTuple):
 
 def rank_tied(
     scores: Float[Array, "batch items"],
+    score_again: Callable[[], Float[Array, "batch items"]],
     relevant: Int[Array, "batch relevant"],
     known_users: Bool[Array, " batch"],
     known_items: Bool[Array, " items"],
@@ -45,42 +47,48 @@ def rank_tied(
 
     Args:
         scores: Of all items; -inf excludes one.
+        score_again: Computes them. They are rarely needed twice, and a branch that takes them copies them: that doubled
+            the time, where to compute them again costs nothing unless it happens (83 users, 50K items, on a CPU).
         relevant: Items to find, ascending; the number of items pads.
         known_users: Users that the scorer can tell something of.
         known_items: Items that it can tell something of.
         k: Static length of the lists, 1 to the number of items.
         with_outside: Whether to return `outside`, static.
     """
-    n_items = scores.shape[1]
+    n_items, is_known = scores.shape[1], known_items[None, :] & known_users[:, None]
     low = jnp.asarray(-jnp.inf, scores.dtype)
-    # One more than the list tells whether it is open at its end. Only then, or where an unknown item is on a list, are
-    # all scores read again: lists of factors are hardly ever open, and another pass takes a third of the time.
-    ahead, index = top_k(scores, min(k + 1, n_items))
-    is_open = (ahead[:, k - 1] == ahead[:, k]) if k < n_items else jnp.zeros(len(scores), bool)
-    is_unknown = ~known_items[index[:, :k]] & (ahead[:, :k] > low)
-    needs_more = ((is_open & (ahead[:, k - 1] > low)) | jnp.any(is_unknown, axis=1)) & known_users
+    # One more than the list tells whether it is open at its end.
+    length = min(k + 1, n_items)
+    ahead, index = _top_k(scores, length)
+    has_unknown = jnp.any(~known_items[index] & (ahead > low) & known_users[:, None])
+    ahead, index = lax.cond(
+        has_unknown, lambda: _top_k(jnp.where(is_known, score_again(), low), length), lambda: (ahead, index)
+    )
+    ahead = jnp.where(known_users[:, None], ahead, low)
+    values, index, last = ahead[:, :k], index[:, :k], ahead[:, k - 1 : k]
+    is_open = (last == ahead[:, -1:]) & (last > low) if length > k else jnp.zeros(last.shape, bool)
 
-    def read_again() -> tuple[Array, Array, Array, Array, Array | None]:
-        ranked = jnp.where(known_items[None, :] & known_users[:, None], scores, low)
-        values, index = top_k(ranked, k)
-        last = values[:, -1:]
-        is_last = (ranked == last) & (last > low)
-        row = jnp.arange(len(scores), dtype=jnp.int32)[:, None]
-        n_listed = jnp.sum((values == last) & (last > low), axis=1, dtype=jnp.int32)
-        n_outside = jnp.sum(is_last, axis=1, dtype=jnp.int32) - n_listed
-        is_level = is_last.at[row, relevant].get(mode="fill", fill_value=False) & (n_outside > 0)[:, None]
+    def count_level() -> tuple[Array, Array, Array | None]:
+        row = jnp.arange(len(relevant), dtype=jnp.int32)[:, None]
+        is_last = (score_again() == last) & is_known & is_open
+        is_level = is_last.at[row, relevant].get(mode="fill", fill_value=False)
         outside = is_last.at[row, index].set(False) if with_outside else None
-        return values, index, n_outside, is_level, outside
+        return jnp.sum(is_last, axis=1, dtype=jnp.int32), is_level, outside
 
-    def keep() -> tuple[Array, Array, Array, Array, Array | None]:
-        values = jnp.where(known_users[:, None], ahead[:, :k], low)
+    def count_none() -> tuple[Array, Array, Array | None]:
         outside = jnp.zeros(scores.shape, bool) if with_outside else None
-        return values, index[:, :k], jnp.zeros(len(scores), jnp.int32), jnp.zeros(relevant.shape, bool), outside
+        return jnp.zeros(len(relevant), jnp.int32), jnp.zeros(relevant.shape, bool), outside
 
-    values, index, n_outside, is_level, outside = lax.cond(jnp.any(needs_more), read_again, keep)
+    n_level, is_level, outside = lax.cond(jnp.any(is_open), count_level, count_none)
     first, after = _groups(values)
-    tied = after - first + jnp.where(after == k, n_outside[:, None], jnp.zeros_like(after))
+    tied = jnp.where(is_open & (after == k), n_level[:, None], after - first)
     return TiedLists(blank_excluded(values, index), first, tied, is_level, outside)
+
+
+def _top_k(scores: Float[Array, "batch items"], k: int) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
+    # XLA finds a top-k by its shape, a sort and one slice. Where another slice of it is taken, all is sorted on a CPU,
+    # which took three times as long as the scores and their top-k together (83 users, 50K items).
+    return lax.optimization_barrier(top_k(scores, k))
 
 
 def expected_hits(hits: Float[Array, "batch ranks"], lists: TiedLists) -> Hits:

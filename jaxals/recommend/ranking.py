@@ -101,18 +101,23 @@ def _rank_batch(
     k: int,
     unit: bool,
 ) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
-    scores = jnp.matmul(rows, table.T, precision="highest")
-    # Nothing is known of a row without interactions, whose factors are zero, so nothing is ranked for it.
-    known = jnp.any(rows != 0, axis=1)
-    low = jnp.asarray(-jnp.inf, scores.dtype)
-    scores = jnp.where(allowed[None, :] & known[:, None], scores, low)
-    scores = exclude_pairs(scores, excluded_row, excluded_column)
-    best, index = top_k(scores, k)
-    # Nor is anything known of a column that is zero. It is rarely on a list, and only then the table is read again.
-    is_blank = jnp.any(jnp.all(table[index] == 0, axis=2) & (best > low)) | unit
-    known_columns = lambda: jnp.where(jnp.any(table != 0, axis=1)[None, :], scores, low)
-    scores = lax.cond(is_blank, known_columns, lambda: scores)
-    best, index = lax.cond(is_blank, lambda: top_k(scores, k), lambda: (best, index))
+    def score(is_allowed: Bool[Array, " columns"]) -> tuple[Float[Array, "batch columns"], Array]:
+        scores = jnp.matmul(rows, table.T, precision="highest")
+        low = jnp.asarray(-jnp.inf, scores.dtype)
+        # Nothing is known of a row without interactions, whose factors are zero, so nothing is ranked for it.
+        known = jnp.any(rows != 0, axis=1)
+        scores = jnp.where(is_allowed[None, :] & known[:, None], scores, low)
+        return exclude_pairs(scores, excluded_row, excluded_column), low
+
+    def rank_known() -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
+        return top_k(score(allowed & jnp.any(table != 0, axis=1))[0], k)
+
+    # Nor is anything known of a column that is zero. It is rarely on a list, and only then the table is read again, but
+    # the worst column, which a scale of "unit" needs, may always be one.
+    scores, low = score(allowed & jnp.any(table != 0, axis=1) if unit else allowed)
+    best, index = lax.optimization_barrier(top_k(scores, k))
+    is_blank = jnp.any(jnp.all(table[index] == 0, axis=2) & (best > low))
+    best, index = lax.cond(is_blank, rank_known, lambda: (best, index))
     if unit:
         worst = jnp.min(jnp.where(scores == low, -low, scores), axis=1, keepdims=True)
         spread = best[:, :1] - worst
