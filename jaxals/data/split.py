@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -12,6 +13,9 @@ class Split:
     Attributes:
         train: What the model sees.
         test: What is ranked; shares no entry with `train`.
+
+    Raises:
+        DataError: A side has no entry.
 
     Example:
         >>> import jaxals
@@ -24,6 +28,9 @@ class Split:
     train: Interactions
     test: Interactions
 
+    def __post_init__(self) -> None:
+        _require_entries(self)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NegativesSplit:
@@ -33,6 +40,9 @@ class NegativesSplit:
         train: What the model sees.
         test: What is ranked; shares no entry with `train`.
         negatives: The items that each user's held-out ones are ranked among.
+
+    Raises:
+        DataError: A side has no entry.
 
     Example:
         >>> import jaxals
@@ -47,6 +57,9 @@ class NegativesSplit:
     test: Interactions
     negatives: Interactions
 
+    def __post_init__(self) -> None:
+        _require_entries(self)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UserSplit:
@@ -56,6 +69,9 @@ class UserSplit:
         train: All entries of the other users.
         given: What is folded in of the users held out, and not recommended again to them.
         test: What is ranked for the users held out; shares no entry with `given`.
+
+    Raises:
+        DataError: A side has no entry.
 
     Example:
         >>> import jaxals
@@ -68,3 +84,19 @@ class UserSplit:
     train: Interactions
     given: Interactions
     test: Interactions
+
+    def __post_init__(self) -> None:
+        _require_entries(self)
+
+
+def _require_entries(split: Split | NegativesSplit | UserSplit) -> None:
+    for field in dataclasses.fields(split):
+        side = getattr(split, field.name)
+        require_interactions(field.name, side)
+        if not len(side):
+            raise DataError(empty_side(field.name))
+
+
+def empty_side(name: str) -> str:
+    """Say that a side of a split is empty."""
+    return f"`{name}` of the split has no entry; every side needs one, so hold out more or less, or filter less."

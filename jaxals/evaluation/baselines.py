@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxals._base.checks import require_at_least
 from jaxals._base.pytree import pytree, static
@@ -37,6 +37,14 @@ class Popularity:
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
         return jnp.broadcast_to(self.counts, (users.shape[0], self.counts.shape[0]))
+
+    def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+        """Tell which users anything is known of: what is popular needs no user, so all of them."""
+        return jnp.ones(users.shape[0], bool)
+
+    def known_items(self) -> Bool[Array, " items"]:
+        """Tell which items anything is known of: those that anybody likes."""
+        return self.counts > 0
 
 
 @pytree

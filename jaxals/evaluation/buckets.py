@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from jaxals._base.checks import require_integer
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError
+from jaxals.evaluation.exposure import times_listed
+from jaxals.evaluation.plans import same_ids
 from jaxals.evaluation.results import Evaluation
 
 Buckets = int | Sequence[int]
@@ -32,10 +34,9 @@ def by_activity(evaluation: Evaluation, train: Interactions, buckets: Buckets = 
         DataError: `train` has another shape than what was evaluated.
 
     Example:
-        >>> import jaxals
-        >>> from jaxals.evaluation import Popularity, by_activity, evaluate
-        >>> train = jaxals.Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
-        >>> test = jaxals.Interactions.from_arrays([0, 1, 2], [1, 3, 3], shape=(3, 5))
+        >>> from jaxals.evaluation import Popularity, evaluate
+        >>> train = Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
+        >>> test = Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
         >>> measured = evaluate(Popularity.from_interactions(train), train, test, ["hit_rate@1"])
         >>> by_activity(measured, train, [2])[["lowest", "highest", "users", "mean"]].to_dict("list")
         {'lowest': [1, 2], 'highest': [1, 3], 'users': [1, 2], 'mean': [1.0, 0.5]}
@@ -56,7 +57,8 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
     """Measure recall@k for relevant items of like popularity, and how much of the lists such items take.
 
     In a bucket, recall is the share of a user's relevant items from that bucket that are on the list of k items,
-    averaged over the users who have any there. Exposure is the bucket's share of all places in these lists.
+    averaged over the users who have any there. Exposure is the bucket's share of all places in these lists. Where ties
+    leave open what is on a list, both are expected values.
 
     Args:
         evaluation: With a metric of k or longer.
@@ -68,17 +70,18 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
 
     Returns:
         One row per bucket: bucket (from 0, the least popular), lowest and highest (count of users), items, relevant
-        (entries to find), users (who have any of them), metric, mean, standard_error and exposure.
+        (entries to find), users (who have any of them), metric, mean, standard_error and exposure. Without such users
+        the mean is NaN. The exposure is NaN where items off the lists tie with their last place: evaluate coverage@k,
+        too, which counts them.
 
     Raises:
         ConfigurationError: `buckets` is neither, or the evaluation kept shorter lists than `k`.
         DataError: `train` has another shape than what was evaluated.
 
     Example:
-        >>> import jaxals
-        >>> from jaxals.evaluation import Popularity, by_popularity, evaluate
-        >>> train = jaxals.Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
-        >>> test = jaxals.Interactions.from_arrays([0, 1, 2], [1, 3, 3], shape=(3, 5))
+        >>> from jaxals.evaluation import Popularity, evaluate
+        >>> train = Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
+        >>> test = Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
         >>> measured = evaluate(Popularity.from_interactions(train), train, test, ["recall@1"])
         >>> by_popularity(measured, train, k=1, buckets=[2])[["lowest", "highest", "mean"]].to_dict("list")
         {'lowest': [0, 2], 'highest': [1, 3], 'mean': [0.5, 1.0]}
@@ -89,18 +92,19 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
         raise ConfigurationError(
             f"`k` is {k}, but the lists have {evaluation.lists.shape[1]} items; evaluate a metric such as recall@{k}."
         )
-    counts, lists = _liked(train, "item"), evaluation.lists[:, :k]
+    counts = _liked(train, "item")
     place = _cut(counts, counts.astype(np.float64), buckets)
     row = np.repeat(np.arange(evaluation.n_users), np.diff(evaluation.relevant.starts))
-    relevant = evaluation.relevant.item
-    # One number for each user and item; padding must not become the last item of the user before.
-    listed = np.where(lists >= 0, np.arange(len(lists))[:, None] * np.int64(train.n_items) + lists, -1)
-    is_found = np.isin(row * np.int64(train.n_items) + relevant, listed)
+    relevant, lists, places = evaluation.relevant.item, evaluation.lists, evaluation.places
+    found = places.found(lists, row, relevant, train.n_items, k)
+    outside = places.outside.get(k)
+    times = times_listed(lists, train.n_items, places.chance(k), outside)
+    is_told = outside is not None or not places.is_open(k).any()
     rows = []
     for bucket in range(place.max() + 1):
         items, wanted = place == bucket, place[relevant] == bucket
         n_relevant = np.bincount(row[wanted], minlength=evaluation.n_users)
-        n_found = np.bincount(row[wanted & is_found], minlength=evaluation.n_users)
+        n_found = np.bincount(row[wanted], found[wanted], minlength=evaluation.n_users)
         recalls = n_found[n_relevant > 0] / n_relevant[n_relevant > 0]
         rows.append(
             {
@@ -113,7 +117,7 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
                 "metric": f"recall@{k}",
                 "mean": recalls.mean() if len(recalls) else np.nan,
                 "standard_error": _standard_error(recalls),
-                "exposure": np.mean(items[lists[lists >= 0]]) if (lists >= 0).any() else 0.0,
+                "exposure": times[items].sum() / max(times.sum(), 1) if is_told else np.nan,
             }
         )
     return pd.DataFrame(rows)
@@ -122,6 +126,8 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
 def _check(evaluation: Evaluation, train: Interactions, buckets: Buckets) -> None:
     if train.shape != evaluation.catalog.shape:
         raise DataError(f"`train` is about {train.shape} users and items, the evaluation {evaluation.catalog.shape}.")
+    if not same_ids(train.catalog, evaluation.catalog):
+        raise DataError("`train` has other raw ids than what was evaluated; pass the one of the same split.")
     if isinstance(buckets, Sequence):
         if not len(buckets) or list(buckets) != sorted(set(buckets)):
             raise ConfigurationError(f"`buckets` must be ascending counts, or how many; got {buckets!r}.")

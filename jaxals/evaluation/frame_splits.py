@@ -12,7 +12,7 @@ from jaxals.data.catalog import Catalog
 from jaxals.data.columns import as_frame, as_moments
 from jaxals.data.ids import factorize, find
 from jaxals.data.interactions import Interactions
-from jaxals.data.split import Split, UserSplit
+from jaxals.data.split import Split, UserSplit, empty_side
 from jaxals.errors import DataError
 
 # Held-out users with fewer items are only folded in: a fifth of them would be no item at all.
@@ -70,7 +70,13 @@ def temporal_split(
     if not is_known.any():
         raise DataError("No later event is about a user and an item of the earlier ones; take another `fraction`.")
     later = Interactions.from_frame(frame[is_later][is_known], user, item, value, catalog=train.catalog)
-    return Split(train, later.select((later.value > 0) & ~later.is_among(train)))
+    test = later.select((later.value > 0) & ~later.is_among(train))
+    if not len(test):
+        raise DataError(
+            "No later event is something to find: each has a value of 0 or below, or a pair of the earlier ones; take "
+            "another `fraction`."
+        )
+    return Split(train, test)
 
 
 def strong_generalization(
@@ -105,7 +111,7 @@ def strong_generalization(
 
     Raises:
         ConfigurationError: A count is negative, or `held_out_users` below 1.
-        DataError: A column is missing, a pair is there twice, or fewer than two users are left for each held-out one.
+        DataError: A column is missing, a pair is there twice, no user is left to train on, or nothing is left to find.
 
     Example:
         >>> import pandas as pd
@@ -143,15 +149,18 @@ def strong_generalization(
     columns, items = _renumber(columns[keep], items)
     catalog = Catalog(users, items)
 
-    def interactions(chosen: Bool[np.ndarray, " rows"]) -> Interactions:
+    def interactions(name: str, chosen: Bool[np.ndarray, " rows"]) -> Interactions:
+        if not chosen.any():
+            raise DataError(empty_side(name))
         return Interactions.from_arrays(rows[chosen], columns[chosen], catalog=catalog, duplicates="error")
 
-    train, splits = interactions(trains), []
+    train, splits = interactions("train", trains), []
     for number in (1, 2):
         held_out = part[rows] == number
         is_test = np.zeros(len(rows), bool)
         is_test[_draw_a_fifth(np.flatnonzero(held_out), rows, seed)] = True
-        splits.append(UserSplit(train, interactions(held_out & ~is_test), interactions(is_test)))
+        given, test = interactions("given", held_out & ~is_test), interactions("test", is_test)
+        splits.append(UserSplit(train, given, test))
     return splits[0], splits[1]
 
 

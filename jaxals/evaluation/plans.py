@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxals._base.checks import require_integer
+from jaxals._base.checks import require_integer, require_one_of
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
@@ -17,6 +17,7 @@ from jaxals.evaluation.metrics import LIST_METRICS
 from jaxals.recommend.ranking import batches, listed_cells, rows_per_batch
 
 Exclude = Interactions | Literal["train"] | None
+UnknownUsers = Literal["skip", "rank"]
 
 _AT_K = (*LIST_METRICS, "novelty", *CATALOG_METRICS)
 
@@ -106,6 +107,7 @@ class EvaluationPlan:
         candidates: The only items that are ranked, the relevant ones among them; None ranks all that are not excluded.
         information: Self-information of each item, which novelty is the mean of; None where nobody asks for it.
         batch_size: Users that are ranked at once.
+        n_unknown_users: Users with something to find who are left out, for they have no entry in `train`.
 
     Example:
         >>> import jaxals
@@ -125,6 +127,7 @@ class EvaluationPlan:
     candidates: UserLists | None
     information: Float[np.ndarray, " items"] | None
     batch_size: int
+    n_unknown_users: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -156,6 +159,7 @@ def plan_evaluation(
     metrics: Sequence[str] = ("recall@10", "ndcg@10"),
     batch_size: int | None = None,
     exclude: Exclude = "train",
+    unknown_users: UnknownUsers = "skip",
 ) -> EvaluationPlan:
     """Do the part of `evaluate` that is the same for every scorer.
 
@@ -165,6 +169,7 @@ def plan_evaluation(
         metrics: Names.
         batch_size: Users ranked at once.
         exclude: Items not to rank for a user.
+        unknown_users: What to do with users without an entry in `train`.
 
     Returns:
         What `run_plan` measures any number of scorers by, and `fit` takes as `validation`.
@@ -183,13 +188,17 @@ def plan_evaluation(
         {'recall@1': 0.5}
     """
     _check_catalogs(train, test, "test")
-    if isinstance(exclude, Interactions):
-        _check_catalogs(train, exclude, "exclude")
-    excluded = train if isinstance(exclude, str) else exclude
+    if isinstance(exclude, str):
+        require_one_of("exclude", exclude, "train", None)
+        excluded: Interactions | None = train
+    else:
+        excluded = exclude
+    if excluded is not None:
+        _check_catalogs(train, excluded, "exclude")
     is_relevant = test.value > 0
     if excluded is not None:
         is_relevant &= ~test.is_among(excluded)
-    return _plan(test.select(is_relevant), metrics, batch_size, excluded=excluded, known=train)
+    return _plan(test.select(is_relevant), metrics, batch_size, train, unknown_users, excluded=excluded)
 
 
 def plan_negatives(
@@ -198,6 +207,7 @@ def plan_negatives(
     negatives: Interactions,
     metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
     batch_size: int | None = None,
+    unknown_users: UnknownUsers = "skip",
 ) -> EvaluationPlan:
     """Do the part of `evaluate_among_negatives` that is the same for every scorer.
 
@@ -207,6 +217,7 @@ def plan_negatives(
         negatives: The items to find it among.
         metrics: Names.
         batch_size: Users ranked at once.
+        unknown_users: What to do with users without an entry in `train`.
 
     Returns:
         As of `plan_evaluation`.
@@ -236,14 +247,15 @@ def plan_negatives(
     # A relevant item that is among the negatives, too, is ranked once.
     user, item = np.concatenate([relevant.user, negatives.user]), np.concatenate([relevant.item, negatives.item])
     candidates = Interactions.from_arrays(user, item, catalog=test.catalog, duplicates="last")
-    return _plan(relevant, metrics, batch_size, known=train, candidates=candidates)
+    return _plan(relevant, metrics, batch_size, train, unknown_users, candidates=candidates)
 
 
 def _plan(
     relevant: Interactions,
-    metrics: Sequence[str],
-    batch_size: int | None,
-    known: Interactions,
+    metrics: Any,
+    batch_size: Any,
+    train: Interactions,
+    unknown_users: Any,
     excluded: Interactions | None = None,
     candidates: Interactions | None = None,
 ) -> EvaluationPlan:
@@ -251,9 +263,17 @@ def _plan(
     needs_information = any(metric.kind == "novelty" for metric in parsed)
     if batch_size is not None:
         require_integer("batch_size", batch_size, 1)
+    require_one_of("unknown_users", unknown_users, "skip", "rank")
     user = np.unique(relevant.user)
     if not len(user):
         raise DataError("No user has a relevant item: `test` needs values above zero for items that are not excluded.")
+    is_known = (train.counts("user")[user] > 0) | (unknown_users == "rank")
+    n_unknown, user = int(np.sum(~is_known)), user[is_known]
+    if not len(user):
+        raise DataError(
+            f"None of {n_unknown:,} users with something to find has an entry in `train`; fold them in and pass what "
+            'they were folded in from as `train`, or pass `unknown_users="rank"` for a scorer that needs no entries.'
+        )
     return EvaluationPlan(
         metrics=parsed,
         user=user,
@@ -261,12 +281,13 @@ def _plan(
         relevant=UserLists.of(relevant, user),
         excluded=UserLists.empty(len(user)) if excluded is None else UserLists.of(excluded, user),
         candidates=None if candidates is None else UserLists.of(candidates, user),
-        information=self_information(known) if needs_information else None,
+        information=self_information(train) if needs_information else None,
         batch_size=min(len(user), batch_size or rows_per_batch(relevant.n_items, 4)),
+        n_unknown_users=n_unknown,
     )
 
 
-def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
+def parse_metrics(names: Any) -> tuple[Metric, ...]:
     """Read metric names, dropping repeated ones.
 
     Raises:
@@ -277,23 +298,27 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
         >>> parse_metrics(["ndcg@10", "auc"])
         (Metric(kind='ndcg', k=10), Metric(kind='auc', k=None))
     """
-    names = (names,) if isinstance(names, str) else names
-    if not names:
+    if not isinstance(names, Iterable):
+        raise ConfigurationError(f"`metrics` must be names of metrics; got {names!r}; known are {_known_metrics()}.")
+    parsed = tuple(dict.fromkeys(_parse_metric(name) for name in ((names,) if isinstance(names, str) else names)))
+    if not parsed:
         raise ConfigurationError(f"`metrics` must name at least one metric; known are {_known_metrics()}.")
-    return tuple(dict.fromkeys(_parse_metric(name) for name in names))
+    return parsed
 
 
-def _parse_metric(name: str) -> Metric:
+def _parse_metric(name: Any) -> Metric:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"`metrics` must be names of metrics; got {name!r}; known are {_known_metrics()}.")
     if name == "auc":
         return Metric("auc", None)
-    match = re.fullmatch(r"(\w+)@([1-9][0-9]*)", name)
+    match = re.fullmatch(r"(\w+)@([1-9][0-9]{0,17})", name)
     if not match or match[1] not in _AT_K:
         raise ConfigurationError(f"There is no metric {name!r}; known are {_known_metrics()}.")
     return Metric(match[1], int(match[2]))
 
 
 def _known_metrics() -> str:
-    return f"{', '.join(f'{kind}@k' for kind in _AT_K)} with k >= 1, and auc"
+    return f"{', '.join(f'{kind}@k' for kind in _AT_K)} with k >= 1 of 18 digits at most, and auc"
 
 
 def _check_catalogs(train: Any, other: Any, name: str) -> None:
@@ -302,9 +327,18 @@ def _check_catalogs(train: Any, other: Any, name: str) -> None:
     if other.shape != train.shape:
         turned = " It looks transposed: users are rows." if other.shape == train.shape[::-1] else ""
         raise DataError(f"`{name}` is about {other.shape} users and items, `train` about {train.shape}.{turned}")
-    ours, theirs = train.catalog, other.catalog
-    if theirs is not ours and not (theirs.users.equals(ours.users) and theirs.items.equals(ours.items)):
+    if not same_ids(train.catalog, other.catalog):
         raise DataError(
             f"`{name}` and `train` have different raw ids; build both with one catalog, by "
             "`Interactions.from_frame(..., catalog=train.catalog)`, or split one set."
         )
+
+
+def same_ids(first: Catalog, second: Catalog) -> bool:
+    """Tell whether two catalogs have the same raw ids in the same order, so that indices mean the same.
+
+    Example:
+        >>> same_ids(Catalog("ab", [1, 2]), Catalog("ab", [2, 1]))
+        False
+    """
+    return first is second or (first.users.equals(second.users) and first.items.equals(second.items))

@@ -1,6 +1,7 @@
 """Rankings for each user, measured in batches of one compiled shape. A host shell around one traced function.
 
-Ties in scores go to the lowest item index in the lists (`jaxals.recommend.topk.top_k`), and count half in the AUC.
+Where scores tie, every figure is its expected value over all orders of the tied items (`jaxals.evaluation.ties`), so
+that none depends on how users and items are numbered.
 """
 
 import functools
@@ -17,15 +18,34 @@ from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
 from jaxals.evaluation.exposure import CATALOG_METRICS, novelty
 from jaxals.evaluation.metrics import LIST_METRICS, auc, metric_dtype, ranked_hits
-from jaxals.evaluation.plans import EvaluationPlan, Exclude, Metric, RankedBatch, plan_evaluation, plan_negatives
+from jaxals.evaluation.places import OutsideCount, Places
+from jaxals.evaluation.plans import (
+    EvaluationPlan,
+    Exclude,
+    Metric,
+    RankedBatch,
+    UnknownUsers,
+    plan_evaluation,
+    plan_negatives,
+)
 from jaxals.evaluation.results import Evaluation
+from jaxals.evaluation.ties import TiedLists, expected_hits, rank_tied
 from jaxals.objective.factors import Factors, require_shape
-from jaxals.recommend.topk import blank_excluded, exclude_pairs, keep_pairs, top_k
+from jaxals.recommend.known import known_items, known_users
+from jaxals.recommend.topk import exclude_pairs, keep_pairs
+
+# Metrics of what lists show, for which it matters what items off them have of their open places.
+_OF_LISTS = ("novelty", *CATALOG_METRICS)
+
+Measured = tuple[Float[Array, "batch metrics"], TiedLists]
 
 
 @runtime_checkable
 class Scorer(Protocol):
     """Any pytree that scores all items for a batch of users: `Factors`, the baselines, or your own.
+
+    One that also has `known_users(users)` and `known_items()` tells by them which of these users, and which items, it
+    has learned anything of (booleans). Nothing else is put on a list.
 
     It is passed through `jax.jit` as an argument, so two scorers of the same structure share one compilation.
 
@@ -56,11 +76,15 @@ def evaluate(
     batch_size: int | None = None,
     exclude: Exclude = "train",
     progress: bool = False,
+    unknown_users: UnknownUsers = "skip",
 ) -> Evaluation:
     """Rank all items for every user with something to find, and measure the rankings.
 
     An item is relevant to a user if its value in `test` is above zero. Excluded items are taken out of the ranking,
-    and out of the relevant ones where they are among them; users without relevant items are left out.
+    and out of the relevant ones where they are among them; users without relevant items are left out. So are users
+    without an entry in `train`, of whom no model can know anything, but these are counted. Items that the scorer knows
+    nothing of are on no list, as `recommend` gives none of them. Where scores tie, every metric is its expected value
+    over all orders of the tied items.
 
     Args:
         scorer: A pytree with `scores(users)`, such as `jaxals.objective.objective.Factors`.
@@ -72,6 +96,8 @@ def evaluate(
         batch_size: Users ranked at once; by default as many as 16 MB of float32 scores hold.
         exclude: Items not to rank for a user: those in `train` by default, those in other interactions, or None.
         progress: Draw a progress bar.
+        unknown_users: "skip" leaves out users without an entry in `train`, for every scorer alike; "rank" measures them
+            too, for scorers that need no entries, such as popularity.
 
     Returns:
         Means, standard errors and each user's values.
@@ -82,14 +108,13 @@ def evaluate(
             relevant item, or the scorer holds NaN.
 
     Example:
-        >>> import jaxals
-        >>> from jaxals.evaluation import Popularity, evaluate
-        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 3], shape=(3, 4))
+        >>> from jaxals.evaluation import Popularity
+        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = Interactions.from_arrays([0, 2], [2, 2], shape=(3, 4))  # to user 2, items 0 and 2 are as popular
         >>> evaluate(Popularity.from_interactions(train), train, test, ["recall@1", "mrr@3"])
-        Evaluation(recall@1 0.5000 ± 0.5000, mrr@3 0.6667 ± 0.3333; 2 users)
+        Evaluation(recall@1 0.7500 ± 0.2500, mrr@3 0.8750 ± 0.1250; 2 users)
     """
-    return run_plan(scorer, plan_evaluation(train, test, metrics, batch_size, exclude), progress)
+    return run_plan(scorer, plan_evaluation(train, test, metrics, batch_size, exclude, unknown_users), progress)
 
 
 def evaluate_among_negatives(
@@ -100,12 +125,13 @@ def evaluate_among_negatives(
     metrics: Sequence[str] = ("hit_rate@10", "ndcg@10"),
     batch_size: int | None = None,
     progress: bool = False,
+    unknown_users: UnknownUsers = "skip",
 ) -> Evaluation:
     """Rank each user's held-out items among that user's given negatives alone, and measure the rankings.
 
     The protocol of He et al. 2017 (Neural Collaborative Filtering, section 4.1) with its one held-out item and 99
     negatives a user. With sampled negatives the metrics are not those of a ranking of all items, and may order models
-    otherwise (Krichene and Rendle 2020).
+    otherwise (Krichene and Rendle 2020). All that is given is ranked, whether or not the scorer knows anything of it.
 
     Args:
         scorer: As in `evaluate`.
@@ -115,6 +141,7 @@ def evaluate_among_negatives(
         metrics: As in `evaluate`.
         batch_size: As in `evaluate`.
         progress: Draw a progress bar.
+        unknown_users: As in `evaluate`.
 
     Returns:
         Means, standard errors and each user's values.
@@ -134,7 +161,8 @@ def evaluate_among_negatives(
         >>> evaluate_among_negatives(popularity, train, test, negatives, ["hit_rate@1"]).metrics
         {'hit_rate@1': 1.0}
     """
-    return run_plan(scorer, plan_negatives(train, test, negatives, metrics, batch_size), progress)
+    plan = plan_negatives(train, test, negatives, metrics, batch_size, unknown_users)
+    return run_plan(scorer, plan, progress)
 
 
 def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Evaluation:
@@ -162,31 +190,69 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
     _check_scorer(scorer, plan)
     longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)
     on_device = tuple(metric for metric in plan.metrics if metric.kind in ("auc", *LIST_METRICS))
-    measured: list[tuple[Float[Array, "batch metrics"], Int[Array, "batch ranks"]]] = []
+    shown = sorted({metric.k for metric in plan.metrics if metric.k is not None and metric.kind in _OF_LISTS})
+    # Among given negatives all are ranked, known or not: there a list is no recommendation.
+    items = known_items(scorer if plan.candidates is None else None, plan.shape[1])
+    results = _Results(plan, shown)
+    before: Measured | None = None
     with tqdm(total=len(plan.user), unit="user", desc="evaluate", disable=not progress) as bar:
         for batch in plan.batches():
-            measured.append(_measure(scorer, batch, metrics=on_device, longest=longest))
-            # One batch runs while the host prepares the next; more would only pile up in memory.
-            jax.block_until_ready(measured[-2:][0])
+            now = _measure(scorer, batch, items, metrics=on_device, longest=longest, with_outside=bool(shown))
+            # One batch runs while the host reads the one before; more would only pile up in memory.
+            if before is not None:
+                results.add(*before)
+            before = now
             bar.update(min(plan.batch_size, len(plan.user) - bar.n))
-    values = np.concatenate([np.asarray(rows, np.float64) for rows, _ in measured])[: len(plan.user)]
-    lists = np.concatenate([np.asarray(ranked) for _, ranked in measured])[: len(plan.user)]
-    return _collect(plan, dict(zip(on_device, values.T, strict=True)), lists)
+    if before is not None:
+        results.add(*before)
+    return results.evaluation(on_device)
+
+
+class _Results:
+    """Gathers what is measured, batch by batch."""
+
+    def __init__(self, plan: EvaluationPlan, shown: Sequence[int]):
+        self._plan = plan
+        self._rows: list[tuple[np.ndarray, ...]] = []
+        self._level: list[np.ndarray] = []
+        self._outside = OutsideCount(shown, plan.shape[1], plan.information)
+        self._n_users = 0
+
+    def add(self, values: Float[Array, "batch metrics"], lists: TiedLists) -> None:
+        """Copy a batch to the host, without what fills it up."""
+        n_users = min(len(values), len(self._plan.user) - self._n_users)
+        rows = [np.asarray(each)[:n_users] for each in (values, lists.item, lists.first, lists.tied)]
+        self._rows.append((rows[0].astype(np.float64), *rows[1:]))
+        starts = self._plan.relevant.starts[self._n_users : self._n_users + n_users + 1]
+        level = np.asarray(lists.is_level)[:n_users]
+        self._level.append(level[np.arange(level.shape[1]) < np.diff(starts)[:, None]])
+        if lists.outside is not None:
+            self._outside.add(rows[2], rows[3], lists.outside)
+        self._n_users += n_users
+
+    def evaluation(self, on_device: Sequence[Metric]) -> Evaluation:
+        """Add what the host computes from the lists, and put the metrics into the order asked for."""
+        values, lists, first, tied = (np.concatenate(each) for each in zip(*self._rows, strict=True))
+        places = Places(first, tied, np.concatenate(self._level), self._outside.result())
+        return _collect(self._plan, dict(zip(on_device, values.T, strict=True)), lists, places)
 
 
 def _collect(
-    plan: EvaluationPlan, columns: dict[Metric, Float[np.ndarray, " users"]], lists: Int[np.ndarray, "users ranks"]
+    plan: EvaluationPlan,
+    columns: dict[Metric, Float[np.ndarray, " users"]],
+    lists: Int[np.ndarray, "users ranks"],
+    places: Places,
 ) -> Evaluation:
-    """Add what the host computes from the lists, and put the metrics into the order asked for."""
+    of_catalog = {}
     for metric in plan.metrics:
-        if metric.kind == "novelty" and plan.information is not None:
-            columns[metric] = novelty(lists[:, : metric.k], plan.information)
+        if metric.k is None or metric.kind not in _OF_LISTS:
+            continue
+        shown = places.chance(metric.k), places.outside[metric.k]
+        if metric.kind in CATALOG_METRICS:
+            of_catalog[metric.name] = CATALOG_METRICS[metric.kind](lists, plan.shape[1], *shown)
+        elif plan.information is not None:
+            columns[metric] = novelty(lists, plan.information, *shown)
     of_users = [metric for metric in plan.metrics if metric.kind not in CATALOG_METRICS]
-    of_catalog = {
-        metric.name: CATALOG_METRICS[metric.kind](lists[:, : metric.k], plan.shape[1])
-        for metric in plan.metrics
-        if metric.kind in CATALOG_METRICS
-    }
     return Evaluation(
         user=plan.user,
         catalog=plan.catalog,
@@ -195,6 +261,8 @@ def _collect(
         values=np.stack([columns[metric] for metric in of_users], axis=1) if of_users else np.zeros((len(lists), 0)),
         catalog_metrics=of_catalog,
         lists=lists,
+        places=places,
+        n_unknown_users=plan.n_unknown_users,
     )
 
 
@@ -211,7 +279,14 @@ def _check_scorer(scorer: Any, plan: EvaluationPlan) -> None:
     if isinstance(scorer, Factors):
         require_shape(scorer, plan.shape)
     users = jax.ShapeDtypeStruct((plan.batch_size,), jnp.int32)
-    shape = jax.eval_shape(lambda scorer, users: scorer.scores(users), scorer, users).shape
+    try:
+        scores = jax.eval_shape(lambda scorer, users: scorer.scores(users), scorer, users)
+    except Exception as error:  # it is the user's code
+        raise DataError(f"`scores(users)` of the {kind} fails when JAX traces it: {_first_line(error)}.") from error
+    shape = getattr(scores, "shape", None)
+    if shape is None or not jnp.issubdtype(scores.dtype, jnp.floating):
+        got = type(scores).__name__ if shape is None else f"an array of {scores.dtype}"
+        raise DataError(f"`scores(users)` of the {kind} must return one array of floating-point scores; got {got}.")
     if shape != (plan.batch_size, plan.shape[1]):
         raise DataError(
             f"The scores have shape {shape}; for {plan.batch_size} users and the {plan.shape[1]} items of the catalog "
@@ -221,36 +296,54 @@ def _check_scorer(scorer: Any, plan: EvaluationPlan) -> None:
         raise DataError("The scorer holds NaN, so there is no ranking to measure; its training may have diverged.")
 
 
-@functools.partial(jax.jit, static_argnames=("metrics", "longest"))
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}, {(str(error).splitlines() or [''])[0].rstrip('.')}"
+
+
+@functools.partial(jax.jit, static_argnames=("metrics", "longest", "with_outside"))
 def _measure(
-    scorer: Scorer, batch: RankedBatch, *, metrics: tuple[Metric, ...], longest: int
-) -> tuple[Float[Array, "batch metrics"], Int[Array, "batch ranks"]]:
-    """Return each user's metrics, and the list of the `longest` best items, fewer in a short catalog."""
-    with jax.named_scope("score"):
-        scores = exclude_pairs(scorer.scores(batch.users), *batch.excluded)
-        if batch.candidates is not None:
-            scores = keep_pairs(scores, *batch.candidates)
+    scorer: Scorer,
+    batch: RankedBatch,
+    items: Bool[Array, " items"],
+    *,
+    metrics: tuple[Metric, ...],
+    longest: int,
+    with_outside: bool,
+) -> Measured:
+    """Return each user's metrics, and the list of the `longest` best known items, fewer in a short catalog."""
+
+    def score() -> Float[Array, "batch items"]:
+        with jax.named_scope("score"):
+            scores = exclude_pairs(scorer.scores(batch.users), *batch.excluded)
+            return scores if batch.candidates is None else keep_pairs(scores, *batch.candidates)
+
+    scores = score()
     relevant = batch.relevant
     n_items = scores.shape[1]
     dtype = metric_dtype(scores)
     columns = [jnp.zeros((scores.shape[0], 0), dtype)]
-    ranked = jnp.zeros((scores.shape[0], 0), jnp.int32)
+    nothing = jnp.zeros((scores.shape[0], 0), jnp.int32)
+    lists = TiedLists(nothing, nothing, nothing, jnp.zeros(relevant.shape, bool), None)
     if longest:
         with jax.named_scope("rank"):
-            ranked = blank_excluded(*top_k(scores, min(longest, n_items)))
+            users = known_users(scorer if batch.candidates is None else None, batch.users)
+            lists = rank_tied(scores, score, relevant, users, items, min(longest, n_items), with_outside)
         with jax.named_scope("list_metrics"):
-            hits = jax.vmap(lambda ranked, relevant: ranked_hits(ranked, relevant, dtype))(ranked, relevant)
-            # A catalog shorter than the list leaves its last ranks empty.
-            hits = jnp.pad(hits, ((0, 0), (0, longest - hits.shape[1])))
+            hits = jax.vmap(lambda ranked, relevant: ranked_hits(ranked, relevant, dtype))(lists.item, relevant)
+            expected = expected_hits(hits, lists)
             n_relevant = jnp.sum(relevant < n_items, axis=1, dtype=jnp.int32)
     for metric in metrics:
         with jax.named_scope(metric.kind):
             if metric.k is None:
                 column = jax.vmap(auc)(scores, relevant)
             else:
-                column = jax.vmap(LIST_METRICS[metric.kind])(hits[:, : metric.k], n_relevant)
+                best = jax.tree.map(lambda part, k=metric.k: part[:, :k], expected)
+                column = jax.vmap(LIST_METRICS[metric.kind])(best, n_relevant)
+                # A catalog shorter than the list leaves its last ranks empty; nothing else has k in its denominator.
+                if metric.kind == "precision" and metric.k > n_items:
+                    column = column * jnp.asarray(n_items / metric.k, dtype)
             columns.append(column[:, None])
-    return jnp.concatenate(columns, axis=1), ranked
+    return jnp.concatenate(columns, axis=1), lists
 
 
 @jax.jit

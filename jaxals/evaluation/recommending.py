@@ -24,6 +24,8 @@ def recommend_with(
 
     Returns:
         Columns user, item, score and rank (from 1), best first within each user; ties by the order of the catalog.
+        Users and items that the scorer says it knows nothing of are left out (see `Scorer`): no user without entries
+        gets anything from `EASE`, but everyone from `Popularity`.
 
     Raises:
         UnknownIdError: A user is not in the catalog.

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from jaxals.data.catalog import Catalog
 from jaxals.errors import ConfigurationError
+from jaxals.evaluation.places import Places
 from jaxals.evaluation.plans import UserLists
 
 
@@ -23,6 +24,9 @@ class Evaluation:
         values: Those values: one row per user, one column per metric, float64.
         catalog_metrics: Metrics of all lists together, such as "coverage@10", by name.
         lists: Item indices at the top of each user's ranking, as many as the longest metric asked for sees; -1 pads.
+            Which of several tied items come first, or are listed at all, follows their numbers, and no figure does.
+        places: What ties leave open in the lists.
+        n_unknown_users: Users with something to find but without an entry in `train`, who were left out.
 
     Example:
         >>> import jaxals
@@ -41,6 +45,8 @@ class Evaluation:
     values: Float[np.ndarray, "users metrics"]
     catalog_metrics: dict[str, float]
     lists: Int[np.ndarray, "users ranks"]
+    places: Places
+    n_unknown_users: int = 0
 
     @property
     def users(self) -> pd.Index:
@@ -84,13 +90,14 @@ class Evaluation:
         return frame
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per metric, with the columns metric, mean, standard_error and users."""
+        """Return one row per metric, with the columns metric, mean, standard_error, users and unknown_users."""
         return pd.DataFrame(
             {
                 "metric": list(self.names),
                 "mean": list(self.metrics.values()),
                 "standard_error": list(self.standard_errors.values()),
                 "users": self.n_users,
+                "unknown_users": self.n_unknown_users,
             }
         )
 
@@ -101,14 +108,20 @@ class Evaluation:
             name: One of `names`.
 
         Returns:
-            The text, four digits after the point.
+            The text, four digits after the point; "n/a" for the standard error of a single user, who has none.
 
         Raises:
             ConfigurationError: It was not measured.
         """
-        error = "" if name in self.catalog_metrics else f" ± {self.standard_errors[name]:.4f}"
-        return f"{self[name]:.4f}{error}"
+        error = "" if name in self.catalog_metrics else f" ± {_shown(self.standard_errors[name])}"
+        return f"{_shown(self[name])}{error}"
 
     def __repr__(self) -> str:
         measured = ", ".join(f"{name} {self.to_text(name)}" for name in self.names)
-        return f"Evaluation({measured}; {self.n_users:,} users)"
+        users = f"{self.n_users:,} user{'' if self.n_users == 1 else 's'}"
+        unknown = f", {self.n_unknown_users:,} unknown left out" if self.n_unknown_users else ""
+        return f"Evaluation({measured}; {users}{unknown})"
+
+
+def _shown(number: float) -> str:
+    return "n/a" if np.isnan(number) else f"{number:.4f}"

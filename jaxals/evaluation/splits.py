@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 
 from jaxals._base.checks import require_fraction, require_integer
 from jaxals.data.interactions import Interactions, require_interactions
-from jaxals.data.split import NegativesSplit, Split, UserSplit
+from jaxals.data.split import NegativesSplit, Split, UserSplit, empty_side
 from jaxals.errors import DataError
 
 
@@ -154,7 +154,7 @@ def sample_negatives(data: Interactions, test: Interactions, n: int = 99, seed: 
 
     Raises:
         ConfigurationError: `n` is below 1.
-        DataError: A user has fewer than `n` items to draw from.
+        DataError: A user has fewer than `n` items to draw from, `test` is empty, or nothing is left to train on.
 
     Example:
         >>> import jaxals
@@ -167,6 +167,8 @@ def sample_negatives(data: Interactions, test: Interactions, n: int = 99, seed: 
     require_interactions("data", data)
     require_interactions("test", test)
     require_integer("n", n, 1)
+    if not len(test):
+        raise DataError(empty_side("test"))
     users, known = np.unique(test.user), data.user.astype(np.int64) * data.n_items + data.item
     left = data.n_items - data.counts()[users]
     if (left < n).any():

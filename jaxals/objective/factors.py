@@ -1,7 +1,7 @@
 """The two tables that a model learns. Device side."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.pytree import pytree
 from jaxals.errors import DataError
@@ -29,6 +29,14 @@ class Factors:
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
         return jnp.matmul(self.user[users], self.item.T, precision="highest")
+
+    def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+        """Tell which users anything is known of: a row without entries in training is zero."""
+        return jnp.any(self.user[users] != 0, axis=1)
+
+    def known_items(self) -> Bool[Array, " items"]:
+        """Tell which items anything is known of: a row without entries in training is zero."""
+        return jnp.any(self.item != 0, axis=1)
 
 
 def gramian(table: Float[Array, "rows factors"]) -> Float[Array, "factors factors"]:

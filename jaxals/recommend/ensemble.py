@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.pytree import pytree
 from jaxals.errors import ConfigurationError
@@ -76,6 +76,14 @@ class Ensemble:
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Return the mean scores of all items for some users, by index."""
         return jnp.mean(self._all_scores(users), axis=0)
+
+    def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+        """Tell which users any of the models knows anything of."""
+        return jnp.any(self.user[:, users] != 0, axis=(0, 2))
+
+    def known_items(self) -> Bool[Array, " items"]:
+        """Tell which items any of the models knows anything of."""
+        return jnp.any(self.item != 0, axis=(0, 2))
 
     def variance(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Return the variance between models of each score, over the number of models; for some users, by index."""

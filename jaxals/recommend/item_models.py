@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.checks import require_at_least, require_integer, require_one_of, require_positive
 from jaxals._base.devices import default_device
@@ -79,6 +79,14 @@ class ItemModel:
         """Score every item for a batch of user indices."""
         rows = self.history.dense(users, self.weights.shape[0])
         return jnp.matmul(rows, self.weights, precision="highest")
+
+    def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+        """Tell which users anything is known of: those who have something."""
+        return self.history.starts[users + 1] > self.history.starts[users]
+
+    def known_items(self) -> Bool[Array, " items"]:
+        """Tell which items can get a score but 0: those that were seen together with others."""
+        return jnp.any(self.weights != 0, axis=0)
 
     def with_history(self, interactions: Interactions) -> "ItemModel":
         """Score other users (or the same ones with more entries) by the same weights.
@@ -148,7 +156,8 @@ class ItemKNN:
     """Item-based nearest neighbours: an item's score is the sum of its similarity to what the user has.
 
     s_ui = Σ_j x_uj w_ji over the items j of the user, where each item j passes on its similarity to its k most similar
-    items alone (Deshpande and Karypis 2004, section 3). The similarity is the cosine of columns, or after weighting
+    items alone, and to those that are as similar as the last of them (Deshpande and Karypis 2004, section 3). The
+    similarity is the cosine of columns, or after weighting
 
         bm25: x_uj -> idf_u x_uj (k1 + 1) / (x_uj + k1 (1 - b + b |x_j| / mean |x|)),  idf_u = log(items) - log(1 + n_u)
 
@@ -265,5 +274,6 @@ def _cosines(pairs: Float[Array, "items items"], shrinkage: Float[Array, ""]) ->
 @functools.partial(jax.jit, static_argnames="k", donate_argnums=0)
 def _keep_nearest(similarity: Float[Array, "items items"], k: int) -> Float[Array, "items items"]:
     similarity = jnp.fill_diagonal(similarity, 0, inplace=False)
-    value, index = top_k(similarity, k)
-    return jnp.zeros_like(similarity).at[jnp.arange(similarity.shape[0])[:, None], index].set(value)
+    value, _ = top_k(similarity, k)
+    # All that tie with the last one stay: which of them is numbered first must not matter.
+    return jnp.where(similarity >= value[:, -1:], similarity, jnp.zeros_like(similarity))

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.memory import require_memory
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
 from jaxals.objective.factors import Factors
+from jaxals.recommend.known import known_items, known_users
 from jaxals.recommend.topk import blank_excluded, exclude_pairs, top_k
 
 # Scores of one batch, in bytes: rows enough for a fast matrix product, few enough for the scores to stay in cache until
@@ -99,13 +101,23 @@ def _rank_batch(
     k: int,
     unit: bool,
 ) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
-    scores = jnp.matmul(rows, table.T, precision="highest")
-    # Nothing is known of a row without interactions, whose factors are zero, so nothing is ranked for it.
-    known = jnp.any(rows != 0, axis=1)
-    low = jnp.asarray(-jnp.inf, scores.dtype)
-    scores = jnp.where(allowed[None, :] & known[:, None], scores, low)
-    scores = exclude_pairs(scores, excluded_row, excluded_column)
-    best, index = top_k(scores, k)
+    def score(is_allowed: Bool[Array, " columns"]) -> tuple[Float[Array, "batch columns"], Array]:
+        scores = jnp.matmul(rows, table.T, precision="highest")
+        low = jnp.asarray(-jnp.inf, scores.dtype)
+        # Nothing is known of a row without interactions, whose factors are zero, so nothing is ranked for it.
+        known = jnp.any(rows != 0, axis=1)
+        scores = jnp.where(is_allowed[None, :] & known[:, None], scores, low)
+        return exclude_pairs(scores, excluded_row, excluded_column), low
+
+    def rank_known() -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
+        return top_k(score(allowed & jnp.any(table != 0, axis=1))[0], k)
+
+    # Nor is anything known of a column that is zero. It is rarely on a list, and only then the table is read again, but
+    # the worst column, which a scale of "unit" needs, may always be one.
+    scores, low = score(allowed & jnp.any(table != 0, axis=1) if unit else allowed)
+    best, index = lax.optimization_barrier(top_k(scores, k))
+    is_blank = jnp.any(jnp.all(table[index] == 0, axis=2) & (best > low))
+    best, index = lax.cond(is_blank, rank_known, lambda: (best, index))
     if unit:
         worst = jnp.min(jnp.where(scores == low, -low, scores), axis=1, keepdims=True)
         spread = best[:, :1] - worst
@@ -119,10 +131,14 @@ def _rank_batch(
 def rank_scores(
     scorer: Any, users: Int[np.ndarray, " users"], n: int, n_items: int, seen: Interactions | None
 ) -> Ranked:
-    """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors."""
+    """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors.
+
+    What the scorer knows nothing of, users and items, is left out where it says so (`jaxals.recommend.known`).
+    """
     _require_room(len(users), n, 4, scorer)
+    known = known_items(scorer, n_items)
     ranked = [
-        _rank_scored(scorer, jnp.asarray(batch), *_seen_pairs(seen, batch), k=min(n, n_items))
+        _rank_scored(scorer, jnp.asarray(batch), known, *_seen_pairs(seen, batch), k=min(n, n_items))
         for batch in batches(users, rows_per_batch(n_items, 4))
     ]
     return _collect(ranked, len(users), n)
@@ -130,9 +146,18 @@ def rank_scores(
 
 @functools.partial(jax.jit, static_argnames="k")
 def _rank_scored(
-    scorer: Any, users: Int[Array, " batch"], row: Int[Array, " excluded"], column: Int[Array, " excluded"], *, k: int
+    scorer: Any,
+    users: Int[Array, " batch"],
+    known: Bool[Array, " items"],
+    row: Int[Array, " excluded"],
+    column: Int[Array, " excluded"],
+    *,
+    k: int,
 ) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
-    best, index = top_k(exclude_pairs(scorer.scores(users), row, column), k)
+    scores = scorer.scores(users)
+    is_known = known[None, :] & known_users(scorer, users)[:, None]
+    scores = jnp.where(is_known, scores, jnp.asarray(-jnp.inf, scores.dtype))
+    best, index = top_k(exclude_pairs(scores, row, column), k)
     return blank_excluded(best, index), best
 
 

@@ -124,7 +124,8 @@ class Recommender:
             scale: "raw" scores, or "unit": a user's scores stretched so that the best candidate has 1 and the worst 0.
 
         Returns:
-            Columns user, item, score and rank (from 1), best first within each user.
+            Columns user, item, score and rank (from 1), best first within each user. Items without interactions are
+            not among them: their score would be 0 and say nothing.
 
         Raises:
             UnknownIdError: A user or item is not in the catalog.

@@ -25,6 +25,7 @@ from jaxals.als.stages import StepInfo
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
+from jaxals.evaluation.plans import same_ids
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
 from jaxals.training.checkpoint import Checkpoint, CheckpointFolder
@@ -326,6 +327,8 @@ def plan_validation(
             raise ConfigurationError("A plan as `validation` names its own metrics; leave `metrics` out.")
         if validation.shape != interactions.shape:
             raise DataError(f"The plan is about {validation.shape} users and items, not {interactions.shape}.")
+        if not same_ids(validation.catalog, interactions.catalog):
+            raise DataError("The plan as `validation` has other raw ids than the interactions; make both of one split.")
         return validation
     if bool(metrics) != (validation is not None):
         missing = "validation" if metrics else "metrics"

@@ -1,5 +1,10 @@
-"""Dense, plain Python versions of the ranking metrics, by a full sort of one user's items. Host side."""
+"""Dense, plain Python versions of the ranking metrics, by a full sort of one user's items. Host side.
 
+Tied items come in any order, all as likely: the number of relevant ones found so far is followed from rank to rank as a
+random variable, without the closed forms of the package.
+"""
+
+import itertools
 import math
 
 import numpy as np
@@ -7,9 +12,32 @@ import numpy as np
 
 def rank_user(scores, relevant, excluded, names):
     """Measure one user's ranking: `relevant` and `excluded` are disjoint sets of item indices."""
-    candidates = [item for item in range(len(scores)) if item not in excluded]
-    ranking = sorted(candidates, key=lambda item: (-scores[item], item))
-    return {name: _measure(name, ranking, relevant, scores) for name in names}
+    candidates = [item for item in range(len(scores)) if item not in excluded and scores[item] > -math.inf]
+    candidates.sort(key=lambda item: -scores[item])
+    levels = [list(group) for _, group in itertools.groupby(candidates, key=lambda item: scores[item])]
+    depth = max((int(name.split("@")[1]) for name in names if "@" in name), default=0)
+    ranks = _follow([(len(level), len(relevant.intersection(level))) for level in levels], depth)
+    return {name: _measure(name, ranks, candidates, relevant, scores) for name in names}
+
+
+def _follow(levels, depth):
+    """For each rank: P(c found before, and one more here) by c."""
+    found: dict[int, float] = {0: 1.0}
+    ranks: list[dict[int, float]] = []
+    for size, wanted in levels:
+        before = max(found)  # at the end of a level the number is certain
+        for drawn in range(size):
+            if len(ranks) == depth:
+                return ranks
+            here = {c: p * (wanted - (c - before)) / (size - drawn) for c, p in found.items()}
+            ranks.append(here)
+            after: dict[int, float] = {}
+            for c, p in found.items():
+                after[c] = after.get(c, 0.0) + p - here[c]
+                after[c + 1] = after.get(c + 1, 0.0) + here[c]
+            found = {c: p for c, p in after.items() if p > 1e-300}
+        found = {before + wanted: 1.0}
+    return ranks
 
 
 def rank_all(scores, relevant, excluded, names):
@@ -23,7 +51,7 @@ def rank_all(scores, relevant, excluded, names):
     return list(rows), np.array(list(rows.values()))
 
 
-def _measure(name, ranking, relevant, scores):
+def _measure(name, ranks, ranking, relevant, scores):
     if name == "auc":
         others = [item for item in ranking if item not in relevant]
         pairs = [(scores[wanted], scores[other]) for wanted in relevant for other in others]
@@ -32,20 +60,21 @@ def _measure(name, ranking, relevant, scores):
         return sum(1.0 if wanted > other else 0.5 if wanted == other else 0.0 for wanted, other in pairs) / len(pairs)
     kind, k = name.split("@")
     k = int(k)
-    ranks = [rank for rank, item in enumerate(ranking[:k], start=1) if item in relevant]
+    ranks = list(enumerate(ranks[:k], start=1))
+    hits = sum(sum(here.values()) for _, here in ranks)
     if kind == "recall":
-        return len(ranks) / len(relevant)
+        return hits / len(relevant)
     if kind == "capped_recall":
-        return len(ranks) / min(k, len(relevant))
+        return hits / min(k, len(relevant))
     if kind == "precision":
-        return len(ranks) / k
+        return hits / k
     if kind == "ndcg":
         ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(relevant)) + 1))
-        return sum(1 / math.log2(rank + 1) for rank in ranks) / ideal
+        return sum(sum(here.values()) / math.log2(rank + 1) for rank, here in ranks) / ideal
     if kind == "map":
-        return sum(found / rank for found, rank in enumerate(ranks, start=1)) / min(k, len(relevant))
+        return sum(p * (c + 1) / rank for rank, here in ranks for c, p in here.items()) / min(k, len(relevant))
     if kind == "mrr":
-        return 1 / ranks[0] if ranks else 0.0
+        return sum(here.get(0, 0.0) / rank for rank, here in ranks)
     if kind == "hit_rate":
-        return float(bool(ranks))
+        return sum(here.get(0, 0.0) for _, here in ranks)
     raise ValueError(name)

@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,14 @@ def test_equal_models_do_not_differ():
     assert (table["p_value"] == 1).all()
 
 
+@pytest.mark.parametrize("n_users", [2, 3, 50])
+def test_few_users_prove_little_whatever_their_values(n_users):
+    # No variance: every resample has the same mean. Two users may be drawn in four ways, each as likely.
+    row = compare(of_values(np.ones(n_users)), of_values(np.zeros(n_users)), resamples=999).iloc[0]
+    assert row["low"] == row["high"] == row["difference"] == 1
+    assert row["p_value"] == pytest.approx({2: 0.5, 3: 2 / 27, 50: 0.002}[n_users])
+
+
 def test_the_seed_decides_and_metrics_share_their_draws():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(50, 2))
@@ -89,6 +98,10 @@ def test_refuses_what_cannot_be_compared():
         compare(whole, fewer)
     with pytest.raises(DataError, match="There is one user"):
         compare(of_values([1.0]), of_values([2.0]))
+    with pytest.raises(DataError, match="The difference in 'ndcg@10' is not a finite number for every user"):
+        compare(of_values([1.0, np.nan, 2.0]), of_values([0.0, 1.0, 2.0]))
+    with pytest.raises(DataError, match=r"`second` must be an `Evaluation`, .* got dict"):
+        inspect.unwrap(compare)(whole, whole.metrics)
     with pytest.raises(ConfigurationError, match="`resamples` must be an integer >= 1; got 0"):
         compare(whole, whole, resamples=0)
     with pytest.raises(ConfigurationError, match="`confidence` must be above 0 and below 1; got 95"):

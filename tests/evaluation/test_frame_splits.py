@@ -59,6 +59,13 @@ def test_strong_generalization_refuses():
         strong_generalization(frame, 5)
     with pytest.raises(ConfigurationError, match="`held_out_users` must be an integer >= 1; got 0"):
         strong_generalization(frame, 0)
+    with pytest.raises(DataError, match="`test` of the split has no entry"):
+        strong_generalization(frame[frame["item"] < 4], 2, min_items=1)  # nobody has 5 items to draw one from
+    own = frame.assign(item=frame["user"] * 10 + frame["item"])
+    with pytest.raises(DataError, match="`given` of the split has no entry"):
+        strong_generalization(own, 2)  # nobody has an item of those who train
+    with pytest.raises(DataError, match="leaves none of 0 users"):
+        strong_generalization(frame, 2, min_users=10)
     with pytest.raises(DataError, match="is there more than once"):
         strong_generalization(pd.concat([frame, frame]), 2)
     with pytest.raises(DataError, match="no column 'movie'"):
@@ -93,6 +100,11 @@ def test_temporal_split_refuses():
         temporal_split(events, 0.5)
     with pytest.raises(ConfigurationError, match="`fraction` must be above 0 and below 1; got 1"):
         temporal_split(events, 1)
+    again = pd.DataFrame({"user": [0, 0], "item": [0, 0], "time": [1.0, 2.0]})
+    with pytest.raises(DataError, match="No later event is something to find"):
+        temporal_split(again, 0.5)  # what was there before
+    with pytest.raises(DataError, match="No later event is something to find"):
+        temporal_split(events.assign(user=0, item=[0, 0], value=[1.0, -1.0]), 0.5, value="value")
     with pytest.raises(DataError, match="missing in row 1"):
         temporal_split(events.assign(time=[1.0, float("nan")]), 0.5)
     with pytest.raises(DataError, match="There are no interactions"):

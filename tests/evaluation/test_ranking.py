@@ -1,4 +1,5 @@
 import inspect
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 import jaxals
-from jaxals import Factors, Interactions, pytree
+from jaxals import Factors, Interactions, pytree, static
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import (
     Popularity,
@@ -76,12 +77,12 @@ def test_equals_the_oracle(exclude, levels, dtype):
 def test_measures_a_ranking_worked_out_by_hand():
     train = Interactions.from_arrays([0, 1], [0, 4], shape=(3, 5))
     test = Interactions.from_arrays([0, 0, 1], [2, 4, 0], shape=(3, 5))
-    # User 0 ranks 3, 4, 1, 2 (item 0 is seen) and wants 2 and 4; user 1 ranks all zeros 0, 1, 2, 3 and wants 0.
+    # User 0 ranks 3, 4, 1, 2 (item 0 is seen) and wants 2 and 4; user 1 ranks 0, 1, 2, 3 in any order and wants 0.
     scorer = Dense(jnp.array([[9.0, 2.0, 1.0, 4.0, 3.0], [0.0] * 5, [5.0] * 5]))
     got = evaluate(scorer, train, test, ["recall@2", "mrr@4", "auc", "map@4"])
-    np.testing.assert_allclose(got.values, [[0.5, 0.5, 0.25, 0.5], [1, 1, 0.5, 1]], atol=1e-12)
+    np.testing.assert_allclose(got.values, [[0.5, 0.5, 0.25, 0.5], [0.5, 25 / 48, 0.5, 25 / 48]], atol=1e-12)
     assert got.n_users == 2
-    assert got["recall@2"] == 0.75
+    assert got["recall@2"] == 0.5
 
 
 def test_does_not_depend_on_the_batch_size():
@@ -143,10 +144,12 @@ def test_zero_scores_and_short_catalogs_give_numbers():
     train = Interactions.from_arrays([0, 0, 1], [0, 1, 0], shape=(2, 3))
     test = Interactions.from_arrays([0, 1], [2, 1], shape=(2, 3))
     factors = Factors(jnp.zeros((2, 4), jnp.float32), jnp.zeros((3, 4), jnp.float32))
-    got = evaluate(factors, train, test, NAMES)  # lists of 10 out of 3 items, all but one of them seen by user 0
-    assert np.isfinite(got.values).all()
-    np.testing.assert_allclose(got.per_user()["precision@10"], 0.1, rtol=1e-6)
-    np.testing.assert_array_equal(got.per_user()["auc"], 0.5)
+    # Lists of 10 out of 3 items, all but one of them seen by user 0. Zero factors know nothing, and list nothing.
+    for scorer, precision in ((Dense(jnp.zeros((2, 3), jnp.float32)), 0.1), (factors, 0)):
+        got = evaluate(scorer, train, test, NAMES)
+        assert np.isfinite(got.values).all()
+        np.testing.assert_allclose(got.per_user()["precision@10"], precision, rtol=1e-6)
+        np.testing.assert_array_equal(got.per_user()["auc"], 0.5)
     nothing = evaluate(Dense(jnp.full((2, 3), -jnp.inf)), train, test, NAMES)  # the scorer itself rules out everything
     assert np.isfinite(nothing.values).all()
     np.testing.assert_array_equal(nothing.values[:, :-1], 0)
@@ -170,7 +173,7 @@ def test_reports_what_was_measured():
     assert got.standard_errors == {"mrr@2": 0.25, "hit_rate@1": 0.5}
     assert repr(got) == "Evaluation(mrr@2 0.7500 ± 0.2500, hit_rate@1 0.5000 ± 0.5000; 2 users)"
     frame = got.to_frame()
-    assert frame.columns.tolist() == ["metric", "mean", "standard_error", "users"]
+    assert frame.columns.tolist() == ["metric", "mean", "standard_error", "users", "unknown_users"]
     assert frame["metric"].tolist() == ["mrr@2", "hit_rate@1"]
     pd.testing.assert_frame_equal(
         got.per_user(), pd.DataFrame({"user": ["a", "c"], "mrr@2": [1.0, 0.5], "hit_rate@1": [1.0, 0.0]})
@@ -179,13 +182,30 @@ def test_reports_what_was_measured():
         got["ndcg@10"]
     one = evaluate(scorer, train, Interactions.from_arrays([0], [1], catalog=train.catalog), "mrr@2")
     assert np.isnan(one.standard_errors["mrr@2"])
+    assert repr(one) == "Evaluation(mrr@2 1.0000 ± n/a; 1 user)"
 
 
-@pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@0", "ndcg@-1", "ndcg@1.5", "auc@10", ""])
+@pytest.mark.parametrize(
+    "name", ["ndgc@10", "ndcg", "ndcg@0", "ndcg@-1", "ndcg@1.5", "auc@10", "", "ndcg@" + "9" * 5000, 10, None]
+)
 def test_refuses_unknown_metrics_and_names_the_known(name):
+    # Without the run-time check of types, which tests have and users have not.
     train, test = random_case()
     with pytest.raises(ConfigurationError, match=r"known are recall@k, capped_recall@k, .* and auc"):
-        plan_evaluation(train, test, ["recall@5", name])
+        inspect.unwrap(plan_evaluation)(train, test, ["recall@5", name])
+    with pytest.raises(ConfigurationError, match="`metrics` must be names of metrics; got 10"):
+        inspect.unwrap(plan_evaluation)(train, test, 10)
+
+
+def test_lists_longer_than_the_catalog_cost_nothing():
+    train, test = random_case()
+    scorer = Dense(jnp.asarray(np.random.default_rng(1).random(train.shape)))
+    kinds = ["recall", "capped_recall", "ndcg", "map", "mrr", "hit_rate", "novelty", "coverage", "gini"]
+    whole = evaluate(scorer, train, test, [f"{kind}@50" for kind in kinds] + ["precision@50"])
+    longer = evaluate(scorer, train, test, [f"{kind}@100000000000" for kind in kinds] + ["precision@100"])
+    np.testing.assert_allclose(list(longer.metrics.values())[:-3], list(whole.metrics.values())[:-3])
+    assert longer["coverage@100000000000"] == whole["coverage@50"]
+    assert longer["precision@100"] == pytest.approx(whole["precision@50"] / 2)
 
 
 def test_refuses_what_does_not_fit_together():
@@ -200,6 +220,12 @@ def test_refuses_what_does_not_fit_together():
     renamed = Interactions.from_scipy(test.to_scipy(), users=range(1, 38))
     with pytest.raises(DataError, match="different raw ids"):
         plan_evaluation(train, renamed)
+    with pytest.raises(ConfigurationError, match="`exclude` must be \"train\" or None; got 'test'"):
+        inspect.unwrap(plan_evaluation)(train, test, exclude="test")
+    with pytest.raises(DataError, match="`exclude` is a csr_matrix"):
+        inspect.unwrap(plan_evaluation)(train, test, exclude=test.to_scipy())
+    with pytest.raises(ConfigurationError, match='`unknown_users` must be "skip" or "rank"; got True'):
+        inspect.unwrap(plan_evaluation)(train, test, unknown_users=True)
     with pytest.raises(DataError, match="No user has a relevant item"):
         plan_evaluation(train, test.select(test.value < 0))
     with pytest.raises(ConfigurationError, match="`batch_size` must be an integer >= 1; got 0"):
@@ -223,10 +249,32 @@ class Plain:
         return jnp.zeros((len(users), 50))
 
 
-@pytest.mark.parametrize("scorer", [Plain(), Popularity, jaxals.EASE(), None])
-def test_refuses_what_is_no_scorer(scorer):
+@pytree
+class Odd:
+    """Scores that are none: what a function makes of the users."""
+
+    make: Callable = static()
+
+    def scores(self, users):
+        return self.make(users)
+
+
+NO_SCORERS = [
+    (Plain(), "Plain is not one"),
+    (Popularity, r"`scores\(users\)`, as the `.factors` of a run"),
+    (jaxals.EASE(), r"`scores\(users\)`, as the `.factors` of a run"),
+    (None, r"`scores\(users\)`, as the `.factors` of a run"),
+    (pd.DataFrame({"scores": [1.0]}), "DataFrame is not one"),
+    (Odd(lambda users: [users]), "must return one array of floating-point scores; got list"),
+    (Odd(lambda users: jnp.zeros((len(users), 50), jnp.int32)), "floating-point scores; got an array of int32"),
+    (Odd(lambda users: users["a"]), "of the Odd fails when JAX traces it: TypeError"),
+    (Odd(lambda: None), "of the Odd fails when JAX traces it: TypeError"),
+]
+
+
+@pytest.mark.parametrize(("scorer", "message"), NO_SCORERS)
+def test_refuses_what_is_no_scorer(scorer, message):
     # Without the run-time check of types, which tests have and users have not.
-    message = "Plain is not one" if isinstance(scorer, Plain) else r"`scores\(users\)`, as the `.factors` of a run"
     with pytest.raises(DataError, match=message):
         inspect.unwrap(run_plan)(scorer, plan_evaluation(*random_case()))
 
@@ -270,6 +318,7 @@ def test_popularity_does_well_on_real_plays(lastfm_2k):
     split = random_holdout(lastfm_2k, 0.2, seed=0)
     popularity = Popularity.from_interactions(split.train)
     got = evaluate(popularity, split.train, split.test, ["recall@10", "auc"])
-    assert got.n_users == len(np.unique(split.test.user)) > 1800
+    assert got.n_users + got.n_unknown_users == len(np.unique(split.test.user)) > 1800
+    assert got.n_unknown_users == 1  # all of that user's plays are held out
     assert 0.04 < got["recall@10"] < 0.12  # chance: 10 of 17,632 items
     assert got["auc"] > 0.8

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from jaxals import Interactions
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.evaluation import leave_k_out, random_holdout, sample_negatives, user_holdout
+from jaxals.evaluation import (
+    NegativesSplit,
+    Split,
+    UserSplit,
+    leave_k_out,
+    random_holdout,
+    sample_negatives,
+    user_holdout,
+)
 
 
 def random_data(seed=0, n_users=40, n_items=30, density=0.2, disliked=0.2):
@@ -139,9 +147,29 @@ def test_negatives_are_distinct_and_unknown_to_their_users():
         sample_negatives(data, test, 0)
 
 
+def test_no_side_of_a_split_is_empty():
+    data = random_data()
+    nothing = data.select(np.zeros(len(data), bool))
+    with pytest.raises(DataError, match="`test` of the split has no entry"):
+        sample_negatives(data, nothing, 3)
+    with pytest.raises(DataError, match="`train` of the split has no entry"):
+        sample_negatives(data, data, 3)
+    for make, names in (
+        (Split, "train test"),
+        (UserSplit, "train given test"),
+        (NegativesSplit, "train test negatives"),
+    ):
+        for name in names.split():
+            with pytest.raises(DataError, match=f"`{name}` of the split has no entry"):
+                make(**{other: nothing if other == name else data for other in names.split()})
+        with pytest.raises(DataError, match="`train` must be `Interactions`"):
+            inspect.unwrap(make.__init__)(object.__new__(make), *[None] * len(names.split()))
+
+
 def test_negatives_are_drawn_uniformly():
     data = Interactions.from_arrays([0] * 3, [0, 2, 5], shape=(1, 8))
-    sets = [tuple(sample_negatives(data, data, 2, seed).negatives.item.tolist()) for seed in range(2000)]
+    test = data.select(data.item > 0)
+    sets = [tuple(sample_negatives(data, test, 2, seed).negatives.item.tolist()) for seed in range(2000)]
     # 10 sets of 2 out of 5; a share of 0.1 has a standard deviation of 0.0067 here, of which five are allowed.
     assert len(set(sets)) == 10
     assert all(abs(sets.count(one) / 2000 - 0.1) < 0.034 for one in set(sets))
