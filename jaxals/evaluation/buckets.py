@@ -34,9 +34,10 @@ def by_activity(evaluation: Evaluation, train: Interactions, buckets: Buckets = 
         DataError: `train` has another shape than what was evaluated.
 
     Example:
-        >>> from jaxals.evaluation import Popularity, evaluate
-        >>> train = Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
-        >>> test = Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, by_activity, evaluate
+        >>> train = jaxals.Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
+        >>> test = jaxals.Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
         >>> measured = evaluate(Popularity.from_interactions(train), train, test, ["hit_rate@1"])
         >>> by_activity(measured, train, [2])[["lowest", "highest", "users", "mean"]].to_dict("list")
         {'lowest': [1, 2], 'highest': [1, 3], 'users': [1, 2], 'mean': [1.0, 0.5]}
@@ -79,9 +80,10 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
         DataError: `train` has another shape than what was evaluated.
 
     Example:
-        >>> from jaxals.evaluation import Popularity, evaluate
-        >>> train = Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
-        >>> test = Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, by_popularity, evaluate
+        >>> train = jaxals.Interactions.from_arrays([0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2], shape=(3, 5))
+        >>> test = jaxals.Interactions.from_arrays([0, 1, 2], [1, 2, 3], shape=(3, 5))
         >>> measured = evaluate(Popularity.from_interactions(train), train, test, ["recall@1"])
         >>> by_popularity(measured, train, k=1, buckets=[2])[["lowest", "highest", "mean"]].to_dict("list")
         {'lowest': [0, 2], 'highest': [1, 3], 'mean': [0.5, 1.0]}

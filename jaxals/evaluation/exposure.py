@@ -102,6 +102,8 @@ def times_listed(
     """Count for each item on how many lists it is, or is expected to be.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.evaluation.exposure import times_listed
         >>> times_listed(np.array([[0, 1], [0, -1]]), 3)
         array([2., 1., 0.])
     """

@@ -39,6 +39,8 @@ def as_hits(hits: ListHits) -> Hits:
     """Read a list whose order is known, of ones and zeros, as `Hits`; what is `Hits` stays.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxals.evaluation.metrics import as_hits
         >>> as_hits(jnp.array([0.0, 1.0, 1.0])).so_far.tolist()
         [0.0, 1.0, 2.0]
     """

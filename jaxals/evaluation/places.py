@@ -35,6 +35,8 @@ class Places:
         outside: By length of the lists, what items off them have of them, where a metric needed that.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxals.evaluation.places import Places
         >>> places = Places(np.array([[0, 1, 1]]), np.array([[1, 4, 4]]), np.array([True]))
         >>> places.chance(1), places.chance(3)
         (array([[1., 0., 0.]]), array([[1. , 0.5, 0.5]]))

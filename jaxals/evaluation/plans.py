@@ -338,7 +338,9 @@ def same_ids(first: Catalog, second: Catalog) -> bool:
     """Tell whether two catalogs have the same raw ids in the same order, so that indices mean the same.
 
     Example:
-        >>> same_ids(Catalog("ab", [1, 2]), Catalog("ab", [2, 1]))
+        >>> import jaxals
+        >>> from jaxals.evaluation.plans import same_ids
+        >>> same_ids(jaxals.Catalog("ab", [1, 2]), jaxals.Catalog("ab", [2, 1]))
         False
     """
     return first is second or (first.users.equals(second.users) and first.items.equals(second.items))

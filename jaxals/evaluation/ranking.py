@@ -108,9 +108,10 @@ def evaluate(
             relevant item, or the scorer holds NaN.
 
     Example:
-        >>> from jaxals.evaluation import Popularity
-        >>> train = Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
-        >>> test = Interactions.from_arrays([0, 2], [2, 2], shape=(3, 4))  # to user 2, items 0 and 2 are as popular
+        >>> import jaxals
+        >>> from jaxals.evaluation import Popularity, evaluate
+        >>> train = jaxals.Interactions.from_arrays([0, 0, 1, 1, 2], [0, 1, 1, 2, 1], shape=(3, 4))
+        >>> test = jaxals.Interactions.from_arrays([0, 2], [2, 2], shape=(3, 4))  # 0 and 2 tie for user 2
         >>> evaluate(Popularity.from_interactions(train), train, test, ["recall@1", "mrr@3"])
         Evaluation(recall@1 0.7500 ± 0.2500, mrr@3 0.8750 ± 0.1250; 2 users)
     """
