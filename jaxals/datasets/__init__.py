@@ -58,9 +58,25 @@ def load(name: str, path: str | os.PathLike | None = None, ids: IdKind = "names"
         >>> data                                                      # doctest: +SKIP
         Interactions(1,892 users x 17,632 items, 92,834 entries, density 0.0028)
     """
-    dataset = info(name)
+    info(name)  # the first complaint is about the name
     require_one_of("ids", ids, "names", "raw")
-    return _READERS[name](_locate(dataset, None if path is None else Path(path)), ids)
+    return _READERS[name](locate(name, path), ids)
+
+
+def locate(name: str, path: str | os.PathLike | None = None) -> Path:
+    """Return the file of interactions that `load` reads, with those that belong to it beside it.
+
+    Args:
+        name: One of `names()`.
+        path: As in `load`; without it, a file that is not found is downloaded.
+
+    Raises:
+        DataError: As in `load`.
+    """
+    dataset = info(name)
+    if path is not None:
+        return _given(dataset, Path(path))
+    return find(name) or _downloaded(dataset)
 
 
 def find(name: str, folder: str | os.PathLike | None = None) -> Path | None:
@@ -91,12 +107,6 @@ def find(name: str, folder: str | os.PathLike | None = None) -> Path | None:
         raise DataError(f"The environment variable JAXALS_DATA names {root!r}, which is not a folder.")
     folders = [*(Path(root, subfolder) for subfolder in dataset.folders), Path(root)]
     return next(filter(None, (_find(dataset, folder) for folder in folders)), None)
-
-
-def _locate(dataset: DatasetInfo, path: Path | None) -> Path:
-    if path is not None:
-        return _given(dataset, path)
-    return find(dataset.name) or _downloaded(dataset)
 
 
 def _given(dataset: DatasetInfo, path: Path) -> Path:

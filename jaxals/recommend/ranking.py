@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import require_memory
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
@@ -47,6 +48,7 @@ def rank_columns(
     Raises:
         ConfigurationError: What is asked for cannot fit into memory.
     """
+    refuse_forked_process()
     _require_room(len(users), n, factors.user.dtype.itemsize)
     k = min(n, len(allowed))
     item_table, is_allowed = jnp.asarray(factors.item), jnp.asarray(allowed)
@@ -75,6 +77,7 @@ def nearest_rows(table: Float[Array, "rows factors"], rows: Int[np.ndarray, " ba
     Raises:
         ConfigurationError: What is asked for cannot fit into memory.
     """
+    refuse_forked_process()
     _require_room(len(rows), n, table.dtype.itemsize)
     k = min(n, len(table))
     norms = jnp.linalg.norm(table, axis=1, keepdims=True)
@@ -120,6 +123,7 @@ def rank_scores(
     scorer: Any, users: Int[np.ndarray, " users"], n: int, n_items: int, seen: Interactions | None
 ) -> Ranked:
     """Rank items for users by any pytree with `scores(users)`, batch by batch; as `rank_columns` does for factors."""
+    refuse_forked_process()
     _require_room(len(users), n, 4)
     ranked = [
         _rank_scored(scorer, jnp.asarray(batch), *_seen_pairs(seen, batch), k=min(n, n_items))
