@@ -13,6 +13,7 @@ from jaxals.implicit_api._errors import UnfittedModelError
 from jaxals.implicit_api._ids import Noun, growing_rows, is_one, rows_named
 from jaxals.implicit_api._inputs import norms_of, table_of
 from jaxals.implicit_api._matrices import as_csr, require_columns, rows_as_csr
+from jaxals.implicit_api._settings import flag_of
 from jaxals.implicit_api._solving import computing
 from jaxals.objective.factors import gramian
 
@@ -52,6 +53,8 @@ class FactorModel(abc.ABC):
             DataError: The matrix is not CSR, has not one row per user, or `items` and `filter_items` are both given.
             IndexError: An id is not in the model.
         """
+        recalculate_user = flag_of("recalculate_user", recalculate_user)
+        filter_already_liked_items = flag_of("filter_already_liked_items", filter_already_liked_items)
         table, n_users = self._table("item"), len(self._table("user"))
         if recalculate_user:
             ids, is_single = growing_rows("userid", userid, table[:0]), is_one(userid)
@@ -93,7 +96,7 @@ class FactorModel(abc.ABC):
             IndexError: An id is not in the model.
         """
         table = self._table("item")
-        if recalculate_item:
+        if flag_of("recalculate_item", recalculate_item):
             vectors, is_single = self._fold_in("item", itemid, item_users), is_one(itemid)
         else:
             ids, is_single = rows_named("itemid", itemid, len(table), "item")

@@ -67,7 +67,9 @@ def growing_rows(name: str, ids: Any, table: np.ndarray) -> np.ndarray:
         raise MissingRowError(f"`{name}` must be ids >= 0; got {array.min()}.")
     n_rows = int(array.max(initial=-1)) + 1
     if n_rows > len(table):
-        require_memory(n_rows * table[:1].nbytes, f"A table up to the id {n_rows - 1}", f"give `{name}` smaller ids")
+        require_memory(
+            3 * n_rows * table[:1].nbytes, f"A table up to the id {n_rows - 1}", f"give `{name}` smaller ids"
+        )
     return array
 
 

@@ -18,7 +18,14 @@ from jaxals.implicit_api._files import load, save
 from jaxals.implicit_api._ids import Noun, growing_rows, is_one, rows_named
 from jaxals.implicit_api._inputs import with_rows
 from jaxals.implicit_api._matrices import as_csr, confidences_of, require_columns, require_rows
-from jaxals.implicit_api._settings import device_of, dtype_of, require_callable, require_settings, require_weights
+from jaxals.implicit_api._settings import (
+    device_of,
+    dtype_of,
+    flag_of,
+    require_callable,
+    require_settings,
+    require_weights,
+)
 from jaxals.implicit_api._solving import computing, fold_in, initial_tables, sweeps, tables_of, user_matrix
 from jaxals.objective.objective import Objective
 
@@ -107,6 +114,7 @@ class AlternatingLeastSquares(FactorModel):
             ConfigurationError: A setting lies outside its range.
         """
         require_settings(self)
+        show_progress = flag_of("show_progress", show_progress)
         require_callable("callback", callback)
         require_callable("fit_callback", self.fit_callback)
         confidences = confidences_of("user_items", as_csr("user_items", user_items), self.alpha)

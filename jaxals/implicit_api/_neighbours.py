@@ -7,6 +7,7 @@ import scipy.sparse
 from tqdm.auto import tqdm
 
 from jaxals._base.checks import require_integer
+from jaxals._base.memory import require_memory
 from jaxals.errors import DataError
 from jaxals.implicit_api._ids import chosen_rows
 
@@ -107,6 +108,8 @@ def ranked(scores: Any, n: Any, is_single: bool, liked: Any, filtered: Any, chos
         chosen = np.unique(chosen_rows("items", chosen, n_items, "item"))
         n = min(n, len(chosen))
         scores = _only(scores, chosen)
+    if n > n_items:  # the rest of an answer is no larger than what it is taken from
+        require_memory(2 * n_rows * n * 12, f"A list of {n:,} for each", "ask for a smaller `N`")
     ids, values = np.full((n_rows, n), _NO_ID, np.int32), np.full((n_rows, n), _NO_SCORE, np.float64)
     row, column, value = best_of_rows(scores, n)
     place = np.arange(len(row)) - np.searchsorted(row, row)

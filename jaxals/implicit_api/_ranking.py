@@ -45,7 +45,9 @@ def rank(
     """
     n_rows = len(table)
     if n > n_rows:  # the rest of an answer is no larger than what it is taken from
-        require_memory(len(queries) * n * (4 + queries.itemsize), f"A list of {n:,} for each", "ask for a smaller `N`")
+        require_memory(
+            3 * len(queries) * n * (4 + queries.itemsize), f"A list of {n:,} for each", "ask for a smaller `N`"
+        )
     ids = np.full((len(queries), n), -1, np.int32)
     scores = np.full((len(queries), n), np.finfo(queries.dtype).min, queries.dtype)
     k = min(n, n_rows)

@@ -49,8 +49,8 @@ def require_number(name: str, value: Any) -> None:
 
 def require_dtype(dtype: Any) -> None:
     """Refuse what is neither float32 nor float64."""
-    if dtype not in _DTYPES:
-        raise ConfigurationError(f"`dtype` must be float32 or float64; got {dtype}.")
+    if not isinstance(dtype, np.dtype) or dtype not in _DTYPES:  # NumPy finds None equal to float64
+        raise ConfigurationError(f"`dtype` must be float32 or float64; got {brief(dtype)}.")
 
 
 def dtype_of(dtype: Any) -> np.dtype:
@@ -60,10 +60,10 @@ def dtype_of(dtype: Any) -> np.dtype:
         ConfigurationError: It is neither float32 nor float64.
     """
     try:
-        read = np.dtype(dtype)
+        read = np.dtype(object if dtype is None else dtype)
     except (TypeError, ValueError):
-        read = None
-    if dtype is None or read not in _DTYPES:
+        read = np.dtype(object)
+    if read not in _DTYPES:
         raise ConfigurationError(f"`dtype` must be float32 or float64; got {brief(dtype)}.")
     return read
 
@@ -72,6 +72,17 @@ def require_callable(name: str, value: Any) -> None:
     """Refuse what is neither None nor can be called."""
     if value is not None and not callable(value):
         raise ConfigurationError(f"`{name}` must be None or a function; got {brief(value)}.")
+
+
+def flag_of(name: str, value: Any) -> bool:
+    """Read what a method is asked to do or not to do.
+
+    Raises:
+        ConfigurationError: It is neither yes nor no.
+    """
+    if not isinstance(value, (bool, np.bool_, int, np.integer, type(None))):
+        raise ConfigurationError(f"`{name}` must be True or False; got {brief(value)}.")
+    return bool(value)
 
 
 def generator_of(random_state: Any) -> np.random.Generator:

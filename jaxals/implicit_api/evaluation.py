@@ -20,7 +20,7 @@ from jaxals._base.checks import require_integer
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.implicit_api._errors import brief
 from jaxals.implicit_api._matrices import as_csr
-from jaxals.implicit_api._settings import generator_of
+from jaxals.implicit_api._settings import flag_of, generator_of
 
 _USERS_AT_ONCE = 1000
 
@@ -142,7 +142,7 @@ def ranking_metrics_at_k(
     if not len(users):
         raise DataError("`test_user_items` holds no value above zero, so that there is nothing to find.")
     parts = []
-    with tqdm(total=len(users), disable=not show_progress) as progress:
+    with tqdm(total=len(users), disable=not flag_of("show_progress", show_progress)) as progress:
         for start in range(0, len(users), _USERS_AT_ONCE):
             batch = users[start : start + _USERS_AT_ONCE]
             ids, scores = model.recommend(batch, train[batch], N=K)

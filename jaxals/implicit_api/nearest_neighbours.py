@@ -24,6 +24,7 @@ from jaxals.implicit_api._files import read, setting, write
 from jaxals.implicit_api._ids import growing_rows, is_one, rows_named
 from jaxals.implicit_api._matrices import as_csr, require_columns, rows_as_csr
 from jaxals.implicit_api._neighbours import Ranked, nearest_columns, ranked
+from jaxals.implicit_api._settings import flag_of
 from jaxals.implicit_api._weightings import bm25_weight as bm25_weight
 from jaxals.implicit_api._weightings import normalize as normalize
 from jaxals.implicit_api._weightings import require_bm25
@@ -106,7 +107,7 @@ class ItemItemRecommender:
         rows = rows_as_csr("user_items", user_items, len(ids), "user")
         require_columns("user_items", rows, n_items, n_items, "item")
         rows = scipy.sparse.csr_matrix((rows.data, rows.indices, rows.indptr), shape=(len(ids), n_items))
-        liked = rows if filter_already_liked_items else None
+        liked = rows if flag_of("filter_already_liked_items", filter_already_liked_items) else None
         return ranked(rows @ similarity, N, is_one(userid), liked, filter_items, items)
 
     def similar_items(
@@ -119,7 +120,7 @@ class ItemItemRecommender:
         items: Any = None,
     ) -> Ranked:
         """Return the neighbours of one item or many, itself included; arguments and errors as in `recommend`."""
-        if recalculate_item:
+        if flag_of("recalculate_item", recalculate_item):
             raise NotOfferedError("`recalculate_item` is not there for item-item recommenders; call `fit` anew.")
         similarity = self._fitted()
         ids, is_single = rows_named("itemid", itemid, similarity.shape[0], "item")
@@ -156,8 +157,9 @@ class ItemItemRecommender:
 
     def _fit(self, matrix: scipy.sparse.csr_matrix, show_progress: bool, callback: Any) -> None:
         require_integer("K", self.K, 1)
-        if callback:
+        if callback is not None:
             raise NotOfferedError("`callback` is not there for item-item recommenders, which have no epochs.")
+        show_progress = flag_of("show_progress", show_progress)
         self.similarity = nearest_columns(matrix, int(self.K), show_progress)
 
     def _fitted(self) -> Any:
@@ -196,6 +198,25 @@ class BM25Recommender(ItemItemRecommender):
         """Find each item's neighbours; see `ItemItemRecommender.fit`."""
         require_bm25(self.K1, self.B)
         self._fit(bm25_weight(_users_items(counts).T, self.K1, self.B).T.tocsr(), show_progress, callback)
+
+
+def all_pairs_knn(
+    users: Any, K: int = 100, num_threads: int = 0, show_progress: bool = True
+) -> scipy.sparse.coo_matrix:
+    """Return the K largest products of each column with the columns of a matrix of users x items.
+
+    Raises:
+        DataError: It is no such matrix.
+        ConfigurationError: `K` is no integer >= 1.
+
+    Example:
+        >>> all_pairs_knn(scipy.sparse.csr_matrix([[1.0, 2.0], [0.0, 1.0]]), K=1, show_progress=False).toarray()
+        array([[0., 2.],
+               [0., 5.]])
+    """
+    model = ItemItemRecommender(K=K)
+    model.fit(users, show_progress)
+    return model.similarity.tocoo()
 
 
 def _users_items(matrix: Any) -> scipy.sparse.csr_matrix:
