@@ -58,9 +58,37 @@ def load(name: str, path: str | os.PathLike | None = None, ids: IdKind = "names"
         >>> jaxals.datasets.load("lastfm-2k", folder).to_frame().to_dict("list")
         {'user': [2, 2], 'item': ['Duran Duran', 'Morcheeba'], 'value': [13883.0, 11690.0]}
     """
-    dataset = info(name)
+    info(name)  # the first complaint is about the name
     require_one_of("ids", ids, "names", "raw")
-    return _READERS[name](_locate(dataset, None if path is None else as_path(path)), ids)
+    return _READERS[name](locate(name, path), ids)
+
+
+def locate(name: str, path: str | os.PathLike | None = None) -> Path:
+    r"""Return the file of interactions that `load` reads, with those that belong to it beside it.
+
+    Args:
+        name: One of `names()`.
+        path: As in `load`; without it, a file that is not found is downloaded.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        DataError: As in `load`.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jaxals
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "artists.dat").write_text("id\tname\n51\tDuran Duran\n")
+        >>> _ = (folder / "user_artists.dat").write_text("userID\tartistID\tweight\n2\t51\t13883\n")
+        >>> jaxals.datasets.locate("lastfm-2k", folder).name
+        'user_artists.dat'
+    """
+    dataset = info(name)
+    if path is not None:
+        return _given(dataset, as_path(path))
+    return find(name) or _downloaded(dataset)
 
 
 def find(name: str, folder: str | os.PathLike | None = None) -> Path | None:
@@ -92,12 +120,6 @@ def find(name: str, folder: str | os.PathLike | None = None) -> Path | None:
         raise DataError(f"The environment variable JAXALS_DATA names {root!r}, which is not a folder.")
     folders = [*(Path(root, subfolder) for subfolder in dataset.folders), Path(root)]
     return next(filter(None, (_find(dataset, folder) for folder in folders)), None)
-
-
-def _locate(dataset: DatasetInfo, path: Path | None) -> Path:
-    if path is not None:
-        return _given(dataset, path)
-    return find(dataset.name) or _downloaded(dataset)
 
 
 def _given(dataset: DatasetInfo, path: Path) -> Path:

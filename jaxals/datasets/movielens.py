@@ -22,10 +22,11 @@ def read_movielens(path: Path, ids: IdKind) -> Interactions:
     user, item, rating, _ = _COLUMNS
     names = None if path.suffix == ".csv" else _COLUMNS
     data = Interactions.from_file(path, user, item, rating, names=names)
-    return data if ids == "raw" else with_names(data, _titles(path))
+    return data if ids == "raw" else with_names(data, titles(path))
 
 
-def _titles(path: Path) -> dict:
+def titles(path: Path) -> dict:
+    """Read the title of each film that lies beside a file of ratings; see `read_movielens`."""
     # 100K and 1M were published as Latin-1; 10M, in the format of 1M, and what others made of them are UTF-8.
     if path.suffix == ".csv":
         return read_names(path.with_name("movies.csv"), ",", header=True)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
+from jaxals._base.forks import refuse_forked_process
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
 from jaxals.evaluation.exposure import CATALOG_METRICS, novelty
@@ -188,6 +189,7 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
         >>> run_plan(Popularity.from_interactions(train), plan_evaluation(train, test, ["recall@1"]))
         Evaluation(recall@1 0.5000 ± 0.5000; 2 users)
     """
+    refuse_forked_process()
     _check_scorer(scorer, plan)
     longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)
     on_device = tuple(metric for metric in plan.metrics if metric.kind in ("auc", *LIST_METRICS))

@@ -1,6 +1,12 @@
 """Errors and warnings that are what implicit raises as well as what jaxals raises. Host side."""
 
-from jaxals.errors import DataError, NotFittedError, NumericalError
+import functools
+import sys
+import warnings
+from typing import Any
+
+from jaxals._base.settings import shown
+from jaxals.errors import ConfigurationError, DataError, NotFittedError, NumericalError
 
 
 class ModelFitError(NumericalError, ValueError):
@@ -48,8 +54,16 @@ class MissingRowError(DataError, IndexError):
     """
 
 
+class MissingFileError(DataError, FileNotFoundError):
+    """There is no file of that name."""
+
+
+class NotOfferedError(ConfigurationError, NotImplementedError):
+    """A model was asked for what models of its kind do not have."""
+
+
 class ParameterWarning(Warning):
-    """An argument had to be converted.
+    """An argument had to be converted, or is probably not what was meant.
 
     Example:
         >>> import warnings
@@ -64,3 +78,39 @@ class ParameterWarning(Warning):
         >>> caught[0].category.__name__, str(caught[0].message)
         ('ParameterWarning', 'Method expects CSR input, and was passed coo_matrix instead. Converting to CSR took ...')
     """
+
+
+def brief(value: Any) -> str:
+    """Print a wrong argument on one line, for a message.
+
+    Example:
+        >>> brief(["a", 1])
+        "['a', 1]"
+    """
+    return " ".join(shown(value).split())[:80]
+
+
+def not_finite(message: str) -> ModelFitError:
+    """Return a `ModelFitError` that handlers of implicit's catch, too."""
+    kind: type[ModelFitError] = _also(ModelFitError, "implicit.recommender_base")
+    return kind(message)
+
+
+def warn_of_parameter(message: str) -> None:
+    """Warn whoever called a method of a model, by a category that filters of implicit's catch, too."""
+    # Past every frame of ours, however deep: the line that gave the argument is what a person looks for.
+    depth, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("jaxals."):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, _also(ParameterWarning, "implicit.utils"), stacklevel=depth)
+
+
+def _also(ours: type, module: str) -> type:
+    # Whoever names implicit's class has imported it; importing it here would load its compiled modules for nothing.
+    theirs = getattr(sys.modules.get(module), ours.__name__, None)
+    return ours if theirs is None else _both(ours, theirs)
+
+
+@functools.cache
+def _both(ours: type, theirs: type) -> type:
+    return type(ours.__name__, (ours, theirs), {"__doc__": ours.__doc__, "__module__": ours.__module__})

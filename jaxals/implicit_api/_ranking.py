@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxals._base.checks import require_integer
-from jaxals.implicit_api._inputs import chosen_rows, norms_of, power_of_two
+from jaxals._base.memory import require_memory
+from jaxals.errors import DataError
+from jaxals.implicit_api._inputs import power_of_two
 from jaxals.recommend.topk import top_k
 
 _QUERIES_PER_BATCH = 128
@@ -23,8 +23,8 @@ def rank(
     queries: np.ndarray,
     n: int,
     norms: np.ndarray | None = None,
-    liked: scipy.sparse.csr_matrix | None = None,
-    filtered: Any = None,
+    liked: Any = None,
+    filtered: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank the rows of a table for each query, on the device and with the float widths that are set at the call.
 
@@ -34,19 +34,24 @@ def rank(
         n: How many each.
         norms: What to divide the scores of each row by.
         liked: CSR matrix of queries x rows; its entries, explicit zeros too, come last for their query.
-        filtered: Anything that selects rows in NumPy; they come last for all.
+        filtered: Rows that come last for all.
 
     Returns:
-        Indices (int32) and scores, best first, zeros past the number of rows.
+        Indices (int32) and scores, best first; past the number of rows -1 and the lowest float.
 
     Raises:
-        ConfigurationError: `n` is negative or not an integer.
+        ConfigurationError: The answer would not fit into memory.
+        DataError: A score is NaN.
     """
-    require_integer("N", n, 0)
     n_rows = len(table)
-    ids, scores = np.zeros((len(queries), n), np.int32), np.zeros((len(queries), n), queries.dtype)
+    if n > n_rows:  # the rest of an answer is no larger than what it is taken from
+        require_memory(
+            3 * len(queries) * n * (4 + queries.itemsize), f"A list of {n:,} for each", "ask for a smaller `N`"
+        )
+    ids = np.full((len(queries), n), -1, np.int32)
+    scores = np.full((len(queries), n), np.finfo(queries.dtype).min, queries.dtype)
     k = min(n, n_rows)
-    if k == 0:
+    if k == 0 or not len(queries):
         return ids, scores
     width = power_of_two(n_rows) if n_rows <= _PADDED_ROWS else n_rows
     device_table = jnp.asarray(np.pad(table, ((0, width - n_rows), (0, 0))))
@@ -72,23 +77,9 @@ def rank(
         )
         ids[start : start + len(batch), :k] = np.asarray(index)[: len(batch)]
         scores[start : start + len(batch), :k] = np.asarray(best)[: len(batch)]
+    if np.isnan(scores).any():
+        raise DataError("The model's factors hold NaN, or are too large for a score.")
     return ids, scores
-
-
-def similar(
-    table: np.ndarray, vectors: np.ndarray, n: int, filtered: Any, chosen: Any, caller: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rank rows by cosine with one vector or many, for the method that is named."""
-    norms = norms_of(vectors)
-    if chosen is not None:
-        chosen = np.array(chosen)
-        table = chosen_rows(table, chosen, filtered, caller)
-    ids, scores = rank(table, np.atleast_2d(vectors), n, norms_of(table), filtered=filtered)
-    with np.errstate(over="ignore"):  # the lowest float, of what is filtered, may become -inf, as in implicit
-        scores = scores / np.atleast_1d(norms)[:, None]
-    if vectors.ndim == 1:
-        ids, scores = ids[0], scores[0]
-    return (ids if chosen is None else chosen[ids]), scores
 
 
 @functools.partial(jax.jit, static_argnames="k")

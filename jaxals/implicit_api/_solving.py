@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from jaxals._base.checks import require_integer
+from jaxals._base.forks import refuse_forked_process
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.equations import Solver
 from jaxals.als.sweeps import sweep
 from jaxals.data.interactions import COO
-from jaxals.errors import ConfigurationError, DataError
-from jaxals.implicit_api._errors import ModelFitError
-from jaxals.implicit_api._inputs import device_of, generator_of, interactions_of, tiles_of
+from jaxals.errors import DataError
+from jaxals.implicit_api._errors import not_finite
+from jaxals.implicit_api._inputs import interactions_of, table_of, tiles_of
+from jaxals.implicit_api._settings import device_of, generator_of
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
 
@@ -30,6 +31,7 @@ _SMALL = 2**14
 @contextlib.contextmanager
 def computing(dtype: Any, use_gpu: bool | None) -> Iterator[None]:
     """Let JAX compute in a dtype and on a device, whatever the program around has set."""
+    refuse_forked_process()
     device = device_of(use_gpu)
     on_device = jax.default_device(device) if device else contextlib.nullcontext()
     with jax.enable_x64(bool(dtype == np.float64)), on_device:
@@ -47,25 +49,32 @@ def initial_tables(
     """Draw the tables that are missing, uniform in [0, 0.01), and check those that are there.
 
     Raises:
-        ConfigurationError: `factors` is not an integer >= 1, or a table's dtype is neither float32 nor float64.
-        DataError: A table does not have one row per user or item.
+        ConfigurationError: `random_state` is no seed.
+        DataError: There is no user or no item; or a table is none, is not finite, does not have one row per user or
+            item, or is wider than the other.
     """
-    require_integer("factors", factors, 1)
+    if not all(shape):
+        raise DataError(f"The matrix has {shape[0]} users and {shape[1]} items, so that there is nothing to learn.")
     generator = generator_of(random_state)
     # Users first: the order of the draws is part of what a seed means.
-    draw = lambda rows: generator.random((rows, factors), dtype=dtype) * 0.01
-    user = draw(shape[0]) if user is None else user
-    item = draw(shape[1]) if item is None else item
+    draw = lambda rows, width: generator.random((rows, width), dtype=dtype) * 0.01
+    user = None if user is None else table_of("user_factors", user)
+    item = None if item is None else table_of("item_factors", item)
+    widths = [table.shape[1] for table in (user, item) if table is not None]
+    if len(set(widths)) == 2:
+        raise DataError(f"The model's factors are {widths[0]} and {widths[1]} wide; both must be alike.")
+    width = widths[0] if widths else factors
+    user = draw(shape[0], width) if user is None else user
+    item = draw(shape[1], width) if item is None else item
     if (len(user), len(item)) != shape:
+        turned = "pass `.T.tocsr()`, or " if (len(item), len(user)) == shape else ""
         raise DataError(
             f"The matrix has {shape} users and items, but the model's factors are for {(len(user), len(item))}; "
-            "set `user_factors` and `item_factors` to None to start anew."
+            f"{turned}set `user_factors` and `item_factors` to None to start anew."
         )
-    for table in (user, item):
-        if table.dtype not in (np.float32, np.float64):
-            raise ConfigurationError(
-                f"Invalid dtype {table.dtype} for cpu ALS model. Allowed dtypes are: float32 and float64"
-            )
+    for name, table in (("user_factors", user), ("item_factors", item)):
+        if not np.isfinite(table).all():
+            raise DataError(f"`{name}` must be finite to go on from; it holds NaN or inf.")
     return user, item
 
 
@@ -102,7 +111,7 @@ def sweeps(
         with computing(dtype, use_gpu):
             factors, info = sweep(user_tiles, item_tiles, factors, objective, solver)
             if rows := int(info.non_finite_rows):
-                raise ModelFitError(
+                raise not_finite(
                     f"NaN encountered in factors, in {rows} rows. Try increasing the regularization parameter."
                 )
             loss = _training_loss(objective, factors, entries, confidences) if entries else None
@@ -110,19 +119,16 @@ def sweeps(
 
 
 def fold_in(confidences: Any, other: np.ndarray, objective: Objective) -> np.ndarray:
-    """Solve rows exactly against the other side's table.
+    """Solve rows exactly against the other side's table, which has a row for each of their columns.
 
     Raises:
         ModelFitError: A row came out with a factor that is not finite.
-        DataError: There are more columns than the table has rows.
     """
-    n_rows, n_columns = confidences.shape
-    if n_columns > len(other):
-        raise DataError(f"The matrix has {n_columns} columns, but the model only {len(other)} rows for them.")
+    n_rows = confidences.shape[0]
     tiles = tiles_of(confidences, len(other), other.shape[1], other.dtype)
     rows = np.array(half_step(tiles, jnp.asarray(other), objective, Cholesky())[0])[:n_rows]
     if not np.isfinite(rows).all():
-        raise ModelFitError("NaN encountered in factors. Try increasing the regularization parameter.")
+        raise not_finite("NaN encountered in factors. Try increasing the regularization parameter.")
     return rows
 
 
@@ -130,10 +136,16 @@ def user_matrix(row: Any, item_factors: np.ndarray, gram: np.ndarray, regulariza
     """Return the Cholesky factor of a user's matrix, as SciPy gives it and implicit hands it out.
 
     In float64 whatever the factors, on the host: one small matrix, whose factor the caller keeps for reuse.
+
+    Raises:
+        ModelFitError: The matrix is singular.
     """
     vectors = item_factors[row.indices].astype(np.float64)
     matrix = gram + regularization * np.eye(len(gram)) + (vectors.T * (np.abs(row.data) - 1)) @ vectors
-    return scipy.linalg.cho_factor(matrix)
+    try:
+        return scipy.linalg.cho_factor(matrix)
+    except np.linalg.LinAlgError:
+        raise not_finite("The user's matrix is singular. Try increasing the regularization parameter.") from None
 
 
 def _working_dtype(confidences: Any, user: np.ndarray, item: np.ndarray) -> Any:

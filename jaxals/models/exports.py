@@ -5,16 +5,15 @@ Whatever reads vectors can serve them, such as an index of nearest neighbours.
 
 import os
 import pathlib
-import zipfile
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxals._base.memory import require_memory
+from jaxals._base.archives import read_arrays
 from jaxals.data.catalog import Catalog, Side
-from jaxals.errors import ConfigurationError, DataError, MissingDependencyError
+from jaxals.errors import DataError, MissingDependencyError
 from jaxals.objective.confidence import ImplicitConfidence
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective, Sides
@@ -235,18 +234,10 @@ def _as_arrow(ids: np.ndarray) -> Any:
 
 
 def _read_npz(path: str | os.PathLike, names: list[str]) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            require_memory(
-                sum(member.file_size for member in archive.infolist()), f"Reading {path}", "free some memory"
-            )
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in names}
-    except ConfigurationError:
-        raise
-    # Archives are damaged in many ways, each with an error of its own.
-    except (Exception, MemoryError) as error:
-        raise DataError(f"{path} cannot be read as factors: {error}.") from None
+    arrays = read_arrays(path, names, "factors")
+    if missing := [name for name in names if name not in arrays]:
+        raise DataError(f"{path} cannot be read as factors: it holds no {' and no '.join(missing)}.")
+    return arrays
 
 
 def _checked(user: Any, item: Any, catalog: Catalog | None, where: str | os.PathLike) -> Factors:

@@ -11,6 +11,7 @@ import pandas as pd
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import require_memory
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
@@ -49,6 +50,7 @@ def rank_columns(
     Raises:
         ConfigurationError: What is asked for cannot fit into memory.
     """
+    refuse_forked_process()
     _require_room(len(users), n, factors.user.dtype.itemsize, factors)
     k = min(n, len(allowed))
     item_table, is_allowed = jnp.asarray(factors.item), jnp.asarray(allowed)
@@ -77,6 +79,7 @@ def nearest_rows(table: Float[Array, "rows factors"], rows: Int[np.ndarray, " ba
     Raises:
         ConfigurationError: What is asked for cannot fit into memory.
     """
+    refuse_forked_process()
     _require_room(len(rows), n, table.dtype.itemsize, table)
     k = min(n, len(table))
     norms = jnp.linalg.norm(table, axis=1, keepdims=True)
@@ -135,6 +138,7 @@ def rank_scores(
 
     What the scorer knows nothing of, users and items, is left out where it says so (`jaxals.recommend.known`).
     """
+    refuse_forked_process()
     _require_room(len(users), n, 4, scorer)
     known = known_items(scorer, n_items)
     ranked = [

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.checks import require_at_least, require_one_of, require_side
+from jaxals._base.forks import refuse_forked_process
 from jaxals._base.settings import shown
 from jaxals.als.explanations import contributions
 from jaxals.als.half_steps import half_step
@@ -353,6 +354,7 @@ class Recommender:
             ConfigurationError: There is no objective, or `side` is neither.
             NumericalError: A row's system is singular.
         """
+        refuse_forked_process()
         require_side(side)
         objective = self._objective()
         other = jnp.asarray(self.factors.item if side == "user" else self.factors.user)

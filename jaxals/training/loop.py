@@ -19,6 +19,7 @@ from jaxals._base.blas import loaded_blas, one_blas_thread
 from jaxals._base.checks import require_integer
 from jaxals._base.devices import devices_of, require_one_process
 from jaxals._base.environment import numeric_settings
+from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import give_back_memory
 from jaxals.als.devices.mesh import make_mesh
 from jaxals.als.stages import StepInfo
@@ -92,7 +93,8 @@ def fit(
 
     Raises:
         CheckpointError: The folder of checkpoints cannot be used, or holds some that `resume` does not fit.
-        ConfigurationError: Settings that contradict each other or cannot work.
+        ConfigurationError: Settings that contradict each other or cannot work, or a process that was forked after JAX
+            had begun.
         DataError: `interactions` are something else, or `initial` does not fit them or is not finite.
         NumericalError: A step gave numbers that are not finite.
 
@@ -103,6 +105,7 @@ def fit(
         >>> bool(run.history["loss"].is_monotonic_decreasing), run.factors.item.shape
         (True, (30, 4))
     """
+    refuse_forked_process()
     trainer = ALS() if trainer is None else trainer
     if not (isinstance(resume, bool) or resume == "anyway") or (resume and checkpoint is None):
         raise ConfigurationError(f'`resume` may be True or "anyway" beside a `checkpoint`; got {resume!r}.')

@@ -99,9 +99,9 @@ def test_initial_factors_are_those_of_implicit(implicit_model, matrix, random_st
 RECOMMENDATIONS = [
     {},
     {"N": 3},
-    {"N": 50},
-    {"N": 50, "filter_items": [1, 2]},
-    {"N": 50, "filter_items": np.array([-1, 3])},
+    {"N": 20},
+    {"N": 20, "filter_items": [1, 2]},
+    {"N": 20, "filter_items": np.array([3, 19])},
     {"N": 3, "filter_items": np.arange(20) % 3 == 0},
     {"N": 3, "filter_items": []},
     {"filter_already_liked_items": False},
@@ -114,7 +114,7 @@ RECOMMENDATIONS = [
 
 
 @pytest.mark.parametrize("arguments", RECOMMENDATIONS, ids=str)
-@pytest.mark.parametrize("users", [4, np.int64(-1), [3, 3, 17]], ids=str)
+@pytest.mark.parametrize("users", [4, np.int64(29), [3, 3, 17]], ids=str)
 def test_recommendations_are_those_of_implicit(implicit_model, model, matrix, users, arguments):
     rows = matrix[users]
     rows.data[:2] = 0  # an explicit zero is filtered too, except from a list of `items`
@@ -133,7 +133,7 @@ def test_more_users_than_a_batch_holds(implicit_model):
 
 @pytest.mark.parametrize("side", ["item", "user"])
 @pytest.mark.parametrize("ids", [4, [3, 3, 17]], ids=str)
-@pytest.mark.parametrize("arguments", [{}, {"N": 40}, {"filter": [1, 2], "N": 40}, {"only": [7, 1, 3]}])
+@pytest.mark.parametrize("arguments", [{}, {"N": 20}, {"filter": [1, 2], "N": 20}, {"only": [7, 1, 3], "N": 3}])
 def test_similar_rows_are_those_of_implicit(implicit_model, model, side, ids, arguments):
     names = {"filter": f"filter_{side}s", "only": f"{side}s", "N": "N"}
     arguments = {names[key]: value for key, value in arguments.items()}
