@@ -217,7 +217,7 @@ class Objective:
         # A cell of no weight has no target; its residual counts for nothing.
         return full_weight, target_weight / jnp.where(full_weight == 0, jnp.ones_like(value), full_weight)
 
-    def ridge(self, count: Int[Array, "*rows"], n_columns: int, dtype: Any) -> Float[Array, "*rows"]:
+    def ridge(self, count: Int[Array, "*rows"], n_columns: Scalar, dtype: Any) -> Float[Array, "*rows"]:
         """Compute λ_r = λ (n_r + κ · columns)^ν (Rendle, Krichene, Zhang and Koren 2021, eq. 6).
 
         Where users and items have λ of their own, `of` says which are meant.

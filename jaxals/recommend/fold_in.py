@@ -1,54 +1,124 @@
-"""Rows that were not seen in training: their entries beside those that were, over one catalog of both. Host side."""
+"""A model that grows by rows that were not seen in training, nothing of it being copied. Host side."""
 
+import dataclasses
+import functools
+
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from jaxals.als.half_steps import half_step
+from jaxals.als.layout.tiles import build_tiles
+from jaxals.als.solver.cholesky import Cholesky
 from jaxals.data.catalog import Catalog, Side
-from jaxals.data.ids import extended
 from jaxals.data.interactions import Interactions
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
+from jaxals.recommend.histories import Histories
+from jaxals.recommend.ids import Ids
+from jaxals.recommend.rows import are_few, objective_of, singular, solve_rows
+from jaxals.recommend.tables import Table
 
 
-def merge(
-    known: Interactions, new: Interactions, side: Side
-) -> tuple[Interactions, Interactions, Int[np.ndarray, " changed"]]:
-    """Put entries of new rows beside those of a model, in the place of all that the model had of these rows.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """What recommendations are made of; models that grew from one another share what they have in common.
 
-    Args:
-        known: What the model was trained on.
-        new: Entries of the new rows; the other side is looked up by raw id.
-        side: "user" or "item": which rows are new.
-
-    Returns:
-        All entries, and the new ones alone, both over the known and the new ids, the new ones last; and the indices of
-        the rows that changed.
-
-    Raises:
-        UnknownIdError: The other side of an entry is not in the catalog.
+    Attributes:
+        user: The users' table.
+        item: The items' table.
+        histories: What each user did.
+        user_ids: Raw user ids.
+        item_ids: Raw item ids.
 
     Example:
-        >>> import jaxals
-        >>> from jaxals.recommend.fold_in import merge
-        >>> known = jaxals.Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
-        >>> new = jaxals.Interactions.from_arrays([0, 0], [0, 1], catalog=jaxals.Catalog(["c"], [0, 1]))
-        >>> together, alone, changed = merge(known, new, "user")
-        >>> together.shape, len(alone), changed.tolist()
-        ((3, 2), 2, [2])
+        >>> import jax.numpy as jnp
+        >>> known = Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
+        >>> model = Model.of(Factors(jnp.ones((2, 3)), jnp.eye(2, 3)), known)
+        >>> new = Interactions.from_arrays([0, 0], [0, 1], catalog=Catalog(["c"], [0, 1]))
+        >>> grown = model.grown(new, "user", Objective.hkv())
+        >>> grown.factors().user.shape, len(grown.interactions()), grown.catalog.users.tolist(), len(model.user)
+        ((3, 3), 4, [0, 1, 'c'], 2)
     """
-    user, user_row = np.unique(new.user, return_inverse=True)
-    item, item_row = np.unique(new.item, return_inverse=True)
-    user_ids, item_ids = new.catalog.users[user], new.catalog.items[item]
-    before = known.catalog
-    ids, given = (before.users, user_ids) if side == "user" else (before.items, item_ids)
-    ids = extended(ids, given)
-    catalog = Catalog(ids, before.items) if side == "user" else Catalog(before.users, ids)
-    user, item = catalog.user_indices(user_ids), catalog.item_indices(item_ids)
-    alone = Interactions.from_arrays(user[user_row], item[item_row], new.value, catalog=catalog)
-    changed = user if side == "user" else item
-    keep = ~np.isin(known.user if side == "user" else known.item, changed)
-    together = Interactions.from_arrays(
-        np.concatenate([known.user[keep], alone.user]),
-        np.concatenate([known.item[keep], alone.item]),
-        np.concatenate([known.value[keep], alone.value]),
-        catalog=catalog,
-    )
-    return together, alone, changed
+
+    user: Table
+    item: Table
+    histories: Histories
+    user_ids: Ids
+    item_ids: Ids
+
+    @classmethod
+    def of(cls, factors: Factors, interactions: Interactions) -> "Model":
+        """Begin with what was trained."""
+        ids = Ids.of(interactions.catalog, "user"), Ids.of(interactions.catalog, "item")
+        return cls(Table.of(factors.user), Table.of(factors.item), Histories.of(interactions), *ids)
+
+    def factors(self) -> Factors:
+        """Put both tables together."""
+        return Factors(self.user.whole(), self.item.whole())
+
+    @functools.cached_property
+    def catalog(self) -> Catalog:
+        """All raw ids."""
+        known = self.user_ids.catalog
+        is_all = known is self.item_ids.catalog and not (len(self.user_ids.late) or len(self.item_ids.late))
+        return known if is_all else Catalog(self.user_ids.whole(), self.item_ids.whole())
+
+    def interactions(self) -> Interactions:
+        """Put all entries together."""
+        return self.histories.whole(self.catalog)
+
+    def grown(self, new: Interactions, side: Side, objective: Objective) -> "Model":
+        """Solve rows for new entries, which replace all that the model had of these rows.
+
+        Args:
+            new: Entries of the rows; the other side is looked up by raw id.
+            side: "user" or "item": which rows.
+            objective: What they minimise.
+
+        Returns:
+            A model of the known and the new rows, the new ones last.
+
+        Raises:
+            UnknownIdError: The other side of an entry is not in the catalog.
+            DataError: There are no entries.
+            NumericalError: A row's system is singular.
+        """
+        user, user_row = np.unique(new.user, return_inverse=True)
+        item, item_row = np.unique(new.item, return_inverse=True)
+        asked_users, asked_items = new.catalog.users[user], new.catalog.items[item]
+        user_ids, item_ids = self.user_ids, self.item_ids
+        if side == "user":
+            user_ids, user = user_ids.extended(asked_users)
+            item = item_ids.indices(asked_items)
+        else:
+            user = user_ids.indices(asked_users)
+            item_ids, item = item_ids.extended(asked_items)
+        shape = len(user_ids), len(item_ids)
+        alone = Interactions.from_arrays(user[user_row], item[item_row], new.value, shape=shape)
+        changed = np.unique(user if side == "user" else item)
+        table, n_rows = (self.user, shape[0]) if side == "user" else (self.item, shape[1])
+        rows = _solve(alone, side, changed, self.item if side == "user" else self.user, objective)
+        if bad := int((~np.isfinite(rows).all(axis=1)).sum()):
+            raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+        histories = self.histories.replaced(side, changed, alone, n_known=len(table))
+        grown = {side: table.replaced(changed, rows, n_rows)}
+        return dataclasses.replace(self, **grown, histories=histories, user_ids=user_ids, item_ids=item_ids)
+
+
+def _solve(
+    alone: Interactions, side: Side, changed: Int[np.ndarray, " changed"], other: Table, objective: Objective
+) -> np.ndarray:
+    """Solve the rows that have entries, and no others."""
+    objective = objective_of(objective, side, changed, alone.shape[side == "item"])
+    row, column = (alone.user, alone.item) if side == "user" else (alone.item, alone.user)
+    row = np.searchsorted(changed, row).astype(np.int32)
+    if are_few(len(changed), len(alone), other.factors):
+        order = np.argsort(row, kind="stable")
+        return solve_rows(other, np.bincount(row, minlength=len(changed)), column[order], alone.value[order], objective)
+    cells, shape = (row, column), (len(changed), len(other))
+    if side == "item":
+        cells, shape = cells[::-1], shape[::-1]
+    compact = Interactions(*cells, alone.value, Catalog(*map(range, shape)))
+    tiles = build_tiles(compact, side, factors=other.factors, dtype=other.dtype)
+    return np.asarray(half_step(tiles, jnp.asarray(other.whole()), objective, Cholesky())[0])

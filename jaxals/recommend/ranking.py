@@ -1,7 +1,7 @@
 """Ranking in batches: the best items for users, the nearest rows of a table. Host shell over traced kernels."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,8 +15,11 @@ from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import require_memory
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
-from jaxals.objective.factors import Factors
+from jaxals.recommend.histories import Histories
+from jaxals.recommend.ids import Ids
 from jaxals.recommend.known import known_items, known_users
+from jaxals.recommend.sizes import cut, list_length, power_of_two
+from jaxals.recommend.tables import Table, inverse
 from jaxals.recommend.topk import blank_excluded, exclude_pairs, top_k
 
 # Scores of one batch, in bytes: rows enough for a fast matrix product, few enough for the scores to stay in cache until
@@ -24,24 +27,30 @@ from jaxals.recommend.topk import blank_excluded, exclude_pairs, top_k
 _BATCH_BYTES = 2**24
 
 Ranked = tuple[Int[np.ndarray, "batch n"], Float[np.ndarray, "batch n"]]
+Cells = tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]
+# Cells to leave out that a batch has room for without another program, for each of its rows.
+_CELLS_PER_ROW, _LEAST_CELLS = 64, 1024
+_NO_CELLS = np.zeros(0, np.int32), np.zeros(0, np.int32)
 
 
 def rank_columns(
-    factors: Factors,
+    user: Table,
+    item: Table,
     users: Int[np.ndarray, " users"],
     n: int,
     allowed: Bool[np.ndarray, " items"],
-    seen: Interactions | None,
+    seen: Histories | None,
     unit: bool,
 ) -> Ranked:
     """Rank items for users, batch by batch.
 
     Args:
-        factors: Both tables.
+        user: The users' table.
+        item: The items' table.
         users: Row indices.
         n: How many items each.
         allowed: Which items may be recommended.
-        seen: Interactions whose items are left out for their user; None leaves out nothing.
+        seen: Histories whose items are left out for their user; None leaves out nothing.
         unit: Whether to stretch each user's candidates to 0..1.
 
     Returns:
@@ -51,18 +60,15 @@ def rank_columns(
         ConfigurationError: What is asked for cannot fit into memory.
     """
     refuse_forked_process()
-    _require_room(len(users), n, factors.user.dtype.itemsize, factors)
-    k = min(n, len(allowed))
-    item_table, is_allowed = jnp.asarray(factors.item), jnp.asarray(allowed)
-    user_table = jnp.asarray(factors.user)
-    ranked = [
-        _rank_batch(user_table[batch], item_table, is_allowed, *_seen_pairs(seen, batch), k=k, unit=unit)
-        for batch in batches(users, rows_per_batch(len(allowed), user_table.dtype.itemsize))
-    ]
-    return _collect(ranked, len(users), n)
+
+    def left_out(batch: slice) -> Cells:
+        return _NO_CELLS if seen is None else _seen_cells(seen, users[batch])
+
+    # Nothing is known of an item without interactions, whose factors are zero, so it is on no list.
+    return _rank(user.read(users), item, n, allowed & item.known, left_out, unit=unit)
 
 
-def nearest_rows(table: Float[Array, "rows factors"], rows: Int[np.ndarray, " batch"], n: int, cosine: bool) -> Ranked:
+def nearest_rows(table: Table, rows: Int[np.ndarray, " batch"], n: int, cosine: bool) -> Ranked:
     """Rank the rows of a table by dot product or cosine with given ones, themselves left out.
 
     Rows that are all zero are like nothing: they are never found, and nothing is found for them.
@@ -80,55 +86,132 @@ def nearest_rows(table: Float[Array, "rows factors"], rows: Int[np.ndarray, " ba
         ConfigurationError: What is asked for cannot fit into memory.
     """
     refuse_forked_process()
-    _require_room(len(rows), n, table.dtype.itemsize, table)
-    k = min(n, len(table))
-    norms = jnp.linalg.norm(table, axis=1, keepdims=True)
-    known = norms[:, 0] > 0
+    queries = table.read(rows)
     if cosine:
-        table = table / jnp.where(norms > 0, norms, jnp.ones_like(norms))
+        queries = queries * inverse(np.linalg.norm(queries, axis=1))[:, None]
+    itself = lambda batch: (np.arange(len(rows[batch])), rows[batch])
+    return _rank(queries, table, n, table.known, itself, cosine=cosine)
+
+
+def _rank(
+    queries: Float[np.ndarray, "queries factors"],
+    table: Table,
+    n: int,
+    allowed: Bool[np.ndarray, " rows"],
+    left_out: Callable[[slice], Cells],
+    cosine: bool = False,
+    unit: bool = False,
+) -> Ranked:
+    """Rank a table's trained rows on the device, and put its late ones among them."""
+    _require_room(len(queries), n, queries.dtype.itemsize, table.trained.given)
+    n_trained = len(table.trained)
+    is_candidate = np.zeros(n_trained, bool)
+    is_candidate[: len(table)] = allowed[:n_trained]
+    is_candidate[table.place[table.place < n_trained]] = False
+    weight = table.trained.inverse_lengths if cosine else table.trained.ones
     ranked = []
-    for batch in batches(rows, rows_per_batch(len(table), table.dtype.itemsize)):
-        itself = jnp.arange(len(batch), dtype=jnp.int32)
-        ranked.append(_rank_batch(table[batch], table, known, itself, jnp.asarray(batch), k=k, unit=False))
-    return _collect(ranked, len(rows), n)
+    for start, stop, size in cut(len(queries), _rows_at_once(n_trained, queries.dtype.itemsize)):
+        batch, cells = slice(start, stop), left_out(slice(start, stop))
+        rows = np.pad(queries[batch], ((0, size - (stop - start)), (0, 0)))
+        k = list_length(n, size, n_trained)
+        out = _padded(cells, size)
+        ranked.append((batch, cells, _rank_batch(rows, table.trained.rows, weight, is_candidate, *out, unit, k=k)))
+    index = np.full((len(queries), n), -1, np.int32)
+    score = np.full((len(queries), n), -np.inf, queries.dtype)
+    # Once all batches are on their way: the host puts one together while the device ranks the next.
+    for batch, cells, on_device in ranked:
+        best, found, worst = (np.asarray(array)[: batch.stop - batch.start] for array in on_device)
+        if len(table.place):
+            late = _late_scores(queries[batch], table, allowed, cells, cosine)
+            best, found = _among(best, found, late, table.place, n)
+            worst = np.minimum(worst, np.min(np.where(late == -np.inf, np.inf, late), axis=1)) if unit else worst
+        if unit:
+            best = _stretched(best, worst)
+        score[batch, : best.shape[1]], index[batch, : best.shape[1]] = best[:, :n], found[:, :n]
+    return index, score
 
 
-@functools.partial(jax.jit, static_argnames=("k", "unit"))
+@functools.partial(jax.jit, static_argnames="k")
 def _rank_batch(
     rows: Float[Array, "batch factors"],
     table: Float[Array, "columns factors"],
+    weight: Float[Array, " columns"],
     allowed: Bool[Array, " columns"],
     excluded_row: Int[Array, " excluded"],
     excluded_column: Int[Array, " excluded"],
+    with_worst: Bool[Array, ""],
     *,
     k: int,
-    unit: bool,
-) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
-    def score(is_allowed: Bool[Array, " columns"]) -> tuple[Float[Array, "batch columns"], Array]:
-        scores = jnp.matmul(rows, table.T, precision="highest")
-        low = jnp.asarray(-jnp.inf, scores.dtype)
-        # Nothing is known of a row without interactions, whose factors are zero, so nothing is ranked for it.
-        known = jnp.any(rows != 0, axis=1)
-        scores = jnp.where(is_allowed[None, :] & known[:, None], scores, low)
-        return exclude_pairs(scores, excluded_row, excluded_column), low
+) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"], Float[Array, " batch"]]:
+    """Return the best scores and their columns, and the worst score of each row's candidates where it is asked for."""
+    scores = jnp.matmul(rows, table.T, precision="highest") * weight[None, :]
+    # Nothing is known of a row without interactions, whose factors are zero, so nothing is ranked for it.
+    known = jnp.any(rows != 0, axis=1)
+    low = jnp.asarray(-jnp.inf, scores.dtype)
+    scores = jnp.where(allowed[None, :] & known[:, None], scores, low)
+    scores = exclude_pairs(scores, excluded_row, excluded_column)
+    best, index = top_k(scores, k)
+    worst = jax.lax.cond(
+        with_worst,
+        lambda: jnp.min(jnp.where(scores == low, -low, scores), axis=1),
+        lambda: jnp.full(len(rows), -low, scores.dtype),
+    )
+    return best, blank_excluded(best, index), worst
 
-    def rank_known() -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
-        return top_k(score(allowed & jnp.any(table != 0, axis=1))[0], k)
 
-    # Nor is anything known of a column that is zero. It is rarely on a list, and only then the table is read again, but
-    # the worst column, which a scale of "unit" needs, may always be one.
-    scores, low = score(allowed & jnp.any(table != 0, axis=1) if unit else allowed)
-    best, index = lax.optimization_barrier(top_k(scores, k))
-    is_blank = jnp.any(jnp.all(table[index] == 0, axis=2) & (best > low))
-    best, index = lax.cond(is_blank, rank_known, lambda: (best, index))
-    if unit:
-        worst = jnp.min(jnp.where(scores == low, -low, scores), axis=1, keepdims=True)
-        spread = best[:, :1] - worst
-        # The best is 1 as it stands: XLA may multiply with 1 / spread. Places without a candidate stay at -inf.
-        ones = jnp.ones_like(best)
-        scaled = jnp.where(best < best[:, :1], (best - worst) / jnp.where(spread > 0, spread, ones[:, :1]), ones)
-        best = jnp.where(best == low, low, scaled)
-    return blank_excluded(best, index), best
+def _padded(cells: Cells, size: int) -> tuple[Int[np.ndarray, " padded"], Int[np.ndarray, " padded"]]:
+    """Pad cells to leave out to few lengths; the others lie past the last row."""
+    room = max(size * _CELLS_PER_ROW, _LEAST_CELLS)
+    missing = (0, (room if len(cells[0]) <= room else power_of_two(len(cells[0]))) - len(cells[0]))
+    row = np.pad(cells[0].astype(np.int32), missing, constant_values=np.iinfo(np.int32).max)
+    return row, np.pad(cells[1].astype(np.int32), missing)
+
+
+def _late_scores(
+    queries: Float[np.ndarray, "queries factors"],
+    table: Table,
+    allowed: Bool[np.ndarray, " rows"],
+    cells: Cells,
+    cosine: bool,
+) -> Float[np.ndarray, "queries late"]:
+    # Sums in float64, so that scores of rows that are alike come out alike, wherever the rows lie.
+    scores = queries.astype(np.float64) @ table.late.T.astype(np.float64)
+    scores = (scores * inverse(table.late_lengths) if cosine else scores).astype(queries.dtype)
+    scores[:, ~allowed[table.place]] = -np.inf
+    scores[~np.any(queries != 0, axis=1)] = -np.inf
+    slot, is_late = table.find_late(cells[1])
+    scores[cells[0][is_late], slot[is_late]] = -np.inf
+    return scores
+
+
+def _among(
+    best: Float[np.ndarray, "queries k"],
+    found: Int[np.ndarray, "queries k"],
+    late: Float[np.ndarray, "queries late"],
+    place: Int[np.ndarray, " late"],
+    n: int,
+) -> tuple[Float[np.ndarray, "queries n"], Int[np.ndarray, "queries n"]]:
+    """Put late rows' scores among the best of the trained rows, ties by lower index."""
+    n_queries, k = best.shape
+    row, slot = np.nonzero((late >= best[:, -1:]) & (late > -np.inf))
+    score, index = np.concatenate([best.ravel(), late[row, slot]]), np.concatenate([found.ravel(), place[slot]])
+    row = np.concatenate([np.repeat(np.arange(n_queries), k), row])
+    order = np.lexsort((index, -score, row))
+    row, score, index = row[order], score[order], index[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    kept = rank < n
+    merged, places = np.full((n_queries, n), -np.inf, best.dtype), np.full((n_queries, n), -1, np.int32)
+    merged[row[kept], rank[kept]], places[row[kept], rank[kept]] = score[kept], index[kept]
+    return merged, places
+
+
+def _stretched(best: Float[np.ndarray, "queries k"], worst: Float[np.ndarray, " queries"]) -> np.ndarray:
+    """Scale each row's scores so that its best candidate has 1 and its worst 0; places without one stay at -inf."""
+    spread = best[:, :1] - worst[:, None]
+    is_candidate = best > -np.inf
+    scaled = np.ones_like(best)
+    np.divide(best - worst[:, None], spread, out=scaled, where=is_candidate & (best < best[:, :1]))
+    return np.where(is_candidate, scaled, best)
 
 
 def rank_scores(
@@ -141,11 +224,18 @@ def rank_scores(
     refuse_forked_process()
     _require_room(len(users), n, 4, scorer)
     known = known_items(scorer, n_items)
-    ranked = [
-        _rank_scored(scorer, jnp.asarray(batch), known, *_seen_pairs(seen, batch), k=min(n, n_items))
-        for batch in batches(users, rows_per_batch(n_items, 4))
-    ]
-    return _collect(ranked, len(users), n)
+    histories, ranked = None if seen is None else Histories.of(seen), []
+    for start, stop, size in cut(len(users), _rows_at_once(n_items, 4)):
+        batch = users[start:stop].astype(np.int32)
+        cells = _padded(_NO_CELLS if histories is None else _seen_cells(histories, batch), size)
+        batch = np.pad(batch, (0, size - len(batch)), mode="edge")
+        ranked.append((start, stop, _rank_scored(scorer, batch, known, *cells, k=list_length(n, size, n_items))))
+    index, score = np.full((len(users), n), -1, np.int32), None
+    for start, stop, on_device in ranked:
+        found, best = (np.asarray(array)[: stop - start, :n] for array in on_device)
+        score = np.full(index.shape, -np.inf, best.dtype) if score is None else score
+        score[start:stop, : best.shape[1]], index[start:stop, : best.shape[1]] = best, found
+    return index, np.zeros(index.shape, np.float32) if score is None else score
 
 
 @functools.partial(jax.jit, static_argnames="k")
@@ -169,16 +259,16 @@ def ranking_frame(
     asked: Int[np.ndarray, " batch"],
     found: Int[np.ndarray, "batch n"],
     scores: Float[np.ndarray, "batch n"],
-    asked_ids: pd.Index,
-    found_ids: pd.Index,
+    asked_ids: pd.Index | Ids,
+    found_ids: pd.Index | Ids,
     names: tuple[str, str],
 ) -> pd.DataFrame:
     """Write rankings by raw id, with the columns `names`, score and rank; padding is left out."""
     row, place = np.nonzero(found >= 0)
     return pd.DataFrame(
         {
-            names[0]: asked_ids[asked[row]],
-            names[1]: found_ids[found[row, place]],
+            names[0]: asked_ids.take(asked[row]),
+            names[1]: found_ids.take(found[row, place]),
             "score": scores[row, place],
             "rank": place + 1,
         }
@@ -188,6 +278,12 @@ def ranking_frame(
 def rows_per_batch(n_columns: int, itemsize: int) -> int:
     """Return how many rows to score at once, 1 at least."""
     return max(1, _BATCH_BYTES // (n_columns * itemsize))
+
+
+def _rows_at_once(n_columns: int, itemsize: int) -> int:
+    # Two arrays of scores and a list have to stay below 32 MiB, or glibc takes them from the system page by page each
+    # time: 64 of 50,000 items took 356 µs of CPU time a row in whole batches, and take 178 so.
+    return max(1, rows_per_batch(n_columns, itemsize) * 7 // 8)
 
 
 def batches(rows: Int[np.ndarray, " rows"], size: int) -> Iterator[Int[np.ndarray, " batch"]]:
@@ -260,17 +356,9 @@ def checked_indices(name: str, indices: Any, size: int) -> Int[np.ndarray, " ind
     return indices.astype(np.int32)
 
 
-def power_of_two(number: int) -> int:
-    """Round up to a power of two, 1 at least: a kernel is then compiled for few lengths."""
-    return 1 << max(number - 1, 0).bit_length()
-
-
-def _seen_pairs(seen: Interactions | None, batch: np.ndarray) -> tuple[Int[Array, " pairs"], Int[Array, " pairs"]]:
-    if seen is None:
-        return jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32)
-    first, last = np.searchsorted(seen.user, [batch, batch + 1])
-    row, column = listed_cells(first, last, seen.item, power_of_two(int((last - first).sum())))
-    return jnp.asarray(row), jnp.asarray(column)
+def _seen_cells(seen: Histories, users: Int[np.ndarray, " users"]) -> Cells:
+    count, item, _ = seen.of_users(users)
+    return np.repeat(np.arange(len(count)), count), item
 
 
 def _require_room(n_rows: int, n: int, itemsize: int, where: Any) -> None:
@@ -282,12 +370,3 @@ def _require_room(n_rows: int, n: int, itemsize: int, where: Any) -> None:
         "take a smaller `n` or fewer rows",
         {device for array in arrays for device in array.devices()},
     )
-
-
-def _collect(ranked: list, n_rows: int, n: int) -> Ranked:
-    if not ranked:
-        return np.zeros((0, n), np.int32), np.zeros((0, n), np.float32)
-    index = np.concatenate([np.asarray(index) for index, _ in ranked])[:n_rows]
-    score = np.concatenate([np.asarray(score) for _, score in ranked])[:n_rows]
-    missing = ((0, 0), (0, n - index.shape[1]))
-    return np.pad(index, missing, constant_values=-1), np.pad(score, missing, constant_values=-np.inf)

@@ -1,30 +1,32 @@
 """A trained model at work: recommendations, similar rows, explanations and fold-in. Host side."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.checks import require_at_least, require_one_of, require_side
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.settings import shown
-from jaxals.als.explanations import contributions
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.data.catalog import Catalog, Side
 from jaxals.data.interactions import Interactions
-from jaxals.errors import ConfigurationError, DataError, NumericalError
+from jaxals.errors import ConfigurationError, DataError
 from jaxals.models import model as models
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective
-from jaxals.recommend.fold_in import merge
-from jaxals.recommend.ranking import checked_indices, nearest_rows, power_of_two, rank_columns, ranking_frame
+from jaxals.recommend.fold_in import Model
+from jaxals.recommend.ranking import checked_indices, nearest_rows, rank_columns, ranking_frame
+from jaxals.recommend.rows import objective_of, singular, split_score
 
 Ids = Hashable | Sequence[Hashable] | np.ndarray | pd.Series | pd.Index
 Similarity = Literal["cosine", "dot"]
@@ -62,7 +64,7 @@ class Recommender:
 
     def __post_init__(self) -> None:
         require_shape(self.factors, self.interactions.shape)
-        if not all(bool(jnp.isfinite(table).all()) for table in (self.factors.user, self.factors.item)):
+        if not (_is_finite(jnp.asarray(self.factors.user)) and _is_finite(jnp.asarray(self.factors.item))):
             raise DataError("A factor is not finite; the training that made it may have diverged.")
 
     @classmethod
@@ -94,10 +96,21 @@ class Recommender:
             )
         return cls(factors, interactions, objective)
 
+    def __getattr__(self, name: str) -> Any:
+        # What `fold_in` made has its model alone, until someone asks for all of a table or of the entries.
+        if name not in ("factors", "interactions") or "_model" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        vars(self)[name] = getattr(self._model, name)()
+        return vars(self)[name]
+
+    @functools.cached_property
+    def _model(self) -> Model:
+        return Model.of(self.factors, self.interactions)
+
     @property
     def catalog(self) -> Catalog:
         """Raw ids of users and items."""
-        return self.interactions.catalog
+        return self._model.catalog
 
     def __repr__(self) -> str:
         size = f"{self.factors.item.shape[1]} factors, {self.interactions!r}"
@@ -131,17 +144,17 @@ class Recommender:
         Raises:
             UnknownIdError: A user or item is not in the catalog.
         """
-        indices = self.catalog.user_indices(_as_list(users))
-        allowed = None if items is None else self.catalog.item_indices(_as_list(items))
+        user_ids, item_ids = self._model.user_ids, self._model.item_ids
+        indices = user_ids.indices(_as_list(users))
         found, scores = self.top_items(
             indices,
-            min(n, self.interactions.n_items),
+            min(n, len(item_ids)),
             exclude_seen,
-            items=allowed,
-            exclude=self.catalog.item_indices(_as_list(exclude)),
+            items=None if items is None else item_ids.indices(_as_list(items)),
+            exclude=item_ids.indices(_as_list(exclude)),
             scale=scale,
         )
-        return ranking_frame(indices, found, scores, self.catalog.users, self.catalog.items, ("user", "item"))
+        return ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item"))
 
     def similar_items(self, items: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
         """Rank the items most alike to each of `items`, itself left out.
@@ -157,15 +170,17 @@ class Recommender:
         Raises:
             UnknownIdError: An item is not in the catalog.
         """
-        indices = self.catalog.item_indices(_as_list(items))
-        found, scores = self.nearest(indices, min(n, self.interactions.n_items), "item", measure)
-        return ranking_frame(indices, found, scores, self.catalog.items, self.catalog.items, ("item", "similar_item"))
+        ids = self._model.item_ids
+        indices = ids.indices(_as_list(items))
+        found, scores = self.nearest(indices, min(n, len(ids)), "item", measure)
+        return ranking_frame(indices, found, scores, ids, ids, ("item", "similar_item"))
 
     def similar_users(self, users: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
-        indices = self.catalog.user_indices(_as_list(users))
-        found, scores = self.nearest(indices, min(n, self.interactions.n_users), "user", measure)
-        return ranking_frame(indices, found, scores, self.catalog.users, self.catalog.users, ("user", "similar_user"))
+        ids = self._model.user_ids
+        indices = ids.indices(_as_list(users))
+        found, scores = self.nearest(indices, min(n, len(ids)), "user", measure)
+        return ranking_frame(indices, found, scores, ids, ids, ("user", "similar_user"))
 
     def explain(self, user: Hashable, item: Hashable) -> pd.DataFrame:
         """Split the score of an item into what each item that the user has seen contributes.
@@ -187,17 +202,14 @@ class Recommender:
             ConfigurationError: There is no objective.
             NumericalError: The user's system is singular.
         """
-        row = int(self.catalog.user_indices([user])[0])
-        column = int(self.catalog.item_indices([item])[0])
-        seen, parts = self.contributions(row, column)
-        frame = pd.DataFrame(
-            {
-                "item": self.catalog.items[self.interactions.item[seen]],
-                "value": self.interactions.value[seen],
-                "contribution": parts,
-            }
-        ).sort_values("contribution", ascending=False, ignore_index=True, kind="stable")
-        reported = float(jnp.dot(self.factors.user[row], self.factors.item[column], precision="highest"))
+        model = self._model
+        row, column = model.user_ids.indices([user]), model.item_ids.indices([item])
+        _, seen, value = model.histories.of_users(row)
+        _, parts = self.contributions(int(row[0]), int(column[0]))
+        frame = pd.DataFrame({"item": model.item_ids.take(seen), "value": value, "contribution": parts}).sort_values(
+            "contribution", ascending=False, ignore_index=True, kind="stable"
+        )
+        reported = float(model.user.read(row)[0] @ model.item.read(column)[0])
         frame.attrs = {"score": float(parts.sum()), "unsettled": reported - float(parts.sum())}
         return frame
 
@@ -210,7 +222,8 @@ class Recommender:
             side: "user" or "item": which one is new.
 
         Returns:
-            A recommender over the known and the new ones, the new ones last.
+            A recommender over the known and the new ones, the new ones last. It shares with this one what they have
+            in common, and this one answers as before.
 
         Raises:
             UnknownIdError: An interaction's other side is not in the catalog.
@@ -218,11 +231,10 @@ class Recommender:
             NumericalError: A system is singular.
         """
         require_side(side)
-        together, alone, changed = merge(self.interactions, interactions, side)
-        before = self.factors.user if side == "user" else self.factors.item
-        table = jnp.pad(before, ((0, together.shape[side == "item"] - len(before)), (0, 0)))
-        table = table.at[changed].set(self.solve(alone, side)[changed])
-        return Recommender(dataclasses.replace(self.factors, **{side: table}), together, self.objective)
+        objective = self._objective()
+        grown = object.__new__(Recommender)
+        vars(grown).update(objective=objective, _model=self._model.grown(interactions, side, objective))
+        return grown
 
     def settled(self) -> "Recommender":
         """Solve every user exactly against the current items.
@@ -272,16 +284,16 @@ class Recommender:
         """
         require_at_least("n", n, 1)
         require_one_of("scale", scale, "raw", "unit")
-        n_users, n_items = self.interactions.shape
-        rows = checked_indices("users", users, n_users)
+        model = self._model
+        n_items = len(model.item)
+        rows = checked_indices("users", users, len(model.user))
         allowed = np.full(n_items, items is None)
         if items is not None:
             allowed[checked_indices("items", items, n_items)] = True
         if exclude is not None:
             allowed[checked_indices("exclude", exclude, n_items)] = False
-        return rank_columns(
-            self.factors, rows, n, allowed, self.interactions if exclude_seen else None, scale == "unit"
-        )
+        seen = model.histories if exclude_seen else None
+        return rank_columns(model.user, model.item, rows, n, allowed, seen, scale == "unit")
 
     def nearest(
         self, rows: Int[np.ndarray, " batch"], n: int = 10, side: Side = "item", measure: Similarity = "cosine"
@@ -304,8 +316,8 @@ class Recommender:
         require_at_least("n", n, 1)
         require_side(side)
         require_one_of("measure", measure, "cosine", "dot")
-        table = self.factors.item if side == "item" else self.factors.user
-        return nearest_rows(jnp.asarray(table), checked_indices("rows", rows, len(table)), n, measure == "cosine")
+        table = self._model.item if side == "item" else self._model.user
+        return nearest_rows(table, checked_indices("rows", rows, len(table)), n, measure == "cosine")
 
     def contributions(self, user: int, item: int) -> tuple[Int[np.ndarray, " seen"], Float[np.ndarray, " seen"]]:
         """Split an item's score into what each entry of a user adds: `explain` on arrays.
@@ -322,22 +334,16 @@ class Recommender:
             ConfigurationError: There is no objective.
             NumericalError: The user's system is singular.
         """
-        n_users, n_items = self.interactions.shape
-        (user,), (item,) = checked_indices("user", [user], n_users), checked_indices("item", [item], n_items)
+        model = self._model
+        users = checked_indices("user", [user], len(model.user))
+        target = checked_indices("item", [item], len(model.item))
         objective = self._objective()
-        entries = np.arange(*np.searchsorted(self.interactions.user, [user, user + 1]))
-        padding = (0, power_of_two(len(entries)) - len(entries))
-        parts = contributions(
-            jnp.asarray(self.factors.item),
-            jnp.asarray(np.pad(self.interactions.item[entries], padding)),
-            jnp.asarray(np.pad(self.interactions.value[entries], padding), self.factors.item.dtype),
-            jnp.asarray(item, jnp.int32),
-            objective.of("user", user),
-        )
-        parts = np.asarray(parts)[: len(entries)]
+        of_user = objective_of(objective, "user", users, len(model.user))
+        _, column, value = model.histories.of_users(users)
+        parts = split_score(model.item, target, column, value, of_user)
         if not np.isfinite(parts).all():
-            raise _singular(f"The system of user index {user} is", objective)
-        return entries, parts
+            raise singular(f"The system of user index {user} is", objective)
+        return model.histories.first_entry(user) + np.arange(len(parts)), parts
 
     def solve(self, interactions: Interactions, side: Side = "user") -> Float[Array, "rows factors"]:
         """Solve all rows of one side of `interactions` exactly against the other side's table.
@@ -361,7 +367,7 @@ class Recommender:
         tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
         rows, info = half_step(tiles, other, objective.of(side), Cholesky())
         if bad := int(info.non_finite_rows):
-            raise _singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+            raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
         return rows
 
     # Files
@@ -388,10 +394,9 @@ class Recommender:
         return self.objective
 
 
-def _singular(what: str, objective: Objective) -> NumericalError:
-    return NumericalError(
-        f"{what} singular in this precision; raise `regularization` (it is {objective.regularization}) or lower alpha."
-    )
+@jax.jit
+def _is_finite(table: Float[Array, "rows factors"]) -> Bool[Array, ""]:
+    return jnp.isfinite(table).all()
 
 
 def _as_list(ids: Any) -> list:
