@@ -16,6 +16,7 @@ def refuse_forked_process() -> None:
         ConfigurationError: This is such a process.
 
     Example:
+        >>> from jaxals._base.forks import refuse_forked_process
         >>> refuse_forked_process()
     """
     if _forked_after_start:

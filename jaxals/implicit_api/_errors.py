@@ -84,6 +84,7 @@ def brief(value: Any) -> str:
     """Print a wrong argument on one line, for a message.
 
     Example:
+        >>> from jaxals.implicit_api._errors import brief
         >>> brief(["a", 1])
         "['a', 1]"
     """

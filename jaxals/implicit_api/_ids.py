@@ -43,6 +43,7 @@ def chosen_rows(name: str, ids: Any, n_rows: int, noun: Noun) -> np.ndarray:
         MissingRowError: One is not in the model.
 
     Example:
+        >>> from jaxals.implicit_api._ids import chosen_rows
         >>> chosen_rows("items", {3, 1}, 5, "item")
         array([1, 3])
     """

@@ -24,6 +24,8 @@ def tfidf_weight(X: Any) -> scipy.sparse.coo_matrix:
         DataError: It is no matrix, or a count is negative or not finite.
 
     Example:
+        >>> import scipy
+        >>> from jaxals.implicit_api._weightings import tfidf_weight
         >>> tfidf_weight(scipy.sparse.csr_matrix([[4.0, 0.0], [0.0, 1.0], [0.0, 0.0]])).toarray()
         array([[0.81, 0.  ],
                [0.  , 0.41],
@@ -62,6 +64,8 @@ def bm25_weight(X: Any, K1: float = 100, B: float = 0.8) -> scipy.sparse.coo_mat
         ConfigurationError: `K1` or `B` lies outside its range.
 
     Example:
+        >>> import scipy
+        >>> from jaxals.implicit_api._weightings import bm25_weight
         >>> bm25_weight(scipy.sparse.csr_matrix([[4.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), K1=1.2, B=0.0).toarray()
         array([[0.69, 0.  ],
                [0.  , 0.41],

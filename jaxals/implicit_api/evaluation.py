@@ -45,6 +45,9 @@ def train_test_split(ratings: Any, train_percentage: float = 0.8, random_state: 
         ConfigurationError: An argument lies outside its range.
 
     Example:
+        >>> import numpy as np
+        >>> import scipy
+        >>> from jaxals.implicit_api.evaluation import train_test_split
         >>> train, test = train_test_split(scipy.sparse.csr_matrix(np.ones((20, 20))), random_state=0)
         >>> train.nnz, test.nnz
         (301, 99)
@@ -72,6 +75,9 @@ def leave_k_out_split(ratings: Any, K: int = 1, train_only_size: float = 0.0, ra
         ConfigurationError: An argument lies outside its range.
 
     Example:
+        >>> import numpy as np
+        >>> import scipy
+        >>> from jaxals.implicit_api.evaluation import leave_k_out_split
         >>> train, test = leave_k_out_split(scipy.sparse.csr_matrix(np.ones((20, 20))), K=2, random_state=0)
         >>> train.nnz, test.nnz
         (360, 40)
@@ -120,6 +126,9 @@ def ranking_metrics_at_k(
         ConfigurationError: `K` is no integer >= 1, or the model has no `recommend`.
 
     Example:
+        >>> import numpy as np
+        >>> import scipy
+        >>> from jaxals.implicit_api.evaluation import ranking_metrics_at_k, train_test_split
         >>> from jaxals.implicit_api.nearest_neighbours import CosineRecommender
         >>> ratings = scipy.sparse.csr_matrix(np.tri(12))
         >>> train, test = train_test_split(ratings, random_state=0)

@@ -44,6 +44,8 @@ class ItemItemRecommender:
         similarity: CSR matrix of items x items with K entries a row, None before `fit`.
 
     Example:
+        >>> import scipy
+        >>> from jaxals.implicit_api.nearest_neighbours import CosineRecommender
         >>> counts = scipy.sparse.csr_matrix([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
         >>> model = CosineRecommender(K=3)
         >>> model.fit(counts, show_progress=False)
@@ -210,6 +212,8 @@ def all_pairs_knn(
         ConfigurationError: `K` is no integer >= 1.
 
     Example:
+        >>> import scipy
+        >>> from jaxals.implicit_api.nearest_neighbours import all_pairs_knn
         >>> all_pairs_knn(scipy.sparse.csr_matrix([[1.0, 2.0], [0.0, 1.0]]), K=1, show_progress=False).toarray()
         array([[0., 2.],
                [0., 5.]])

@@ -33,10 +33,12 @@ class Model:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> known = Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
-        >>> model = Model.of(Factors(jnp.ones((2, 3)), jnp.eye(2, 3)), known)
-        >>> new = Interactions.from_arrays([0, 0], [0, 1], catalog=Catalog(["c"], [0, 1]))
-        >>> grown = model.grown(new, "user", Objective.hkv())
+        >>> import jaxals
+        >>> from jaxals.recommend.fold_in import Model
+        >>> known = jaxals.Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
+        >>> model = Model.of(jaxals.Factors(jnp.ones((2, 3)), jnp.eye(2, 3)), known)
+        >>> new = jaxals.Interactions.from_arrays([0, 0], [0, 1], catalog=jaxals.Catalog(["c"], [0, 1]))
+        >>> grown = model.grown(new, "user", jaxals.Objective.hkv())
         >>> grown.factors().user.shape, len(grown.interactions()), grown.catalog.users.tolist(), len(model.user)
         ((3, 3), 4, [0, 1, 'c'], 2)
     """

@@ -24,8 +24,12 @@ class Histories:
         value: Their values.
 
     Example:
-        >>> known = Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
-        >>> grown = Histories.of(known).replaced("user", np.array([1]), Interactions.from_arrays([1, 1], [0, 1]), 2)
+        >>> import numpy as np
+        >>> import jaxals
+        >>> from jaxals.recommend.histories import Histories
+        >>> known = jaxals.Interactions.from_arrays([0, 1], [0, 1], shape=(2, 2))
+        >>> new = jaxals.Interactions.from_arrays([1, 1], [0, 1])
+        >>> grown = Histories.of(known).replaced("user", np.array([1]), new, 2)
         >>> [array.tolist() for array in grown.of_users(np.array([0, 1]))]
         [[1, 2], [0, 0, 1], [1.0, 1.0, 1.0]]
     """

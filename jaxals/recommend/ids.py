@@ -22,7 +22,10 @@ class Ids:
         late: Ids that came since.
 
     Example:
-        >>> ids = Ids.of(Catalog(["ann", "bob"], [1]), "user")
+        >>> import pandas as pd
+        >>> import jaxals
+        >>> from jaxals.recommend.ids import Ids
+        >>> ids = Ids.of(jaxals.Catalog(["ann", "bob"], [1]), "user")
         >>> grown, indices = ids.extended(pd.Index(["cat", "ann"]))
         >>> indices.tolist(), grown.whole().tolist(), len(ids)
         ([2, 0], ['ann', 'bob', 'cat'], 2)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.forks import refuse_forked_process

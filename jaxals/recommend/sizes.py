@@ -23,6 +23,7 @@ def power(base: int, number: int, least: int) -> int:
     """Round up to `least` times a power of `base`.
 
     Example:
+        >>> from jaxals.recommend.sizes import power
         >>> power(8, number=130, least=16)
         1024
     """
@@ -45,6 +46,7 @@ def cut(n_rows: int, most: int) -> Iterator[tuple[int, int, int]]:
         Where a batch begins and ends, and its size, which is what was cut off or more.
 
     Example:
+        >>> from jaxals.recommend.sizes import cut
         >>> list(cut(1042, most=5000))
         [(0, 1024, 1024), (1024, 1040, 16), (1040, 1041, 1), (1041, 1042, 1)]
     """
@@ -64,6 +66,7 @@ def list_length(n: int, n_rows: int, n_columns: int) -> int:
     rows it costs little, for one nothing.
 
     Example:
+        >>> from jaxals.recommend.sizes import list_length
         >>> [list_length(10, 1, 5000), list_length(30, 16, 5000), list_length(30, 64, 5000), list_length(70, 1, 90)]
         [200, 100, 50, 90]
     """
@@ -85,6 +88,7 @@ def roomy(n_rows: int) -> int:
     """Round a number of rows up, to a power of two where it is small, so that growing tables have few shapes.
 
     Example:
+        >>> from jaxals.recommend.sizes import roomy
         >>> roomy(9_000), roomy(1_000_000)
         (16384, 1048576)
     """

@@ -78,6 +78,9 @@ class Table:
         n_rows: How many rows there are; trained ones past it are padding, and zero.
 
     Example:
+        >>> import jax.numpy as jnp
+        >>> import numpy as np
+        >>> from jaxals.recommend.tables import Table
         >>> table = Table.of(jnp.zeros((3, 2)))
         >>> grown = table.replaced(np.array([1, 3]), np.ones((2, 2)), n_rows=4)
         >>> grown.whole().tolist(), len(table)

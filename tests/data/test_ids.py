@@ -15,6 +15,7 @@ from jaxals.errors import DataError, UnknownIdError
 from jaxals.evaluation import leave_k_out
 from jaxals.models import exports
 from jaxals.models.model import load_model, save_model
+from jaxals.recommend.ids import Ids
 
 PAST, LARGE = 2**53 + 1, 2**63 + 1
 DAY, MOMENT = datetime.date(2020, 1, 2), pd.Timestamp("2020-01-02 03:04")
@@ -194,15 +195,13 @@ def factors(users: int, items: int = 2) -> Factors:
         ([False, True], pd.Series(["x"]), [False, True, "x"]),
     ],
 )
-def test_folding_in_changes_no_id(known, new, expected, monkeypatch):
-    from jaxals.recommend.fold_in import merge
-
-    before = Interactions.from_arrays([0, 1], [0, 1], catalog=Catalog(known, ["x", "y"]))
+def test_folding_in_changes_no_id(known, new, expected):
+    catalog = Catalog(known, ["x", "y"])
     more = Interactions.from_frame({"user": new, "item": ["x"] * len(new)}, value=None)
-    together, _, changed = merge(before, more, "user")
-    assert typed(together.catalog.users.tolist()) == typed(expected)
-    assert len(changed) == len(new)
-    assert together.catalog.user_indices(known).tolist() == [0, 1]
+    grown, indices = Ids.of(catalog, "user").extended(more.catalog.users)
+    assert typed(grown.whole().tolist()) == typed(expected)
+    assert len(indices) == len(new)
+    assert grown.indices(known).tolist() == [0, 1]
 
 
 def test_a_recommender_finds_large_ids_after_a_float_was_folded_in():

@@ -18,6 +18,8 @@ def get_lastfm() -> tuple[np.ndarray, np.ndarray, scipy.sparse.csr_matrix]:
         DataError: The files are broken, or the download fails.
 
     Example:
+        >>> from jaxals.implicit_api.datasets.lastfm import get_lastfm
+        >>> from jaxals.models import model
         >>> artists, users, plays = get_lastfm()                      # doctest: +SKIP
         >>> model.fit(plays.T.tocsr())                                # doctest: +SKIP
     """

@@ -24,6 +24,7 @@ def get_movielens(variant: Any = "20m") -> tuple[np.ndarray, scipy.sparse.csr_ma
         DataError: The files are broken, or the download fails.
 
     Example:
+        >>> from jaxals.implicit_api.datasets.movielens import get_movielens
         >>> titles, ratings = get_movielens("100k")                   # doctest: +SKIP
     """
     require_one_of("variant", variant, "20m", "1m", "100k")
