@@ -81,6 +81,8 @@ class Reach:
             return text if isinstance(text, str) else [str(value.dtype), text]
         if isinstance(value, (types.FunctionType, type, types.ModuleType)):
             return self._followed(value)
+        if isinstance(value, weakref.ReferenceType):
+            return self.structure(value(), above)
         if id(value) in above:
             return "itself"
         inner = functools.partial(self.structure, above=(*above, id(value)))
