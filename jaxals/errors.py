@@ -118,11 +118,14 @@ class NumericalError(JaxalsError, ArithmeticError):
     Example:
         >>> import jax.numpy as jnp
         >>> import jaxals
-        >>> alike = jaxals.Factors(jnp.ones((1, 2)), jnp.ones((2, 2)))
-        >>> objective = jaxals.Objective.ials(unobserved_weight=0.0, regularization=0.0)
-        >>> recommender = jaxals.Recommender(alike, jaxals.Interactions.from_arrays([0, 0], [0, 1]), objective)
-        >>> recommender.explain(0, 1)
-        Traceback (most recent call last):
-            ...
-        jaxals.errors.NumericalError: The system of user index 0 is singular in this precision; raise ...
+        >>> @jaxals.pytree
+        ... class Negative:
+        ...     def __call__(self, value):
+        ...         return jnp.full_like(value, -2), jnp.ones_like(value)
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> try:
+        ...     jaxals.fit(data, jaxals.Objective(Negative()), jaxals.ALS(factors=4, sweeps=3), progress=False)
+        ... except jaxals.errors.NumericalError as error:
+        ...     print(error)
+        After sweep 1, ... rows are not finite, ... the confidence of a value of ... lies below zero, ...
     """

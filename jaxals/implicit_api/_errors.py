@@ -16,9 +16,9 @@ class ModelFitError(NumericalError, ValueError):
         >>> import numpy as np
         >>> import scipy
         >>> from jaxals.implicit_api import AlternatingLeastSquares, ModelFitError
-        >>> likes = scipy.sparse.csr_matrix([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [0, 1, 1, np.nan]])
+        >>> likes = scipy.sparse.csr_matrix(np.eye(4))
         >>> try:
-        ...     AlternatingLeastSquares(factors=2).fit(likes, show_progress=False)
+        ...     AlternatingLeastSquares(factors=40, regularization=0, use_cg=False).fit(likes, show_progress=False)
         ... except ModelFitError as error:
         ...     print(error)
         NaN encountered in factors, in ... rows. Try increasing the regularization parameter.
@@ -50,16 +50,35 @@ class MissingRowError(DataError, IndexError):
         ...     model.similar_items(0, items=[-1])
         ... except MissingRowError as error:
         ...     print(error)
-        Some itemids in the items parameter are not in the model
+        Some itemids in the `items` parameter are not in the model: -1 is out of bounds for its 2 items, 0 to 1.
     """
 
 
 class MissingFileError(DataError, FileNotFoundError):
-    """There is no file of that name."""
+    """There is no file of that name.
+
+    Example:
+        >>> from jaxals.implicit_api import AlternatingLeastSquares, MissingFileError
+        >>> try:
+        ...     AlternatingLeastSquares.load("no-such-model.npz")
+        ... except MissingFileError as error:
+        ...     print(error)
+        There is no file 'no-such-model.npz'.
+    """
 
 
 class NotOfferedError(ConfigurationError, NotImplementedError):
-    """A model was asked for what models of its kind do not have."""
+    """A model was asked for what models of its kind do not have.
+
+    Example:
+        >>> from jaxals.implicit_api import NotOfferedError
+        >>> from jaxals.implicit_api.nearest_neighbours import CosineRecommender
+        >>> try:
+        ...     CosineRecommender().similar_users(0)
+        ... except NotOfferedError as error:
+        ...     print(error)
+        `similar_users` is not there for item-item recommenders, which know nothing of users.
+    """
 
 
 class ParameterWarning(Warning):

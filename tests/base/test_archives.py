@@ -42,6 +42,6 @@ def test_bombs_are_not_unpacked(monkeypatch):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", b"\0" * 10**6)
-    monkeypatch.setattr(memory, "available_memory", lambda: 10**5)
+    monkeypatch.setattr(memory, "available_memory", lambda *_: 10**5)
     with pytest.raises(ConfigurationError, match="needs about"):
         archives.read_arrays(file, ["a"], "numbers")

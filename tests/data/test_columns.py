@@ -143,9 +143,10 @@ TIMES: dict[str, Any] = {
 def test_times_sort_as_times(times):
     moments = as_moments(pd.Series(times), "column 'time'")
     assert moments.iloc[[2, 0, 1]].sort_values().index.tolist() == [0, 1, 2]
-    events = pd.DataFrame({"user": "ann", "item": [0, 1, 1], "time": times})
+    events = pd.DataFrame({"user": ["ann", "bob", "ann"], "item": [0, 1, 1], "time": times})
     split = temporal_split(events.iloc[[2, 0, 1]], fraction=0.3)
-    assert triples(split.train) == [["ann", 0, 1.0], ["ann", 1, 1.0]]
+    assert triples(split.train) == [["ann", 0, 1.0], ["bob", 1, 1.0]]
+    assert triples(split.test) == [["ann", 1, 1.0]]
 
 
 NO_TIMES: dict[str, tuple[Any, str]] = {

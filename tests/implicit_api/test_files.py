@@ -81,7 +81,7 @@ def test_no_file(tmp_path):
 
 
 def test_a_file_that_does_not_fit_is_not_read(monkeypatch):
-    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda: 10)
+    monkeypatch.setattr("jaxals._base.memory.available_memory", lambda *_: 10)
     with pytest.raises(ConfigurationError, match="Reading The file needs about"):
         AlternatingLeastSquares.load(file_of(**TABLES))
 

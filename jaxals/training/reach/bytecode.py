@@ -53,7 +53,7 @@ def program(code: types.CodeType) -> list[Any]:
         Its parameters, its instructions with names and constants in the place of numbers, and where errors go.
 
     Example:
-        >>> from jaxals.training import program
+        >>> from jaxals.training.reach.bytecode import program
         >>> one, other = compile("a + 1", "here", "eval"), compile("# there\n\na + 1", "there", "eval")
         >>> program(one) == program(other), program(one) == program(compile("a - 1", "here", "eval"))
         (True, False)
