@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxals.training.reach import COMPILER, UNTOLD, Reach, is_users
+from jaxals.training.reach.bytecode import COMPILER
+from jaxals.training.reach.origin import is_users
+from jaxals.training.reach.walk import UNTOLD, Reach
 from jaxals.training.reach.values import ARRAYS, PLAIN, array_text, attributes, ids_text
 
 Description = dict[str, Any]
