@@ -16,8 +16,8 @@ import pandas as pd
 
 from jaxals.training.reach.bytecode import COMPILER
 from jaxals.training.reach.origin import is_users
-from jaxals.training.reach.walk import UNTOLD, Reach
 from jaxals.training.reach.values import ARRAYS, PLAIN, array_text, attributes, ids_text
+from jaxals.training.reach.walk import UNTOLD, Reach
 
 Description = dict[str, Any]
 

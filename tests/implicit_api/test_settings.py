@@ -14,7 +14,7 @@ WRONG = [
     *(("iterations", value) for value in (-1, 2.5, None, np.nan)),
     *(("cg_steps", value) for value in (0, 1.5)),
     *(("alpha", value) for value in (None, np.nan, np.inf, 0, -1.0, "1", True, [1.0], np.ones(3), 1e300, 1j)),
-    *(("regularization", value) for value in (None, np.nan, np.inf, -0.1, "1", 10**60, {})),
+    *(("regularization", value) for value in (None, np.nan, np.inf, -0.1, "1", 10**60, b"1")),
     *(("dtype", value) for value in (np.dtype(np.float16), np.dtype(int), None)),
     *(("use_cg", value) for value in ("no", None, 2.0)),
     ("calculate_training_loss", "yes"),
