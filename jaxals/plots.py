@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from jaxals._base.arguments import require_kind, require_text, told
+from jaxals._base.checks import require_integer
 from jaxals.errors import DataError, MissingDependencyError
-from jaxals.objective.factors import Factors
+from jaxals.objective.factors import Factors, require_factors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,8 +45,10 @@ def plot_loss(history: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         >>> ax.get_xlabel()
         'step'
     """
+    _require_frame("history", history)
     if "loss" not in history or not history["loss"].notna().any():
-        raise DataError(f"There is no loss to draw; the history has the columns {list(history.columns)}.")
+        raise DataError(f"There is no loss to draw; the `history` has the columns {told(list(history.columns))}.")
+    _require_numbers("history", history, ["loss", history.columns[0]])
     ax = _axes(ax)
     unit = str(history.columns[0])
     known = history[history["loss"].notna()]
@@ -87,7 +91,9 @@ def plot_metrics(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         >>> [bar.get_text() for bar in ax.get_xticklabels()]
         ['NDCG@10']
     """
+    _require_frame("frame", frame)
     _require_columns(frame, ["model", "metric", "mean", "standard_error"], "The metrics")
+    _require_numbers("frame", frame, ["mean", "standard_error"])
     ax = _axes(ax)
     metrics, models = list(frame["metric"].unique()), list(frame["model"].unique())
     width = 0.8 / len(models)
@@ -141,10 +147,15 @@ def plot_curves(
         >>> ax.get_ylabel(), ax.get_yscale()
         ('loss above the least of all', 'log')
     """
+    require_kind("runs", runs, Mapping, "histories by the names of their runs", DataError)
     if not runs:
-        raise DataError("There is no run to draw.")
+        raise DataError("There is no run to draw; `runs` is empty.")
+    for name, column in (("x", x), ("y", y)):
+        require_text(name, column, "the name of a column", DataError)
     for name, history in runs.items():
+        _require_frame(f"runs[{told(name)}]", history)
         _require_columns(history, [x, y], f"The history of {name!r}")
+        _require_numbers(f"runs[{told(name)}]", history, [x, y])
     is_loss = y == "loss"
     best = min(history[y].min() for history in runs.values()) if is_loss else 0.0
     ax = _axes(ax)
@@ -190,7 +201,9 @@ def plot_popularity(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         >>> [text.get_text() for text in jaxals.plots.plot_popularity(frame).get_xticklabels()]
         ['1–9', '10–80']
     """
+    _require_frame("frame", frame)
     _require_columns(frame, ["lowest", "highest", "mean", "standard_error"], "The buckets")
+    _require_numbers("frame", frame, ["lowest", "highest", "mean", "standard_error"])
     ax = _axes(ax)
     models = frame.groupby("model", sort=False) if "model" in frame else [("", frame)]
     width = 0.8 / len(models)
@@ -228,8 +241,8 @@ def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
         >>> ax.get_ylabel()
         'singular value of the scores'
     """
-    if frame.shape[1] == 0:
-        raise DataError("There is no column of singular values to draw.")
+    _require_frame("frame", frame)
+    _require_numbers("frame", frame, list(frame))
     ax = _axes(ax)
     for place, model in enumerate(frame):
         values = frame[model].dropna()
@@ -262,6 +275,7 @@ def spectrum(factors: Factors) -> np.ndarray:
         >>> jaxals.plots.spectrum(jaxals.Factors(2 * jnp.eye(3, 2), jnp.eye(4, 2))).tolist()
         [2.0, 2.0]
     """
+    require_factors("factors", factors)
     # X = Q R for orthogonal Q, on either side: the values of X Yᵀ are those of the small R_x R_yᵀ.
     triangle = lambda table: np.asarray(np.linalg.qr(np.asarray(table, np.float64), mode="r"))
     user, item = triangle(factors.user), triangle(factors.item)
@@ -290,7 +304,10 @@ def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -
         >>> sorted(text.get_text() for text in jaxals.plots.plot_map(frame).texts)
         ['ABBA', 'Björk']
     """
+    _require_frame("frame", frame)
     _require_columns(frame, ["x", "y", "name", "size"], "The map")
+    _require_numbers("frame", frame, ["x", "y", "size"])
+    require_integer("n_names", n_names, 0)
     ax = _axes(ax)
     group = pd.factorize(frame["group"])[0] if "group" in frame else np.zeros(len(frame), int)
     colours = [_COLOURS[int(place) % len(_COLOURS)] for place in group]
@@ -316,17 +333,36 @@ def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -
 
 def _axes(ax: "Axes | None") -> "Axes":
     try:
+        from matplotlib.axes import Axes
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingDependencyError("Plots need matplotlib: pip install 'jaxals[plots]'.") from None
+    if ax is not None:
+        require_kind("ax", ax, Axes, "axes of matplotlib, or None", DataError)
     # A figure of its own, outside pyplot: nothing global changes, and nothing has to be closed.
     return Figure(figsize=(5, 3.4), layout="constrained").subplots() if ax is None else ax
 
 
+def _require_frame(name: str, frame: Any) -> None:
+    require_kind(name, frame, pd.DataFrame, "a DataFrame", DataError)
+    if frame.empty:
+        missing = "row" if frame.shape[1] else "column"
+        raise DataError(f"There is no {missing} to draw; `{name}` is empty.")
+
+
+def _require_numbers(name: str, frame: pd.DataFrame, columns: list[Any]) -> None:
+    for column in columns:
+        found = frame[column]
+        if not isinstance(found, pd.Series) or not pd.api.types.is_numeric_dtype(found):
+            kind = found.dtype if isinstance(found, pd.Series) else "several columns"
+            raise DataError(f"`{name}` must have numbers in its column {column!r}; got {kind}.")
+
+
 def _require_columns(frame: pd.DataFrame, needed: list[str], what: str) -> None:
     if missing := [column for column in needed if column not in frame]:
+        needed = [told(column).strip("'") for column in needed]
         plural = "have" if what.startswith("The metrics") or what.startswith("The buckets") else "has"
-        raise DataError(f"{what} {plural} no column {missing[0]!r}; needed are {', '.join(needed)}.")
+        raise DataError(f"{what} {plural} no column {told(missing[0])}; needed are {', '.join(needed)}.")
 
 
 def _tidied(ax: "Axes") -> "Axes":

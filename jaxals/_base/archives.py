@@ -29,10 +29,10 @@ def read_arrays(file: Any, names: Collection[str], what: str) -> dict[str, np.nd
     Example:
         >>> import io
         >>> import numpy as np
-        >>> import jaxals
+        >>> from jaxals._base.archives import read_arrays
         >>> file = io.BytesIO()
         >>> np.savez(file, factors=np.ones(3))
-        >>> jaxals.exports.read_arrays(file, ["factors", "ids"], "factors")
+        >>> read_arrays(file, ["factors", "ids"], "factors")
         {'factors': array([1., 1., 1.])}
     """
     where = file if isinstance(file, (str, os.PathLike)) else getattr(file, "name", "The file")

@@ -3,6 +3,7 @@
 import jax
 from jax.sharding import Mesh
 
+from jaxals._base.environment import usable_devices
 from jaxals.errors import ConfigurationError
 
 _ALONE = (
@@ -20,7 +21,10 @@ def default_device() -> jax.Device:
     True
     """
     chosen = getattr(jax.config, "jax_default_device")  # noqa: B009 (unknown to the types of JAX)
-    return chosen if isinstance(chosen, jax.Device) else jax.local_devices(backend=chosen)[0]
+    if isinstance(chosen, jax.Device):
+        return chosen
+    usable_devices()
+    return jax.local_devices(backend=chosen)[0]
 
 
 def devices_of(mesh: Mesh | None) -> list[jax.Device]:
@@ -32,11 +36,12 @@ def all_devices() -> list[jax.Device]:
     """Return all devices that JAX has.
 
     Raises:
-        ConfigurationError: Some belong to other processes.
+        ConfigurationError: JAX cannot use its platforms, or some belong to other processes.
     """
+    devices = usable_devices()
     if jax.process_count() > 1:
         raise ConfigurationError(_ALONE)
-    return jax.devices()
+    return devices
 
 
 def require_one_process(mesh: Mesh | None) -> None:

@@ -85,6 +85,23 @@ def environment() -> dict[str, dict[str, Any]]:
     }
 
 
+def usable_devices() -> list[jax.Device]:
+    """Return the devices of JAX.
+
+    Raises:
+        ConfigurationError: JAX was told of a platform that it cannot use.
+    """
+    try:
+        return jax.devices()
+    # JAX 0.10 fails an assertion where "cuda" has no plugin.
+    except (RuntimeError, AssertionError) as error:
+        said = " ".join(str(error).split()) or "it has no plugin that is installed"
+        asked: Any = getattr(jax.config, "jax_platforms")  # noqa: B009 (unknown to the types of JAX)
+        raise ConfigurationError(
+            f"JAX cannot use the platforms {asked!r} that `JAX_PLATFORMS` or its configuration names: {said}."
+        ) from None
+
+
 def count_cores() -> int:
     """Return how many cores this process may use: no more than it is pinned to, nor than its container's time fills."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

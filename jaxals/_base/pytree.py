@@ -1,13 +1,20 @@
 """The one decorator that turns a class into a frozen dataclass which JAX can trace. Device side."""
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Iterable
 
 import jax
+import numpy as np
 from jax.tree_util import GetAttrKey
 
+from jaxals._base.arguments import require_function, told
 from jaxals._base.settings import by_value
+from jaxals.errors import ConfigurationError
+
+# Of CPython: a class that cannot be written to, such as `int`.
+_IS_IMMUTABLE = 1 << 8
 
 
 def static(**kwargs: typing.Any) -> typing.Any:
@@ -15,6 +22,9 @@ def static(**kwargs: typing.Any) -> typing.Any:
 
     Args:
         kwargs: As `dataclasses.field` takes them, such as `default`.
+
+    Raises:
+        ConfigurationError: A keyword is none of them.
 
     Returns:
         The field; another value of it is another program to compile.
@@ -28,6 +38,15 @@ def static(**kwargs: typing.Any) -> typing.Any:
         >>> jax.tree.leaves(Blocks(32))
         []
     """
+    known = set(inspect.signature(dataclasses.field).parameters) - {"metadata"}
+    if unknown := sorted(set(kwargs) - known):
+        raise ConfigurationError(
+            f"`{unknown[0]}` must be one of {', '.join(sorted(known))}, as `dataclasses.field` has them."
+        )
+    if "default_factory" in kwargs:
+        require_function("default_factory", kwargs["default_factory"], of=[])
+    if {"default", "default_factory"} <= set(kwargs):
+        raise ConfigurationError("`default` and `default_factory` must not both be given.")
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -46,6 +65,9 @@ def pytree(cls: type[T]) -> type[T]:
     Returns:
         The same class, known to JAX.
 
+    Raises:
+        ConfigurationError: It is no class of one's own, or has a field without an annotation, which would be none.
+
     Example:
         >>> import jax
         >>> import jaxals
@@ -58,6 +80,7 @@ def pytree(cls: type[T]) -> type[T]:
         >>> SquareRoot(2.0) == SquareRoot(2.0), jax.tree.leaves(SquareRoot(2.0))
         (True, [2.0])
     """
+    _require_annotations(cls)
     cls = by_value(dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     static_names = [f.name for f in fields if f.metadata.get("static")]
@@ -77,3 +100,19 @@ def pytree(cls: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
     return cls
+
+
+def _require_annotations(cls: typing.Any) -> None:
+    if not isinstance(cls, type) or cls.__flags__ & _IS_IMMUTABLE:
+        raise ConfigurationError(f"`cls` must be a class of your own; got {told(cls)}.")
+    if dataclasses.is_dataclass(cls) and "__dataclass_fields__" in vars(cls):
+        raise ConfigurationError(f"`cls` must be a plain class; {cls.__name__} is a dataclass already.")
+    for name, value in vars(cls).items():
+        # A constant of the class has `typing.ClassVar`; a number that only looks like a field is never a leaf.
+        is_like_a_field = isinstance(value, (dataclasses.Field, float, complex, np.ndarray, np.number, jax.Array))
+        is_like_a_field |= isinstance(value, int) and not isinstance(value, bool)
+        if is_like_a_field and not name.startswith("__") and name not in vars(cls).get("__annotations__", {}):
+            raise ConfigurationError(
+                f"`{name}` of the class {cls.__name__} must be annotated, as in `{name}: float = 1.0` if a field, "
+                "by `typing.ClassVar` if it is none."
+            )

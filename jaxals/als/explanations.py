@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxals._base.arguments import require_array, told
 from jaxals.als.kernels.factorization import solve_symmetric
 from jaxals.als.kernels.gram import weighted_gram
+from jaxals.errors import DataError
 from jaxals.objective.factors import gramian
-from jaxals.objective.objective import Objective
+from jaxals.objective.objective import Objective, require_objective
 
 
-@jax.jit
 def contributions(
     other: Float[Array, "columns factors"],
     column: Int[Array, " entries"],
@@ -32,6 +33,10 @@ def contributions(
     Returns:
         One number per entry.
 
+    Raises:
+        DataError: An array is none, or `column` and `value` differ in length.
+        ConfigurationError: `objective` is none.
+
     Example:
         >>> import jax.numpy as jnp
         >>> import jaxals
@@ -42,6 +47,28 @@ def contributions(
         >>> parts.shape, bool(parts[1] > parts[0])
         ((2,), True)
     """
+    require_array("other", other, 2, jnp.floating, "a 2-D array of floating-point numbers", DataError)
+    require_array("column", column, 1, jnp.integer, "a 1-D array of integers", DataError)
+    require_array("value", value, 1, jnp.floating, "a 1-D array of floating-point numbers", DataError)
+    require_array("target", target, 0, jnp.integer, "an integer, as an array", DataError)
+    if column.shape != value.shape:
+        raise DataError(f"`column` and `value` must have one length; got {len(column)} and {len(value)}.")
+    if 0 in other.shape:
+        raise DataError(f"`other` must have a row and a factor; got {told(other)}.")
+    if other.dtype != value.dtype:
+        raise DataError(f"`value` must be of the dtype of `other`, {other.dtype}; got {value.dtype}.")
+    require_objective("objective", objective)
+    return _contributions(other, column, value, target, objective)
+
+
+@jax.jit
+def _contributions(
+    other: Float[Array, "columns factors"],
+    column: Int[Array, " entries"],
+    value: Float[Array, " entries"],
+    target: Int[Array, ""],
+    objective: Objective,
+) -> Float[Array, " entries"]:
     gram_weight, target_weight = objective.weights(value)
     gram, _ = weighted_gram(other[column], gram_weight, target_weight)
     count = jnp.sum(value != 0, dtype=jnp.int32)

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxals._base.arguments import require_array, require_kind, told
 from jaxals.als.adjoint import System, loss_with_derivatives, with_derivatives
 from jaxals.als.kernels.gather import pack
-from jaxals.als.layout.tiles import LongRows, RowTiles, Tiles
-from jaxals.als.solver.equations import Solver, adjoint_of
+from jaxals.als.layout.tiles import LongRows, RowTiles, Tiles, require_tiles
+from jaxals.als.solver.equations import Solver, adjoint_of, require_solver
 from jaxals.als.stages import EXACT, Arithmetic, StepInfo, Task, arrange, eigenbasis, solve_part
-from jaxals.errors import DataError
-from jaxals.objective.objective import Objective
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.objective.objective import Objective, Sides, require_objective
 
 
 def half_step(
@@ -50,7 +51,8 @@ def half_step(
         The rows, and what there is to say about them.
 
     Raises:
-        DataError: `other` does not have one row per column of the tiles.
+        DataError: `other` does not have one row per column of the tiles, or an array is none.
+        ConfigurationError: The objective or the solver is none.
 
     Example:
         >>> import jax
@@ -64,8 +66,33 @@ def half_step(
         >>> user.shape, bool(objective.loss(after, data) < objective.loss(factors, data)), int(info.non_finite_rows)
         ((50, 4), True, 0)
     """
+    _check(tiles, other, objective, solver, start, arithmetic, transposed)
     rows, info, _ = half_step_with_loss(tiles, other, objective, solver, start, arithmetic, transposed=transposed)
     return rows, info
+
+
+def _check(tiles: Any, other: Any, objective: Any, solver: Any, start: Any, arithmetic: Any, transposed: Any) -> None:
+    """Refuse what cannot be a half step, in a sentence, before JAX meets it."""
+    require_tiles("tiles", tiles)
+    require_array("other", other, 2, jnp.floating, "a 2-D array of floating-point numbers, the other table", DataError)
+    if other.dtype.itemsize < 4:
+        raise DataError(f"`other` must be of float32 or float64; got {told(other)}.")
+    if isinstance(objective, Objective) and isinstance(objective.regularization, Sides):
+        raise ConfigurationError('`regularization` has two sides; take `objective.of("user")` or `.of("item")`.')
+    require_objective("objective", objective)
+    require_solver("solver", solver)
+    if start is not None:
+        require_array("start", start, 2, jnp.floating, "a 2-D array of floating-point numbers, or None", DataError)
+        if start.shape != (tiles.n_rows, other.shape[1]):
+            raise DataError(f"`start` must be of shape {(tiles.n_rows, other.shape[1])}; got {start.shape}.")
+    require_kind("arithmetic", arithmetic, Arithmetic, "an `Arithmetic`")
+    if transposed is not None:
+        require_tiles("transposed", transposed)
+        if (transposed.n_rows, transposed.n_columns) != (tiles.n_columns, tiles.n_rows):
+            raise DataError(
+                f"`transposed` must have the {tiles.n_columns} columns of the tiles as rows, and their {tiles.n_rows} "
+                f"rows as columns; got {transposed.n_rows} and {transposed.n_columns}."
+            )
 
 
 @functools.partial(jax.jit, static_argnames=("arithmetic", "with_loss"))

@@ -5,14 +5,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxals._base.arguments import checked_dtype, require_flag, require_key, require_kind
+from jaxals._base.checks import require_at_least, require_finite, require_integer, require_scalar
+from jaxals._base.memory import require_memory
 from jaxals.als.half_steps import half_step_with_loss
-from jaxals.als.layout.tiles import RowTiles
-from jaxals.als.solver.equations import Solver
+from jaxals.als.layout.tiles import RowTiles, require_tiles
+from jaxals.als.solver.equations import Solver, require_solver
 from jaxals.als.stages import EXACT, Arithmetic, StepInfo
-from jaxals.objective.factors import Factors, gramian
-from jaxals.objective.objective import Objective
+from jaxals.errors import DataError
+from jaxals.objective.factors import Factors, gramian, require_shape
+from jaxals.objective.objective import Objective, require_objective
 
 
 def sweep(
@@ -39,6 +44,10 @@ def sweep(
     Returns:
         Both tables after the sweep, and what there is to say about it.
 
+    Raises:
+        DataError: Tiles or factors are something else, or do not belong together.
+        ConfigurationError: The objective, the solver or a setting is something else.
+
     Example:
         >>> import jax
         >>> import jaxals
@@ -51,6 +60,18 @@ def sweep(
         >>> losses == sorted(losses, reverse=True)
         True
     """
+    require_tiles("user_tiles", user_tiles)
+    require_tiles("item_tiles", item_tiles)
+    require_shape(factors, (user_tiles.n_rows, item_tiles.n_rows))
+    require_objective("objective", objective)
+    require_solver("solver", solver)
+    require_kind("arithmetic", arithmetic, Arithmetic, "an `Arithmetic`")
+    require_flag("with_loss", with_loss)
+    if (user_tiles.n_columns, item_tiles.n_columns) != (item_tiles.n_rows, user_tiles.n_rows):
+        raise DataError(
+            f"`user_tiles` and `item_tiles` must be of the same interactions; got {user_tiles.n_rows} x "
+            f"{user_tiles.n_columns} and {item_tiles.n_rows} x {item_tiles.n_columns}."
+        )
     user, user_info, _ = half_step_with_loss(
         user_tiles, factors.item, objective.of("user"), solver, factors.user, arithmetic, transposed=item_tiles
     )
@@ -96,6 +117,9 @@ def initial_factors(
     Returns:
         Both tables, [users, factors] and [items, factors].
 
+    Raises:
+        ConfigurationError: An argument lies outside its range, or the tables do not fit into memory.
+
     Example:
         >>> import jax
         >>> import jaxals
@@ -103,9 +127,23 @@ def initial_factors(
         >>> factors.user.shape, factors.item.shape
         ((3, 2), (5, 2))
     """
+    require_key("key", key)
+    for name, number in (("n_users", n_users), ("n_items", n_items), ("factors", factors)):
+        require_integer(name, number, 0 if name != "factors" else 1, 2**31 - 1)
+    require_scalar("scale", scale)
+    require_at_least("scale", scale, 0)
+    require_finite("scale", scale)
+    dtype, scale = checked_dtype("dtype", dtype), _as_python(scale)
+    n_users, n_items, factors = int(n_users), int(n_items), int(factors)
+    require_memory((n_users + n_items) * factors * dtype.itemsize, "The first factors", "take fewer of them")
     user_key, item_key = jax.random.split(key)
     deviation = scale / factors**0.5
     return Factors(
         deviation * jax.random.normal(user_key, (n_users, factors), dtype),
         deviation * jax.random.normal(item_key, (n_items, factors), dtype),
     )
+
+
+def _as_python(number: Any) -> Any:
+    # NumPy's numbers have a type that JAX may refuse to mix with the tables'.
+    return number.item() if isinstance(number, (np.generic, np.ndarray)) else number

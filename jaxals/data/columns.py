@@ -13,12 +13,15 @@ import pandas as pd
 from jaxtyping import Float
 from pandas.api.types import infer_dtype
 
+from jaxals._base.arguments import told, told_label
 from jaxals.data.arrow import to_series, without_arrow
 from jaxals.errors import DataError, MissingDependencyError
 
 _ISO = re.compile(
     r"\d{4}-\d\d(?:-\d\d)?(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
 )
+# Columns that a message names.
+_MOST_LISTED = 20
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating, decimal.Decimal, fractions.Fraction, str)
 
 
@@ -55,8 +58,7 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
         columns = {name: to_series(table[name]) for name in wanted}
     else:
         raise DataError(
-            f"{where} must be a DataFrame, a dictionary of columns, or a table of polars or Arrow; got "
-            f"{type(data).__name__}."
+            f"{where} must be a DataFrame, a dictionary of columns, or a table of polars or Arrow; got {told(data)}."
         )
     if len({len(column) for column in columns.values()}) > 1:
         lengths = ", ".join(f"{len(column)} in {name!r}" for name, column in columns.items())
@@ -69,9 +71,16 @@ def require_columns(present: Sequence[Any], wanted: Sequence[Hashable], where: s
     for column in wanted:
         count = _count(present, column)
         if not count:
-            raise DataError(f"{where} has no column {column!r}; its columns are {list(present)}.")
+            raise DataError(f"{where} has no column {told_label(column)}; its columns are {_listed(present)}.")
         if count > 1:
-            raise DataError(f"{where} has more than one column {column!r}; its columns are {list(present)}.")
+            raise DataError(
+                f"{where} has more than one column {told_label(column)}; its columns are {_listed(present)}."
+            )
+
+
+def _listed(present: Sequence[Any]) -> str:
+    shown = [told_label(one) for one in present[:_MOST_LISTED]] + ["..."] * (len(present) > _MOST_LISTED)
+    return f"[{', '.join(shown)}]"
 
 
 def as_numbers(values: Any, where: str) -> Float[np.ndarray, " rows"]:
@@ -232,6 +241,8 @@ def _arrow(kind: str, data: Any, what: str) -> Any:
 
 
 def _as_array(values: Any, where: str) -> np.ndarray:
+    if isinstance(values, pd.MultiIndex):
+        raise DataError(f"{where} must be a 1-D array; got a MultiIndex.")
     if isinstance(values, np.ma.MaskedArray):
         values = values.tolist() if np.ma.is_masked(values) else values.data
     if isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):

@@ -1,7 +1,7 @@
 """Raw ids as an index: each keeps its value and its kind, whatever column or list it came in. Host side."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pandas.api.types import (
     is_unsigned_integer_dtype,
 )
 
+from jaxals._base.arguments import told
 from jaxals.data.arrow import without_arrow
 from jaxals.errors import DataError
 
@@ -36,7 +37,7 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
         where: What messages call the ids.
 
     Raises:
-        DataError: An id cannot be hashed or is no Unicode.
+        DataError: An id cannot be hashed or is no Unicode, or they are no list.
 
     Example:
         >>> from jaxals.data.ids import as_index
@@ -45,6 +46,8 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
     """
     if isinstance(ids, range):
         return pd.RangeIndex(ids.start, ids.stop, ids.step)
+    if isinstance(ids, (str, bytes, Mapping, type)) or not isinstance(ids, Iterable):
+        raise DataError(f"The {where} must be a list of them; got {told(ids)}.")
     try:
         given = _as_pandas(ids) if hasattr(ids, "dtype") else None
         index = None if given is None else _of_index(given)

@@ -11,19 +11,22 @@ import pandas as pd
 import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.arguments import checked_dtype, require_kind, told
 from jaxals._base.checks import require_one_of, require_side
 from jaxals._base.pytree import pytree, static
 from jaxals.data.catalog import Catalog, Side
+from jaxals.data.checks import checked_selection, checked_shape
 from jaxals.data.columns import as_frame, as_numbers, require_finite_numbers
 from jaxals.data.ids import factorize, find
 from jaxals.data.nearest import unknown_message
 from jaxals.data.tables import read_table
+from jaxals.data.triples import Duplicates, check_bounds, check_shape, compact, index_array, sorted_unique, value_array
 from jaxals.errors import DataError, UnknownIdError
 
 Unknown = Literal["error", "drop"]
-Duplicates = Literal["sum", "max", "last", "error"]
 
 # Indices are int32, and the sort key user * n_items + item then fits into int64.
+_VALUES = ("value", np.floating, "floating-point numbers")
 _MOST_ROWS = 2**31 - 1
 
 
@@ -79,6 +82,17 @@ class Interactions:
     value: Float[np.ndarray, " entries"]
     catalog: Catalog
 
+    def __post_init__(self) -> None:
+        require_kind("catalog", self.catalog, Catalog, "a `Catalog`", DataError)
+        for name, kind, what in (("user", np.integer, "integers"), ("item", np.integer, "integers"), _VALUES):
+            array = getattr(self, name)
+            is_right = isinstance(array, np.ndarray) and array.ndim == 1 and np.issubdtype(array.dtype, kind)
+            if not is_right or len(array) != len(self.user):
+                raise DataError(
+                    f"`{name}` must be a 1-D NumPy array of {what}, as long as `user`; got {told(array)}; "
+                    "`Interactions.from_arrays` takes others."
+                )
+
     @classmethod
     def from_frame(
         cls,
@@ -121,6 +135,9 @@ class Interactions:
             [['bob', 1, 2.0]]
         """
         require_one_of("unknown", unknown, "error", "drop")
+        if catalog is not None:
+            what = "a Catalog, such as that of other interactions, or None"
+            require_kind("catalog", catalog, Catalog, what, DataError)
         frame = as_frame(frame, (user, item) if value is None else (user, item, value))
         rows, users = factorize(frame[user], f"column {user!r}")
         columns, items = factorize(frame[item], f"column {item!r}")
@@ -131,8 +148,6 @@ class Interactions:
             require_finite_numbers(numbers, frame[value], where)
         if catalog is None:
             catalog = Catalog(users, items)
-        elif not isinstance(catalog, Catalog):
-            raise DataError(f"`catalog` must be a Catalog, such as that of other interactions; got {catalog!r}.")
         else:
             rows = _places(catalog.users, users, "user", unknown)[rows]
             columns = _places(catalog.items, items, "item", unknown)[columns]
@@ -202,7 +217,7 @@ class Interactions:
         users = range(n_users) if users is None else users
         items = range(n_items) if items is None else items
         catalog = Catalog(users, items)
-        _check_shape((n_users, n_items), catalog.shape)
+        check_shape((n_users, n_items), catalog.shape)
         values = as_numbers(coo.data, "The entries of `matrix`")
         return cls.from_arrays(coo.row, coo.col, values, catalog=catalog, duplicates=duplicates)
 
@@ -239,13 +254,17 @@ class Interactions:
             array([3., 5.], dtype=float32)
         """
         if not isinstance(duplicates, str) or duplicates not in ("sum", "max", "last", "error"):
-            raise DataError(f'`duplicates` must be "sum", "max", "last" or "error"; got {duplicates!r}.')
-        user, item = _index_array(user, "user"), _index_array(item, "item")
-        value = np.ones(len(user), np.float32) if value is None else _value_array(value)
+            raise DataError(f'`duplicates` must be "sum", "max", "last" or "error"; got {told(duplicates)}.')
+        user, item = index_array(user, "user"), index_array(item, "item")
+        value = np.ones(len(user), np.float32) if value is None else value_array(value)
         if not len(user) == len(item) == len(value):
             raise DataError(
                 f"`user`, `item` and `value` must have one length; got {len(user)}, {len(item)} and {len(value)}."
             )
+        if catalog is not None:
+            require_kind("catalog", catalog, Catalog, "a `Catalog` or None", DataError)
+        if shape is not None:
+            shape = checked_shape(shape)
         if shape is None:
             shape = catalog.shape if catalog else (int(user.max(initial=-1)) + 1, int(item.max(initial=-1)) + 1)
         if max(shape) > _MOST_ROWS:
@@ -255,12 +274,12 @@ class Interactions:
             )
         if catalog is None:
             catalog = Catalog(range(shape[0]), range(shape[1]))
-        _check_shape(tuple(shape), catalog.shape)
-        _check_bounds(user, item, shape)
-        user, item, value = _sorted_unique(user, item, value, catalog, duplicates)
+        check_shape(tuple(shape), catalog.shape)
+        check_bounds(user, item, shape)
+        user, item, value = sorted_unique(user, item, value, catalog, duplicates)
         if not len(value):
             raise DataError("There are no interactions: every value is zero or no row was given.")
-        return cls(user.astype(np.int32), item.astype(np.int32), _compact(value), catalog)
+        return cls(user.astype(np.int32), item.astype(np.int32), compact(value), catalog)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -307,10 +326,14 @@ class Interactions:
 
     def select(self, keep: np.ndarray) -> "Interactions":
         """Keep the entries that a boolean mask (or ascending positions) names; the catalog stays whole."""
+        keep = checked_selection(keep, len(self))
         return Interactions(self.user[keep], self.item[keep], self.value[keep], self.catalog)
 
     def is_among(self, other: "Interactions") -> Bool[np.ndarray, " entries"]:
         """Tell which entries' pairs of user and item are in other interactions of the same catalog, too."""
+        require_interactions("other", other)
+        if other.shape != self.shape:
+            raise DataError(f"`other` is about {other.shape} users and items, not {self.shape}.")
         ours, theirs = (data.user.astype(np.int64) * self.n_items + data.item for data in (self, other))
         return np.isin(ours, theirs, assume_unique=True)
 
@@ -323,6 +346,7 @@ class Interactions:
         Returns:
             The entries as JAX arrays: what `Objective.loss` takes inside of `jax.jit`.
         """
+        dtype = checked_dtype("dtype", dtype)
         return COO(
             jnp.asarray(self.user), jnp.asarray(self.item), jnp.asarray(self.value, dtype), self.n_users, self.n_items
         )
@@ -351,81 +375,8 @@ def require_interactions(name: str, value: Any) -> None:
         raise DataError(f"`{name}` must be `Interactions`, from a frame, file or matrix; got {kind}.")
 
 
-def _index_array(index: Any, name: str) -> np.ndarray:
-    try:
-        index = np.asarray(index)
-    except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
-        raise DataError(f"`{name}` must be a 1-D array: {error}.") from None
-    if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or index.size == 0):
-        raise DataError(f"`{name}` must be a 1-D array of integers; got shape {index.shape} of {index.dtype}.")
-    return index.astype(np.int64, copy=False)
-
-
-def _value_array(value: Any) -> np.ndarray:
-    numbers = as_numbers(value, "`value`")
-    require_finite_numbers(numbers, value, "`value`")
-    return numbers
-
-
 def _places(known: pd.Index, given: pd.Index, side: Side, unknown: Unknown) -> np.ndarray:
     found = find(known, given)
     if unknown == "error" and (found < 0).any():
         raise UnknownIdError(unknown_message(known, given[found < 0].tolist()[0], side))
     return found
-
-
-def _check_shape(got: tuple[int, ...], expected: tuple[int, int]) -> None:
-    if got != expected:
-        turned = " It looks transposed: pass `.T`." if got == expected[::-1] else ""
-        raise DataError(f"The shape is {got}, but the ids are {expected} users and items.{turned}")
-
-
-def _check_bounds(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> None:
-    highest = int(user.max(initial=-1)), int(item.max(initial=-1))
-    if min(user.min(initial=0), item.min(initial=0)) < 0:
-        raise DataError("Indices of users and items must not be negative.")
-    for side, high, size in zip(("user", "item"), highest, shape, strict=True):
-        if high >= size:
-            fits_turned = highest[0] < shape[1] and highest[1] < shape[0]
-            turned = " `user` and `item` look swapped: users are rows." if fits_turned else ""
-            raise DataError(f"A {side} index is {high}, past the shape {tuple(shape)}.{turned}")
-
-
-def _sorted_unique(
-    user: np.ndarray, item: np.ndarray, value: np.ndarray, catalog: Catalog, duplicates: Duplicates
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    n_items = max(len(catalog.items), 1)
-    key = user * n_items + item
-    if not (key[1:] > key[:-1]).all():
-        order = np.argsort(key, kind="stable")
-        key, value = key[order], value[order]
-        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-        if len(first) < len(key):
-            value = _merge(value, first, duplicates, key, catalog)
-            key = key[first]
-        user, item = key // n_items, key % n_items
-    keep = value != 0
-    return (user, item, value) if keep.all() else (user[keep], item[keep], value[keep])
-
-
-def _merge(
-    value: np.ndarray, first: np.ndarray, duplicates: Duplicates, key: np.ndarray, catalog: Catalog
-) -> np.ndarray:
-    if duplicates == "sum":
-        return np.add.reduceat(value, first, dtype=np.float64)
-    if duplicates == "max":
-        return np.maximum.reduceat(value, first)
-    if duplicates == "last":
-        return value[np.append(first[1:], len(value)) - 1]
-    user, item = divmod(key[1:][key[1:] == key[:-1]][:1], len(catalog.items))
-    raise DataError(
-        f"The pair of user {catalog.users[user].tolist()[0]!r} and item {catalog.items[item].tolist()[0]!r} is there "
-        f'more than once; pass `duplicates="sum"`, "max" or "last" to merge such rows.'
-    )
-
-
-def _compact(value: np.ndarray) -> np.ndarray:
-    # Half the memory wherever nothing is lost: counts up to 2^24 and anything that came as float32.
-    with np.errstate(over="ignore"):
-        narrow = value.astype(np.float32)
-    return narrow if (narrow == value).all() else value.astype(np.float64)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from jaxals._base.arguments import told_label
 from jaxals.data.ids import as_index, find
 
 # Comparing one text with this many takes 0.1 s, and more where they are addresses on the web.
@@ -27,7 +28,7 @@ def unknown_message(index: pd.Index, unknown: Hashable, side: Literal["user", "i
     which are looked up, and those that stand where the id would, if the catalog is sorted.
     """
     try:
-        text, shown = str(unknown), repr(unknown)
+        text, shown = str(unknown), told_label(unknown)
     except ValueError:  # an integer of thousands of digits
         text = shown = f"of type {type(unknown).__name__}"
     if index.empty:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from jaxals._base.arguments import checked_path, listed, require_text
 from jaxals.data.arrow import to_series
 from jaxals.data.columns import as_numbers, require_columns
 from jaxals.errors import DataError, MissingDependencyError
@@ -100,7 +101,13 @@ def read_table(
         0  ann  Tyler, The Creator    3.0
         1  bob                 Air    5.0
     """
-    path = as_path(path)
+    path = checked_path("path", path, DataError)
+    for name, column in (("user", user), ("item", item), ("value", value)):
+        if column is not None or name != "value":
+            require_text(name, column, "the name of a column", DataError)
+    if names is not None:
+        for one in (names := listed("names", names, "a list of names of columns", DataError)):
+            require_text("names", one, "a list of names of columns", DataError)
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
     try:
@@ -109,13 +116,6 @@ def read_table(
         return _read_text(path, user, item, value, names, missing)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} cannot be read; it may be damaged: {error}.") from None
-
-
-def as_path(path: Any, name: str = "path") -> Path:
-    """Refuse what is no path, under the name of the argument."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise DataError(f"`{name}` must be a path; got {path!r}, of type {type(path).__name__}.")
-    return Path(path)
 
 
 def _read_text(

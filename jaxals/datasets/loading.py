@@ -7,9 +7,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxals._base.arguments import checked_path
 from jaxals._base.checks import require_one_of
 from jaxals.data.interactions import Interactions
-from jaxals.data.tables import as_path
 from jaxals.datasets.lastfm import read_2k, read_360k
 from jaxals.datasets.movielens import read_movielens
 from jaxals.datasets.registry import DatasetInfo, IdKind, info
@@ -87,7 +87,7 @@ def locate(name: str, path: str | os.PathLike | None = None) -> Path:
     """
     dataset = info(name)
     if path is not None:
-        return _given(dataset, as_path(path))
+        return _given(dataset, checked_path("path", path, DataError))
     return find(name) or _downloaded(dataset)
 
 
@@ -112,7 +112,7 @@ def find(name: str, folder: str | os.PathLike | None = None) -> Path | None:
     """
     dataset = info(name)
     if folder is not None:
-        return _find(dataset, as_path(folder, "folder"))
+        return _find(dataset, checked_path("folder", folder, DataError))
     root = os.environ.get("JAXALS_DATA")
     if not root:
         return None

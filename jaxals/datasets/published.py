@@ -14,9 +14,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from jaxals._base.arguments import checked_path
 from jaxals.data.interactions import Interactions
 from jaxals.data.split import NegativesSplit, Split
-from jaxals.data.tables import as_path, read_table
+from jaxals.data.tables import read_table
 from jaxals.errors import DataError
 
 _PAIR = re.compile(r"\((\d+),(\d+)\)")
@@ -46,10 +47,11 @@ def find_published(file: str | os.PathLike) -> Path:
         ...     find_published("ml-20m") == root / "ml-20m"
         True
     """
+    file = checked_path("file", file, DataError)
     root = os.environ.get("JAXALS_DATA")
     if not root:
         raise DataError(f"The environment variable JAXALS_DATA must name the folder that {str(file)!r} is in.")
-    if not Path(root, as_path(file, "file")).exists():
+    if not Path(root, file).exists():
         raise DataError(f"There is no {str(file)!r} in {root!r}, where JAXALS_DATA points.")
     return Path(root, file)
 
@@ -81,6 +83,7 @@ def read_ncf(folder: str | os.PathLike) -> NegativesSplit:
         >>> split.train.shape, split.test.item.tolist(), split.negatives.item.tolist()
         ((2, 4), [2, 1], [0, 3, 2, 3])
     """
+    folder = checked_path("folder", folder, DataError)
     train = _read_columns(_one_file(folder, ".train.rating"))
     test = _read_columns(_one_file(folder, ".test.rating"))
     pairs, negatives = _read_negatives(_one_file(folder, ".test.negative"))
@@ -115,7 +118,8 @@ def read_adjacency(train: str | os.PathLike, test: str | os.PathLike) -> Split:
         >>> len(split.train), split.test.user.tolist(), split.test.item.tolist()
         (3, [0], [2])
     """
-    frames = [_read_lines(as_path(path, name), _adjacent) for name, path in (("train", train), ("test", test))]
+    paths = checked_path("train", train, DataError), checked_path("test", test, DataError)
+    frames = [_read_lines(path, _adjacent) for path in paths]
     pairs = [pd.DataFrame([pair for line in lines for pair in line], columns=["user", "item"]) for lines in frames]
     shape = _shape(*pairs)
     first, second = (Interactions.from_arrays(pair["user"], pair["item"], shape=shape) for pair in pairs)
@@ -142,7 +146,7 @@ def read_ml_20m(file: str | os.PathLike) -> pd.DataFrame:
         >>> read_ml_20m(file).to_dict("records")
         [{'user': 1, 'item': 2, 'value': 3.5}]
     """
-    frame = read_table(file, "userId", "movieId", "rating")
+    frame = read_table(checked_path("file", file, DataError), "userId", "movieId", "rating")
     return frame.rename(columns={"userId": "user", "movieId": "item", "rating": "value"})
 
 
@@ -166,11 +170,11 @@ def read_msd(file: str | os.PathLike) -> pd.DataFrame:
         >>> read_msd(file)["value"].tolist()
         [1.0, 2.0]
     """
-    return read_table(file, "user", "item", "value", names=["user", "item", "value"])
+    return read_table(checked_path("file", file, DataError), "user", "item", "value", names=["user", "item", "value"])
 
 
-def _one_file(folder: str | os.PathLike, ending: str) -> Path:
-    found = sorted(path for end in (ending, f"{ending}.gz") for path in as_path(folder, "folder").glob(f"*{end}"))
+def _one_file(folder: Path, ending: str) -> Path:
+    found = sorted(path for end in (ending, f"{ending}.gz") for path in folder.glob(f"*{end}"))
     if len(found) != 1:
         raise DataError(f"In {str(folder)!r} there must be one file *{ending}[.gz]; there are {len(found)}.")
     return found[0]

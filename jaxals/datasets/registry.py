@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from typing import Literal
 
+from jaxals._base.arguments import require_text, told
 from jaxals.errors import DataError
 
 IdKind = Literal["names", "raw"]
@@ -185,13 +186,12 @@ def info(name: str) -> DatasetInfo:
         >>> jaxals.datasets.info("online-retail").licence
         'CC BY 4.0'
     """
-    if not isinstance(name, str):
-        raise DataError(f"`name` must be one of {', '.join(DATASETS)}; got {name!r}.")
+    require_text("name", name, f"one of {', '.join(DATASETS)}", DataError)
     if name not in DATASETS:
         near = difflib.get_close_matches(name.casefold(), list(DATASETS), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise DataError(
-            f"There is no data set {name!r}{hint}; there are {', '.join(DATASETS)}. "
+            f"There is no data set {told(name)}{hint}; there are {', '.join(DATASETS)}. "
             "Published splits are read by `jaxals.datasets.published`."
         )
     return DATASETS[name]

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxals._base.checks import require_integer
+from jaxals._base.arguments import told
+from jaxals._base.checks import require_integer, require_number
 from jaxals._base.memory import require_memory
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions
@@ -12,6 +13,8 @@ from jaxals.errors import ConfigurationError
 # Flattens the head of the power law: of 160,000 items the favourite then gets 0.6 % of all draws. From a head of 1 it
 # would get 8 %, more than one for each user where users have 47 items on average.
 _HEAD = 20
+# Larger ones are infinite as powers, or as exponentials.
+_MOST_EXPONENT = 300
 # Draws by taste that hit an item twice are redrawn this often, then uniformly: heavy users exhaust their tastes.
 _TASTE_ROUNDS = 8
 # Measured at the peak: 42 bytes for each of 2M interactions, under 20 for each user and item.
@@ -61,7 +64,7 @@ def synthetic(
     """
     require_integer("seed", seed, 0)
     _check(n_users, n_items, n_interactions, n_groups, affinity, popularity_exponent, activity_spread)
-    if (need := _BYTES_EACH * (n_users + n_items + n_interactions)) > _SMALL_BYTES:
+    if (need := _BYTES_EACH * (n_users + n_items + n_interactions + n_groups)) > _SMALL_BYTES:
         require_memory(need, f"Generating {n_interactions:,} interactions", "take fewer")
     rng = np.random.default_rng(seed)
     user_group = rng.integers(n_groups, size=n_users, dtype=np.int32)
@@ -85,11 +88,13 @@ def _check(
         raise ConfigurationError(
             f"`n_interactions` must be at most half of all pairs, {n_users * (n_items // 2)}; got {n_interactions}."
         )
+    require_number("affinity", affinity, "a number from 0 to 1")
     if not 0 <= affinity <= 1:
-        raise ConfigurationError(f"`affinity` must be between 0 and 1; got {affinity}.")
+        raise ConfigurationError(f"`affinity` must be between 0 and 1; got {told(affinity)}.")
     for name, number in (("popularity_exponent", exponent), ("activity_spread", spread)):
-        if not 0 <= number < np.inf:
-            raise ConfigurationError(f"`{name}` must be >= 0 and finite; got {number}.")
+        require_number(name, number)
+        if not 0 <= number <= _MOST_EXPONENT:
+            raise ConfigurationError(f"`{name}` must be >= 0 and finite; got {told(number)}.")
 
 
 def _activity(

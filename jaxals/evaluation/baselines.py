@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxals._base.checks import require_at_least
+from jaxals._base.arguments import require_indices
+from jaxals._base.checks import require_integer
 from jaxals._base.pytree import pytree, static
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
 
 
 @pytree
@@ -31,15 +32,18 @@ class Popularity:
     @classmethod
     def from_interactions(cls, train: Interactions) -> "Popularity":
         """Count the users of each item; a dislike (a value below zero) counts for nothing."""
+        require_interactions("train", train)
         counts = np.bincount(train.item[train.value > 0], minlength=train.n_items)
         return cls(jnp.asarray(counts, jnp.float32))
 
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
+        require_indices(users)
         return jnp.broadcast_to(self.counts, (users.shape[0], self.counts.shape[0]))
 
     def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
         """Tell which users anything is known of: what is popular needs no user, so all of them."""
+        require_indices(users)
         return jnp.ones(users.shape[0], bool)
 
     def known_items(self) -> Bool[Array, " items"]:
@@ -70,9 +74,10 @@ class Random:
     n_items: int = static()
 
     def __post_init__(self) -> None:
-        require_at_least("n_items", self.n_items, 1)
+        require_integer("n_items", self.n_items, 1)
 
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
+        require_indices(users)
         one_user = lambda user: jax.random.uniform(jax.random.fold_in(self.key, user), (self.n_items,), jnp.float32)
         return jax.vmap(one_user)(users)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from jaxals._base.arguments import require_kind, told
 from jaxals._base.checks import require_integer
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.exposure import times_listed
 from jaxals.evaluation.plans import same_ids
@@ -126,13 +127,16 @@ def by_popularity(evaluation: Evaluation, train: Interactions, k: int = 10, buck
 
 
 def _check(evaluation: Evaluation, train: Interactions, buckets: Buckets) -> None:
+    require_kind("evaluation", evaluation, Evaluation, "an `Evaluation`, from `evaluate`", DataError)
+    require_interactions("train", train)
     if train.shape != evaluation.catalog.shape:
         raise DataError(f"`train` is about {train.shape} users and items, the evaluation {evaluation.catalog.shape}.")
     if not same_ids(train.catalog, evaluation.catalog):
         raise DataError("`train` has other raw ids than what was evaluated; pass the one of the same split.")
-    if isinstance(buckets, Sequence):
-        if not len(buckets) or list(buckets) != sorted(set(buckets)):
-            raise ConfigurationError(f"`buckets` must be ascending counts, or how many; got {buckets!r}.")
+    if isinstance(buckets, Sequence) and not isinstance(buckets, (str, bytes)):
+        are_counts = all(isinstance(least, (int, np.integer)) and not isinstance(least, bool) for least in buckets)
+        if not buckets or not are_counts or list(buckets) != sorted(set(buckets)):
+            raise ConfigurationError(f"`buckets` must be ascending counts, or how many; got {told(buckets)}.")
     else:
         require_integer("buckets", buckets, 1)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from jaxals._base.arguments import require_kind
 from jaxals._base.checks import require_fraction, require_integer
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.results import Evaluation
@@ -46,11 +47,11 @@ def compare(
         >>> bool(table["low"][0] > 0), bool(table["p_value"][0] < 0.05)
         (True, True)
     """
+    for name, one in (("first", first), ("second", second)):
+        require_kind(name, one, Evaluation, "an `Evaluation`, from `evaluate`", DataError)
     require_integer("resamples", resamples, 1)
     require_fraction("confidence", confidence)
-    for name, each in (("first", first), ("second", second)):
-        if not isinstance(each, Evaluation):
-            raise DataError(f"`{name}` must be an `Evaluation`, as `evaluate` returns it; got {type(each).__name__}.")
+    require_integer("seed", seed, 0)
     shared = [name for name in first.user_metrics if name in second.user_metrics]
     if not shared:
         raise ConfigurationError(

@@ -124,6 +124,7 @@ def strong_generalization(
     require_integer("held_out_users", held_out_users, 1)
     require_integer("min_users", min_users, 0)
     require_integer("min_items", min_items, 0)
+    require_integer("seed", seed, 0, 2**32 - 1)
     frame = as_frame(frame, (user, item))
     (rows, users), (columns, items) = (
         factorize(frame[user], f"column {user!r}"),

@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxals._base.arguments import listed, told
 from jaxals._base.checks import require_integer, require_one_of
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions, require_interactions
@@ -189,12 +190,11 @@ def plan_evaluation(
     """
     _check_catalogs(train, test, "test")
     if isinstance(exclude, str):
-        require_one_of("exclude", exclude, "train", None)
-        excluded: Interactions | None = train
-    else:
-        excluded = exclude
-    if excluded is not None:
-        _check_catalogs(train, excluded, "exclude")
+        if exclude != "train":
+            raise ConfigurationError(f'`exclude` must be "train", `Interactions` or None; got {told(exclude)}.')
+    elif exclude is not None:
+        _check_catalogs(train, exclude, "exclude")
+    excluded = train if isinstance(exclude, str) else exclude
     is_relevant = test.value > 0
     if excluded is not None:
         is_relevant &= ~test.is_among(excluded)
@@ -298,22 +298,20 @@ def parse_metrics(names: Any) -> tuple[Metric, ...]:
         >>> parse_metrics(["ndcg@10", "auc"])
         (Metric(kind='ndcg', k=10), Metric(kind='auc', k=None))
     """
-    if not isinstance(names, Iterable):
-        raise ConfigurationError(f"`metrics` must be names of metrics; got {names!r}; known are {_known_metrics()}.")
-    parsed = tuple(dict.fromkeys(_parse_metric(name) for name in ((names,) if isinstance(names, str) else names)))
-    if not parsed:
+    names = [names] if isinstance(names, str) else listed("metrics", names, "names of metrics")
+    if not names:
         raise ConfigurationError(f"`metrics` must name at least one metric; known are {_known_metrics()}.")
-    return parsed
+    return tuple(dict.fromkeys(_parse_metric(name) for name in names))
 
 
 def _parse_metric(name: Any) -> Metric:
     if not isinstance(name, str):
-        raise ConfigurationError(f"`metrics` must be names of metrics; got {name!r}; known are {_known_metrics()}.")
+        raise ConfigurationError(f"`metrics` must be names of metrics; got {told(name)}; known are {_known_metrics()}.")
     if name == "auc":
         return Metric("auc", None)
     match = re.fullmatch(r"(\w+)@([1-9][0-9]{0,17})", name)
     if not match or match[1] not in _AT_K:
-        raise ConfigurationError(f"There is no metric {name!r}; known are {_known_metrics()}.")
+        raise ConfigurationError(f"There is no metric {told(name)}; known are {_known_metrics()}.")
     return Metric(match[1], int(match[2]))
 
 

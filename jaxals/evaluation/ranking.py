@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
+from jaxals._base.arguments import require_flag, require_kind
 from jaxals._base.forks import refuse_forked_process
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
@@ -190,7 +191,9 @@ def run_plan(scorer: Scorer, plan: EvaluationPlan, progress: bool = False) -> Ev
         Evaluation(recall@1 0.5000 ± 0.5000; 2 users)
     """
     refuse_forked_process()
-    _check_scorer(scorer, plan)
+    require_kind("plan", plan, EvaluationPlan, "from `plan_evaluation` or `plan_negatives`", DataError)
+    require_flag("progress", progress)
+    require_scorer(scorer, plan.batch_size, plan.shape)
     longest = max((metric.k for metric in plan.metrics if metric.k is not None), default=0)
     on_device = tuple(metric for metric in plan.metrics if metric.kind in ("auc", *LIST_METRICS))
     shown = sorted({metric.k for metric in plan.metrics if metric.k is not None and metric.kind in _OF_LISTS})
@@ -269,7 +272,12 @@ def _collect(
     )
 
 
-def _check_scorer(scorer: Any, plan: EvaluationPlan) -> None:
+def require_scorer(scorer: Any, batch_size: int, size: tuple[int, int]) -> None:
+    """Refuse what cannot score so many users at once.
+
+    Raises:
+        DataError: It is about other users or items, is no pytree with `scores`, or holds NaN.
+    """
     kind = type(scorer).__name__
     # A class has the methods of its instances, and the protocol asks for no more.
     if isinstance(scorer, type) or not isinstance(scorer, Scorer):
@@ -280,20 +288,19 @@ def _check_scorer(scorer: Any, plan: EvaluationPlan) -> None:
     if any(leaf is scorer for leaf in jax.tree.leaves(scorer)):
         raise DataError(f"`scorer` must be a pytree, such as a registered dataclass; {kind} is not one.")
     if isinstance(scorer, Factors):
-        require_shape(scorer, plan.shape)
-    users = jax.ShapeDtypeStruct((plan.batch_size,), jnp.int32)
+        require_shape(scorer, size, "scorer")
+    users = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
     try:
         scores = jax.eval_shape(lambda scorer, users: scorer.scores(users), scorer, users)
     except Exception as error:  # it is the user's code
         raise DataError(f"`scores(users)` of the {kind} fails when JAX traces it: {_first_line(error)}.") from error
-    shape = getattr(scores, "shape", None)
-    if shape is None or not jnp.issubdtype(scores.dtype, jnp.floating):
-        got = type(scores).__name__ if shape is None else f"an array of {scores.dtype}"
+    if getattr(scores, "shape", None) is None or not jnp.issubdtype(scores.dtype, jnp.floating):
+        got = f"an array of {scores.dtype}" if hasattr(scores, "dtype") else type(scores).__name__
         raise DataError(f"`scores(users)` of the {kind} must return one array of floating-point scores; got {got}.")
-    if shape != (plan.batch_size, plan.shape[1]):
+    if scores.shape != (batch_size, size[1]):
         raise DataError(
-            f"The scores have shape {shape}; for {plan.batch_size} users and the {plan.shape[1]} items of the catalog "
-            f"it must be {(plan.batch_size, plan.shape[1])}."
+            f"The scores have shape {scores.shape}; for {batch_size} users and the {size[1]} items of the catalog it "
+            f"must be {(batch_size, size[1])}."
         )
     if _holds_nan(scorer):
         raise DataError("The scorer holds NaN, so there is no ranking to measure; its training may have diverged.")

@@ -4,9 +4,11 @@ from collections.abc import Hashable, Iterable
 
 import pandas as pd
 
+from jaxals._base.arguments import listed, require_flag
 from jaxals._base.checks import require_integer
-from jaxals.data.interactions import Interactions
-from jaxals.evaluation.ranking import Scorer
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.errors import DataError
+from jaxals.evaluation.ranking import Scorer, require_scorer
 from jaxals.recommend.ranking import rank_scores, ranking_frame
 
 
@@ -40,7 +42,11 @@ def recommend_with(
         >>> recommend_with(Popularity.from_interactions(train), train, ["b", "c"], n=1)["item"].tolist()
         ['y', 'x']
     """
+    require_interactions("train", train)
     require_integer("n", n, 1)
+    require_flag("exclude_seen", exclude_seen)
+    require_scorer(scorer, 1, train.shape)
+    users = listed("users", users, "a list of raw user ids", DataError)
     indices = train.catalog.user_indices(users)
     found, scores = rank_scores(scorer, indices, min(n, train.n_items), train.n_items, train if exclude_seen else None)
     return ranking_frame(indices, found, scores, train.catalog.users, train.catalog.items, ("user", "item"))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from jaxals._base.arguments import told
 from jaxals.data.catalog import Catalog
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation.places import Places
@@ -79,8 +80,8 @@ class Evaluation:
         return {**nothing, **dict(zip(self.user_metrics, errors.tolist(), strict=True))}
 
     def __getitem__(self, name: str) -> float:
-        if name not in self.names:
-            raise ConfigurationError(f"{name!r} was not measured; this evaluation has {', '.join(self.names)}.")
+        if not isinstance(name, str) or name not in self.names:
+            raise ConfigurationError(f"{told(name)} was not measured; this evaluation has {', '.join(self.names)}.")
         return self.metrics[name]
 
     def per_user(self) -> pd.DataFrame:
@@ -113,8 +114,8 @@ class Evaluation:
         Raises:
             ConfigurationError: It was not measured.
         """
-        error = "" if name in self.catalog_metrics else f" ± {_shown(self.standard_errors[name])}"
-        return f"{_shown(self[name])}{error}"
+        value = _shown(self[name])
+        return value if name in self.catalog_metrics else f"{value} ± {_shown(self.standard_errors[name])}"
 
     def __repr__(self) -> str:
         measured = ", ".join(f"{name} {self.to_text(name)}" for name in self.names)

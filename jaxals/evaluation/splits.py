@@ -39,6 +39,7 @@ def random_holdout(data: Interactions, fraction: float = 0.2, seed: int = 0) -> 
     """
     require_interactions("data", data)
     require_fraction("fraction", fraction)
+    require_integer("seed", seed, 0)
     positive = np.flatnonzero(data.value > 0)
     n_test = round(fraction * len(positive))
     if not 0 < n_test < len(data):
@@ -76,6 +77,7 @@ def leave_k_out(data: Interactions, k: int = 1, seed: int = 0) -> Split:
     """
     require_interactions("data", data)
     require_integer("k", k, 1)
+    require_integer("seed", seed, 0)
     positive = np.flatnonzero(data.value > 0)
     counts = np.bincount(data.user[positive], minlength=data.n_users)
     positive = positive[counts[data.user[positive]] > k]
@@ -117,6 +119,7 @@ def user_holdout(data: Interactions, fraction: float = 0.1, given: float = 0.8, 
     require_interactions("data", data)
     require_fraction("fraction", fraction)
     require_fraction("given", given)
+    require_integer("seed", seed, 0)
     rng = np.random.default_rng(seed)
     is_positive = data.value > 0
     counts = np.bincount(data.user[is_positive], minlength=data.n_users)
@@ -166,9 +169,12 @@ def sample_negatives(data: Interactions, test: Interactions, n: int = 99, seed: 
     """
     require_interactions("data", data)
     require_interactions("test", test)
+    if test.shape != data.shape:
+        raise DataError(f"`test` is about {test.shape} users and items, `data` about {data.shape}.")
     require_integer("n", n, 1)
     if not len(test):
         raise DataError(empty_side("test"))
+    require_integer("seed", seed, 0)
     users, known = np.unique(test.user), data.user.astype(np.int64) * data.n_items + data.item
     left = data.n_items - data.counts()[users]
     if (left < n).any():

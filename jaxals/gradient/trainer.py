@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +12,26 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from jaxals._base.checks import require_at_least, require_integer, require_one_of
+from jaxals._base.arguments import require_function, require_protocol, told
+from jaxals._base.checks import require_at_least, require_integer, require_number, require_one_of
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.settings import settings
 from jaxals.als.devices.mesh import from_one_device, to_every_device
 from jaxals.als.stages import StepInfo
 from jaxals.als.sweeps import initial_factors
-from jaxals.data.interactions import Interactions
-from jaxals.errors import ConfigurationError, DataError
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.errors import ConfigurationError
 from jaxals.gradient.descent import Batch, DescentState, FullBatch, Problem, descend, has_line_search
 from jaxals.gradient.losses import ObservedLoss, Penalty, Terms, exact_loss
 from jaxals.gradient.program import GradientProgram
 from jaxals.gradient.user_batches import UserBatch, build_batches
-from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
-from jaxals.training.trainers import Training, require_allowed
+from jaxals.training.trainers import Training, require_allowed, require_beginning
+
+# Entries that are looked at for what went wrong.
+_MOST_EXPLAINED = 2**16
 
 
 @settings
@@ -75,18 +80,16 @@ class Gradient:
     def __post_init__(self) -> None:
         for name, least in (("factors", 1), ("steps", 0), ("report_every", 1)):
             require_integer(name, getattr(self, name), least)
+        require_number("initial_scale", self.initial_scale)
         require_at_least("initial_scale", self.initial_scale, 0)
         require_one_of("dtype", self.dtype, "float32", "float64")
         if not isinstance(self.optimizer, optax.GradientTransformation):
             raise ConfigurationError(
-                f"`optimizer` must be one of optax, such as `optax.adam(1e-2)`; got {self.optimizer!r}."
+                f"`optimizer` must be one of optax, such as `optax.adam(1e-2)`; got {told(self.optimizer)}."
             )
-        # A class has the methods of its instances, and the protocol asks for no more.
-        if isinstance(self.batch, type) or not isinstance(self.batch, Batch):
-            raise ConfigurationError(f"`batch` must be such as `FullBatch()`; got {self.batch!r}.")
-        for name in ("penalty", "observed_loss"):
-            if not (getattr(self, name) is None or callable(getattr(self, name))):
-                raise ConfigurationError(f"`{name}` must be a function or None; got {getattr(self, name)!r}.")
+        require_protocol("batch", self.batch, Batch, "such as `FullBatch()`", ConfigurationError)
+        require_function("penalty", self.penalty, of=["factors"], may_be_none=True)
+        require_function("observed_loss", self.observed_loss, of=["values", "scores"], may_be_none=True)
 
     def begin(
         self,
@@ -113,13 +116,10 @@ class Gradient:
                 refuses the dtype.
             DataError: `initial` is for other users, items or factors.
         """
+        require_beginning(interactions, objective, key, initial, mesh, self.factors)
         require_allowed(self.dtype)
         dtype, optimizer = jnp.dtype(self.dtype), optax.with_extra_args_support(self.optimizer)
         self._refuse_what_cannot_work(interactions, optimizer, mesh)
-        if initial is not None:
-            require_shape(initial, interactions.shape)
-            if initial.user.shape[1] != self.factors:
-                raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
         counts = interactions.counts("user"), interactions.counts("item")
 
         lay_out = lambda size: build_batches(interactions, size, factors=self.factors, dtype=dtype, mesh=mesh)
@@ -148,7 +148,8 @@ class Gradient:
             memory = jax.tree.map(strong, self.batch.init(first, optimizer))
             return DescentState(first, memory, jnp.zeros((), jnp.int32))
 
-        return Training(start, step, self.steps, "step", self.report_every)
+        explain = functools.partial(_explain, terms, interactions)
+        return Training(start, step, self.steps, "step", self.report_every, explain=explain)
 
     def with_steps(self, n: int) -> "Gradient":
         """Return the same trainer with another number of steps.
@@ -176,6 +177,7 @@ class Gradient:
         Raises:
             ConfigurationError: JAX refuses the dtype.
         """
+        require_interactions("interactions", interactions)
         require_allowed(self.dtype)
         dtype = jnp.dtype(self.dtype)
         lay_out = lambda size: build_batches(interactions, size, factors=self.factors, dtype=dtype)
@@ -234,3 +236,25 @@ def _describe(
     everyone = jax.tree.map(lambda stacked: stacked[0], everyone)
     loss = exact_loss(factors, everyone, item_count, terms) if with_loss else None
     return StepInfo(is_bad[0] + is_bad[1], jnp.zeros((), jnp.int32), loss)
+
+
+def _explain(terms: Terms, interactions: Interactions, state: DescentState) -> str | None:
+    """Say which function of one's own is, or has a slope, that is not finite where a step began."""
+    factors = state.factors
+    if terms.penalty is not None and (what := _not_finite(terms.extra, factors)):
+        return f"{what} of `penalty` is not finite at the factors before"
+    if terms.observed_loss is None:
+        return None
+    some = slice(_MOST_EXPLAINED)
+    value = jnp.asarray(interactions.value[some], factors.user.dtype)
+    user, item = factors.user[interactions.user[some]], factors.item[interactions.item[some]]
+    of_scores = lambda score: terms.on_entries(value, score, False)
+    what = _not_finite(of_scores, jnp.sum(user * item, axis=1))
+    return f"{what} of `observed_loss` is not finite at the scores before" if what else None
+
+
+def _not_finite(function: Callable[[Any], jax.Array], argument: Any) -> str | None:
+    value, slope = jax.value_and_grad(function)(argument)
+    if not jnp.isfinite(value):
+        return "the value"
+    return None if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(slope)) else "the gradient"

@@ -9,7 +9,7 @@ from jaxals.hyper.gradients import Truncated as Truncated
 from jaxals.hyper.gradients import hypergradient as hypergradient
 from jaxals.hyper.many import Runs as Runs
 from jaxals.hyper.many import fit_many as fit_many
-from jaxals.hyper.search import MedianPruning as MedianPruning
+from jaxals.hyper.pruning import MedianPruning as MedianPruning
 from jaxals.hyper.search import SearchResult as SearchResult
 from jaxals.hyper.search import tune as tune
 from jaxals.hyper.space import Choice as Choice

@@ -13,7 +13,8 @@ import pandas as pd
 from jax.tree_util import Partial
 from tqdm.auto import tqdm
 
-from jaxals._base.checks import require_integer
+from jaxals._base.arguments import require_flag, require_function, require_kind
+from jaxals._base.checks import require_integer, require_scalar
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.equations import Solver
@@ -21,11 +22,15 @@ from jaxals.als.sweeps import sweep
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.hyper.gradients import (
     BuildObjective,
+    FoldIn,
     Method,
     ValidationLoss,
     as_partial,
+    build,
     hypergradient,
+    require_method,
     require_parameters,
+    require_problem,
 )
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
@@ -148,12 +153,19 @@ def tune_by_gradient(
     require_integer("steps", steps, 1)
     require_integer("sweeps", sweeps, 1)
     require_parameters(parameters)
+    if method is not None:
+        require_method(method)
+    if optimizer is not None:
+        require_kind("optimizer", optimizer, optax.GradientTransformation, "one of optax, such as `optax.adam(0.1)`")
+    require_function("measure", measure, of=["factors"], may_be_none=True)
+    require_flag("progress", progress)
+    solver = Cholesky() if solver is None else solver
+    require_problem(validation_loss, factors, objective, tiles, solver, isinstance(method, FoldIn))
     dtype = factors.item.dtype
     if not all(bool(jnp.all(jnp.asarray(leaf) > 0)) for leaf in jax.tree.leaves(parameters)):
         raise ConfigurationError("`parameters` must all be above zero: their logarithms are tuned.")
     logs = jax.tree.map(lambda leaf: jnp.log(jnp.asarray(leaf, dtype)), parameters)
     optimizer = optax.adam(0.1) if optimizer is None else optimizer
-    solver = Cholesky() if solver is None else solver
     # Equal for equal functions, so that a second call finds what the first one compiled.
     of_logs = Partial(_objective_of_logs, as_partial(objective))
     loss_of_logs = Partial(_loss_of_logs, as_partial(validation_loss))
@@ -172,7 +184,7 @@ def tune_by_gradient(
                 moved, memory = _follow(optimizer, found.gradient, memory, logs)
                 jax.block_until_ready(moved)
                 seconds += time.perf_counter() - start
-                metrics = dict(measure(found.factors)) if measure else {}
+                metrics = _checked_metrics(measure(found.factors)) if measure else {}
                 score = next(iter(metrics.values())) if metrics else -float(found.value)
                 if np.isfinite(score) and (best is None or score > best[0]):
                     best = score, number, jax.tree.map(jnp.exp, logs), found.factors
@@ -198,7 +210,14 @@ def tune_by_gradient(
         raise NumericalError(f"The validation {what} was never a number; start from other parameters.")
     _, step, parameters, factors = best
     trainer = ALS(factors=factors.item.shape[1], solver=solver, dtype=str(factors.item.dtype))  # type: ignore[arg-type]
-    return DescentResult(parameters, factors, objective(parameters), trainer, pd.DataFrame(records), step)
+    return DescentResult(parameters, factors, build(objective, parameters), trainer, pd.DataFrame(records), step)
+
+
+def _checked_metrics(metrics: Any) -> dict[str, float]:
+    require_kind("measure", metrics, Mapping, "a function from factors to metrics by name")
+    for value in metrics.values():
+        require_scalar("measure", value)
+    return {str(name): float(value) for name, value in metrics.items()}
 
 
 def _objective_of_logs(objective: Partial, logs: Any) -> Any:
@@ -212,7 +231,7 @@ def _loss_of_logs(validation_loss: Partial, factors: Factors, logs: Any) -> Any:
 def _train(
     objective: Partial, logs: Any, factors: Factors, tiles: tuple[RowTiles, RowTiles], solver: Solver, sweeps: int
 ) -> Factors:
-    built = objective(logs)
+    built = build(objective, logs)
     for _ in range(sweeps):
         factors, _ = sweep(*tiles, factors, built, solver)
     return factors

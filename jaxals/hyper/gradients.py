@@ -17,19 +17,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from jaxals._base.checks import require_at_least, require_integer
+from jaxals._base.arguments import require_array, require_function, require_kind, told
+from jaxals._base.checks import require_at_least, require_integer, require_number
 from jaxals._base.pytree import pytree
 from jaxals._base.slopes import with_slope
 from jaxals.als.half_steps import half_step
-from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.layout.tiles import RowTiles, require_tiles
 from jaxals.als.solver.cholesky import Cholesky
-from jaxals.als.solver.equations import Solver
+from jaxals.als.solver.equations import Solver, require_solver
 from jaxals.als.sweeps import sweep
-from jaxals.errors import ConfigurationError
-from jaxals.objective.factors import Factors
+from jaxals.errors import ConfigurationError, DataError
+from jaxals.objective.factors import Factors, require_factors, require_shape
 from jaxals.objective.objective import Objective
 
 ValidationLoss = Callable[[Factors, Any], Array]
@@ -118,6 +120,7 @@ class Implicit:
 
     def __post_init__(self) -> None:
         require_integer("sweeps", self.sweeps, 0)
+        require_number("tolerance", self.tolerance)
         require_at_least("tolerance", self.tolerance, 0)
 
 
@@ -207,10 +210,10 @@ def hypergradient(
         (['ridge', 'w0'], True)
     """
     method = Implicit() if method is None else method
-    if not isinstance(method, Method):
-        raise ConfigurationError(f"`method` must be `FoldIn()`, `Truncated()` or `Implicit()`; got {method!r}.")
+    require_method(method)
     require_parameters(parameters)
     solver = Cholesky() if solver is None else solver
+    require_problem(validation_loss, factors, objective, tiles, solver, isinstance(method, FoldIn))
     functions = as_partial(validation_loss), as_partial(objective)
     return _hypergradient(*functions, parameters, factors, tiles, solver, method)
 
@@ -223,10 +226,62 @@ def as_partial(function: Callable) -> Partial:
 def require_parameters(parameters: Any) -> None:
     """Refuse a pytree with a leaf that is no floating-point number or array."""
     for leaf in jax.tree.leaves(parameters):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise ConfigurationError(f"`parameters` must hold floating-point numbers; got {leaf!r}.")
+        is_array = isinstance(leaf, (np.ndarray, np.generic, jax.Array)) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        if isinstance(leaf, np.ma.MaskedArray) or not (is_array or isinstance(leaf, float)):
+            raise ConfigurationError(f"`parameters` must hold floating-point numbers; got {told(leaf)}.")
     if not jax.tree.leaves(parameters):
-        raise ConfigurationError("`parameters` holds nothing to differentiate by.")
+        raise ConfigurationError(f"`parameters` must hold something to differentiate by; got {told(parameters)}.")
+
+
+def require_method(method: Any) -> None:
+    """Refuse what is no way to differentiate."""
+    require_kind("method", method, (FoldIn, Truncated, Implicit), "`FoldIn()`, `Truncated()` or `Implicit()`")
+
+
+def require_problem(
+    validation_loss: Any, factors: Any, objective: Any, tiles: Any, solver: Any, folds_in: bool
+) -> None:
+    """Refuse what cannot be differentiated, or does not belong together.
+
+    Raises:
+        ConfigurationError: A function takes other arguments, or the solver is none.
+        DataError: Tiles and factors are something else, or of other shapes.
+    """
+    require_factors("factors", factors)
+    if not isinstance(tiles, (tuple, list)) or len(tiles) != 2:
+        raise DataError(f"`tiles` must be a pair, with users and with items as rows; got {told(tiles)}.")
+    for one in tiles:
+        require_tiles("tiles", one)
+    shape = (tiles[1].n_columns if folds_in else tiles[0].n_rows, tiles[0].n_columns)
+    if shape != (tiles[1].n_columns, tiles[1].n_rows):
+        raise DataError(
+            f"`tiles` must be of the same interactions; got {shape[0]} x {shape[1]} and {tiles[1].n_columns} x "
+            f"{tiles[1].n_rows}."
+        )
+    if not folds_in:
+        require_shape(factors, shape)
+    elif len(factors.item) != shape[1]:
+        raise DataError(f"`factors` are of {len(factors.item)} items, `tiles` of {shape[1]}.")
+    require_solver("solver", solver)
+    require_function("objective", objective, of=["parameters"])
+    require_function("validation_loss", validation_loss, of=["factors", "parameters"])
+
+
+def build(objective: BuildObjective, parameters: Any) -> Objective:
+    """Return the objective of parameters; traced, so that what it is is checked where it is compiled.
+
+    Raises:
+        ConfigurationError: The function returned something else.
+    """
+    made = objective(parameters)
+    require_kind("objective", made, Objective, "a function that returns an `Objective`")
+    return made
+
+
+def _loss_of(validation_loss: Partial, factors: Factors, parameters: Any) -> Float[Array, ""]:
+    value = validation_loss(factors, parameters)
+    require_array("validation_loss", value, 0, jnp.floating, "a function that returns one number")
+    return value
 
 
 @functools.partial(jax.jit, static_argnames=("method",))
@@ -249,13 +304,13 @@ def _hypergradient(
         def after_sweeps(parameters: Any) -> tuple[Array, Factors]:
             step = jax.checkpoint(lambda factors, _: (settle(parameters, factors), None))
             last = jax.lax.scan(step, factors, length=method.sweeps)[0]
-            return validation_loss(last, parameters), last
+            return _loss_of(validation_loss, last, parameters), last
 
         (value, last), gradient = jax.value_and_grad(after_sweeps, has_aux=True)(parameters)
         return Hypergradient(value, gradient, last, none, nothing, nothing)
 
     def solve_users(parameters: Any, item: Array) -> Factors:
-        of_users = objective(parameters).of("user")
+        of_users = build(objective, parameters).of("user")
         # The users that are folded in need not be those of the model.
         start, transposed = (None, None) if isinstance(method, FoldIn) else (factors.user, tiles[1])
         user, _ = half_step(tiles[0], item, of_users, solver, start, transposed=transposed)
@@ -263,7 +318,7 @@ def _hypergradient(
 
     def loss(parameters: Any, item: Array) -> tuple[Array, Factors]:
         solved = solve_users(parameters, item)
-        return validation_loss(solved, parameters), solved
+        return _loss_of(validation_loss, solved, parameters), solved
 
     if isinstance(method, FoldIn):
         (value, solved), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, factors.item)
@@ -313,4 +368,4 @@ def _norm(array: Array) -> Float[Array, ""]:
 def _sweep(
     objective: Partial, tiles: tuple[RowTiles, RowTiles], solver: Solver, parameters: Any, factors: Factors
 ) -> Factors:
-    return sweep(*tiles, factors, objective(parameters), solver)[0]
+    return sweep(*tiles, factors, build(objective, parameters), solver)[0]

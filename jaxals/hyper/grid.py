@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxals._base.arguments import field_names, listed, require_kind, told
 from jaxals.errors import ConfigurationError
 from jaxals.objective.objective import Objective
 from jaxals.training.trainers import Trainer
@@ -107,26 +108,27 @@ def stack(objectives: Sequence[Objective], dtype: Any) -> Objective:
 
 def _listed(space: Grid) -> list[dict[str, Any]]:
     if not isinstance(space, Mapping):
-        return [dict(settings) for settings in space]
-    for name, values in space.items():
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise ConfigurationError(f"`space` needs a list of values for `{name}`; got {values!r}.")
+        what = "lists of values by the names of settings, or a list of settings"
+        for settings in (found := listed("space", space, what)):
+            require_kind("space", settings, Mapping, what)
+        return [dict(settings) for settings in found]
+    space = {name: listed(f"space[{name!r}]", values, "a list of values") for name, values in space.items()}
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
 def _make(
     objective: Objective | BuildObjective, trainer: Trainer, settings: Mapping[str, Any]
 ) -> tuple[Objective, Trainer]:
-    of_trainer = _fields(trainer)
+    of_trainer = field_names(trainer)
     if isinstance(objective, Objective):
-        of_objective, of_confidence = _fields(objective), _fields(objective.confidence)
+        of_objective, of_confidence = field_names(objective), field_names(objective.confidence)
     else:
-        of_objective, of_confidence = list(inspect.signature(objective).parameters), []
+        of_objective, of_confidence = _parameters(objective), []
     known = list(dict.fromkeys([*of_objective, *of_confidence, *of_trainer]))
     chosen: dict[str, dict[str, Any]] = {"objective": {}, "confidence": {}, "trainer": {}}
     for name, value in settings.items():
         if name not in known:
-            raise ConfigurationError(f"There is no setting {name!r} to vary; known are {', '.join(known)}.")
+            raise ConfigurationError(f"`space` has no setting {told(name)} to vary; known are {', '.join(known)}.")
         owner = "objective" if name in of_objective else "confidence" if name in of_confidence else "trainer"
         # NumPy's numbers have a type that would be another one to compile for in `fit`.
         chosen[owner][name] = value.item() if isinstance(value, np.generic) else value
@@ -141,8 +143,13 @@ def _make(
     return made, dataclasses.replace(trainer, **chosen["trainer"]) if chosen["trainer"] else trainer  # type: ignore[type-var]
 
 
-def _fields(thing: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else []
+def _parameters(function: Any) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # of C, some of which do not say what they take
+        raise ConfigurationError(
+            f"`objective` must be an `Objective` or a function of settings by name; got {told(function)}."
+        ) from None
 
 
 def _refuse_untied(objective: Objective, chosen: Mapping[str, Any]) -> None:

@@ -13,12 +13,13 @@ import pandas as pd
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm.auto import tqdm
 
+from jaxals._base.arguments import listed, require_flag, require_function, require_protocol
 from jaxals._base.blas import loaded_blas, one_blas_thread
-from jaxals._base.checks import require_one_of
+from jaxals._base.checks import require_integer, require_one_of
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import available_memory, require_memory
 from jaxals._base.settings import same, shown
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, JaxalsError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan
 from jaxals.hyper.grid import BuildObjective, Candidate, Grid, by_program, expand, stack
@@ -105,8 +106,9 @@ class Runs:
             ConfigurationError: There is no such model, or it was not kept.
         """
         number = self.best["model"] if number is None else number
+        require_integer("number", number, 0)
         if number not in self.table.index:
-            raise ConfigurationError(f"There is no model {number!r}; the table has {len(self.table)}.")
+            raise ConfigurationError(f"There is no model {number}; the table has {len(self.table)}.")
         if number not in self.kept:
             raise ConfigurationError(f'The factors of model {number} were not kept; train with `keep="all"`.')
         factors, model = jax.tree.map(jnp.asarray, self.kept[int(number)]), self.models[int(number)]
@@ -177,8 +179,14 @@ def fit_many(
         (40, 4)
     """
     trainer = ALS() if trainer is None else trainer
+    require_interactions("interactions", interactions)
+    if not isinstance(objective, Objective):
+        require_function("objective", objective, of=[])
+    require_protocol("trainer", trainer, Trainer, "a trainer, such as `ALS()`", ConfigurationError)
+    require_flag("progress", progress)
     models = expand(objective, trainer, space, _listed(seed))
     for model in models:
+        as_key(model.seed)
         check_kinds(interactions, model.objective, model.trainer)
     plan = plan_validation(interactions, validation, metrics)
     names = [metric.name for metric in plan.metrics] if plan else []
@@ -248,8 +256,9 @@ def _lay_out(interactions: Interactions, trainer: Trainer) -> Program:
 
 def _listed(seed: Any) -> list[Any]:
     """Return one seed, or several, as a list."""
-    is_one = isinstance(seed, str) or not isinstance(seed, Iterable) or (isinstance(seed, jax.Array) and not seed.ndim)
-    return [seed] if is_one else list(seed)
+    is_one_array = isinstance(seed, (np.ndarray, jax.Array)) and not seed.ndim
+    is_one = is_one_array or isinstance(seed, (str, bytes, type)) or not isinstance(seed, Iterable)
+    return [seed] if is_one else listed("seed", seed, "an integer, a `jax.random.key`, or a list of them")
 
 
 def _spread(program: Program, n_models: int, mesh: Mesh | None) -> Mesh | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxals._base.checks import require_one_of
 from jaxals.errors import ConfigurationError, MissingDependencyError
 from jaxals.hyper.space import Choice, LogUniform, Range, SearchSpace
 
@@ -46,6 +47,7 @@ def propose(sampler: Sampler, space: SearchSpace, seed: int, trials: Sequence[tu
 
 def require_sampler(sampler: Sampler) -> None:
     """Refuse a sampler that is unknown, or whose package is not installed."""
+    require_one_of("sampler", sampler, "random", "tpe")
     propose(sampler, SearchSpace.preset(), 0, [])
 
 

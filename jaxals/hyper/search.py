@@ -14,14 +14,16 @@ import pandas as pd
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
+from jaxals._base.arguments import checked_path, listed, require_flag, require_kind, told
 from jaxals._base.checks import require_integer
 from jaxals._base.environment import numeric_settings
 from jaxals.als.layout.row_classes import MANY_FITS
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.data.split import NegativesSplit, Split
-from jaxals.errors import ConfigurationError, JaxalsError
+from jaxals.errors import CheckpointError, ConfigurationError, JaxalsError
 from jaxals.evaluation import exposure, leave_k_out, plan_evaluation, plan_negatives
+from jaxals.hyper.pruning import MedianPruning
 from jaxals.hyper.samplers import Sampler, propose, require_sampler
 from jaxals.hyper.space import SearchSpace
 from jaxals.hyper.trials import TrialLog, locked
@@ -32,49 +34,6 @@ from jaxals.training.loop import choose_devices, fit, minimise
 from jaxals.training.run import Progress, Run, summary
 from jaxals.training.state import EarlyStopping
 from jaxals.training.trainers import Trainer, Training
-
-
-@dataclasses.dataclass(frozen=True)
-class MedianPruning:
-    """End a training whose best so far is below the median of what earlier trials had by the same step.
-
-    The median stopping rule of Golovin, Solnik, Moitra, Kochanski, Karro and Sculley 2017 (Vizier, section 3.2.2), with
-    the best instead of the mean of a trial's values.
-
-    Attributes:
-        startup_trials: Earlier trials that there must be.
-        warmup_steps: Steps that every training may take.
-
-    Raises:
-        ConfigurationError: A setting lies outside its range.
-
-    Example:
-        >>> from jaxals.hyper import MedianPruning
-        >>> rule = MedianPruning(startup_trials=2, warmup_steps=1)
-        >>> rule.is_hopeless([0.1, 0.2], earlier=[[0.3, 0.4], [0.2, 0.5]])
-        True
-    """
-
-    startup_trials: int = 5
-    warmup_steps: int = 3
-
-    def __post_init__(self) -> None:
-        require_integer("startup_trials", self.startup_trials, 1)
-        require_integer("warmup_steps", self.warmup_steps, 1)
-
-    def is_hopeless(self, curve: Sequence[float], earlier: Sequence[Sequence[float]]) -> bool:
-        """Judge the values after each step so far by those of earlier trials.
-
-        Args:
-            curve: The first metric after each step of this trial, up to now.
-            earlier: The curves of the trials before it.
-
-        Returns:
-            Whether to give the trial up.
-        """
-        if len(earlier) < self.startup_trials or len(curve) <= self.warmup_steps:
-            return False
-        return max(curve) < float(np.median([max(other[: len(curve)]) for other in earlier]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -125,7 +84,7 @@ def tune(
     seed: int = 0,
     sampler: Sampler = "random",
     patience: int = 3,
-    pruning: MedianPruning | None = MedianPruning(),
+    pruning: MedianPruning | None = MedianPruning(),  # noqa: B008 (it is frozen)
     path: str | os.PathLike | None = None,
     refit: bool = True,
     mesh: Mesh | Literal["all"] | None = "all",
@@ -171,10 +130,16 @@ def tune(
         (['regularization', 'unobserved_weight'], 3, (50, 4))
     """
     require_interactions("interactions", interactions)
-    if not isinstance(space, SearchSpace):
-        raise ConfigurationError(f"`space` must be a `SearchSpace`, such as `SearchSpace.preset()`; got {space!r}.")
+    require_kind("space", space, SearchSpace, "a `SearchSpace`, such as `SearchSpace.preset()`")
     require_integer("trials", trials, 1)
-    require_integer("seed", seed, 0)
+    require_integer("seed", seed, 0, 2**63 - 1)
+    require_integer("patience", patience, 1)
+    if pruning is not None:
+        require_kind("pruning", pruning, MedianPruning, "a `MedianPruning` or None")
+    if path is not None:
+        path = checked_path("path", path, CheckpointError)
+    for name, flag in (("refit", refit), ("progress", progress)):
+        require_flag(name, flag)
     require_sampler(sampler)
     folds = [_Fold(split, metrics) for split in _splits(interactions, validation, seed)]
     _require_choosable(folds[0].plan.metrics[0].name)
@@ -390,10 +355,10 @@ def _require_choosable(metric: str) -> None:
 
 
 def _splits(interactions: Interactions, validation: Any, seed: int) -> Sequence[Split | NegativesSplit]:
-    if isinstance(validation, int):
+    if isinstance(validation, (int, np.integer)):
         require_integer("validation", validation, 1)
         return [leave_k_out(interactions, 1, seed + number) for number in range(validation)]
-    is_list = isinstance(validation, Sequence)
-    if not validation or not is_list or not all(isinstance(one, (Split, NegativesSplit)) for one in validation):
-        raise ConfigurationError(f"`validation` must be a number, or a list of splits; got {validation!r}.")
-    return validation
+    splits = listed("validation", validation, "a number, or a list of splits")
+    if not splits or not all(isinstance(one, (Split, NegativesSplit)) for one in splits):
+        raise ConfigurationError(f"`validation` must be a number, or a list of splits; got {told(validation)}.")
+    return splits

@@ -4,12 +4,15 @@ import dataclasses
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxals._base.arguments import listed, require_function, require_kind, require_text, told
+from jaxals._base.checks import require_number
 from jaxals._base.settings import settings, shown
 from jaxals.data.catalog import Side
 from jaxals.data.interactions import Interactions
@@ -19,6 +22,10 @@ from jaxals.training.fingerprint import describe_values
 from jaxals.training.trainers import ALS, Trainer
 
 Settings = Mapping[str, Any]
+
+_ARRAYS = (np.ndarray, np.generic, jax.Array)
+# Of floating-point numbers.
+_MOST = float(np.finfo(np.float64).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +47,17 @@ class Choice:
     options: tuple
 
     def __post_init__(self) -> None:
-        if not isinstance(self.options, Iterable) or isinstance(self.options, str):
-            raise ConfigurationError(f"`options` must be a list of values; got {self.options!r}.")
-        options = tuple(np.atleast_1d(self.options) if isinstance(self.options, np.ndarray) else self.options)
+        options = tuple(_as_python(option) for option in listed("options", self.options, "a list of values"))
         object.__setattr__(self, "options", options)
         if not self.options:
             raise ConfigurationError("`options` must hold at least one value.")
         for option in self.options:  # which a file of trials must be able to hold
             if not isinstance(option, (int, float, str, type(None))):
-                raise ConfigurationError(f"`options` must be numbers, strings, booleans or None; got {option!r}.")
+                raise ConfigurationError(f"`options` must be numbers, strings, booleans or None; got {told(option)}.")
 
     def at(self, position: float) -> Any:
         """Return the value that lies at a position from 0 to below 1."""
+        _require_position(position)
         return self.options[int(position * len(self.options))]
 
 
@@ -82,6 +88,7 @@ class Uniform:
 
     def at(self, position: float) -> float:
         """Return the value that lies at a position from 0 to below 1."""
+        _require_position(position)
         return self.low + position * (self.high - self.low)
 
 
@@ -114,12 +121,27 @@ class LogUniform:
 
     def at(self, position: float) -> float:
         """Return the value that lies at a position from 0 to below 1."""
+        _require_position(position)
         return math.exp(math.log(self.low) + position * (math.log(self.high) - math.log(self.low)))
 
 
 def _require_numbers(low: Any, high: Any) -> None:
-    if not all(isinstance(bound, (int, float, np.number)) for bound in (low, high)):
-        raise ConfigurationError(f"`low` and `high` must be numbers; got {low!r} and {high!r}.")
+    for name, bound in (("low", low), ("high", high)):
+        require_number(name, bound)
+        if abs(bound) > _MOST:
+            raise ConfigurationError(f"`low` must be below `high`, both finite; got {told(low)} and {told(high)}.")
+
+
+def _require_position(position: Any) -> None:
+    require_number("position", position)
+    if not 0 <= position < 1:
+        raise ConfigurationError(f"`position` must be at least 0 and below 1; got {told(position)}.")
+
+
+def _as_python(option: Any) -> Any:
+    """Return NumPy's numbers, and arrays of one, as Python's: a file of trials has no others."""
+    is_one = isinstance(option, _ARRAYS) and not option.shape
+    return option.item() if is_one and getattr(option.dtype, "kind", "") in ("b", "i", "u", "f", "U") else option
 
 
 Range = Choice | Uniform | LogUniform
@@ -157,11 +179,16 @@ class SearchSpace:
         return f"SearchSpace({ranges}; {shown(self.build)})"
 
     def __post_init__(self) -> None:
+        require_kind("ranges", self.ranges, Mapping, "ranges by the names of settings")
         for name, kind in self.ranges.items():
+            require_text("ranges", name, "ranges by the names of settings")
             if not isinstance(kind, (Choice, Uniform, LogUniform)):
                 raise ConfigurationError(
-                    f"The range of `{name}` must be a `Choice`, `Uniform` or `LogUniform`; got {kind!r}."
+                    f"The range of `{name}`, in `ranges`, must be a `Choice`, `Uniform` or `LogUniform`; got "
+                    f"{told(kind)}."
                 )
+        require_function("build", self.build, of=["settings", "interactions"])
+        require_text("description", self.description)
         # By name: the order they were written in is to change no draw.
         object.__setattr__(self, "ranges", dict(sorted(self.ranges.items())))
 
@@ -192,9 +219,12 @@ class SearchSpace:
             {'factors': Choice(options=(32, 64)), 'regularization': Choice(options=(0.01,)),
              'unobserved_weight': LogUniform(low=0.01, high=1.0)}
         """
+        require_text("preset", preset, f"one of {', '.join(DEFAULT_RANGES)}")
         if preset not in DEFAULT_RANGES:
-            raise ConfigurationError(f"There is no preset {preset!r}; known are {', '.join(DEFAULT_RANGES)}.")
+            raise ConfigurationError(f"There is no preset {told(preset)}; known are {', '.join(DEFAULT_RANGES)}.")
         trainer = ALS() if trainer is None else trainer
+        if not isinstance(trainer, Trainer) or not dataclasses.is_dataclass(trainer) or isinstance(trainer, type):
+            raise ConfigurationError(f"`trainer` must be a trainer, such as `ALS()`; got {told(trainer)}.")
         of_objective = list(inspect.signature(getattr(Objective, preset)).parameters)
         of_trainer = [field.name for field in dataclasses.fields(trainer)]
         for name in values:
@@ -203,7 +233,14 @@ class SearchSpace:
                     f"There is no setting {name!r} of {preset} or `ALS`; known are "
                     f"{', '.join(of_objective + of_trainer)}."
                 )
-        ranges = {name: _as_range(kind) for name, kind in (DEFAULT_RANGES[preset] | values).items()}
+        ranges = {name: _as_range(name, kind) for name, kind in (DEFAULT_RANGES[preset] | values).items()}
+        for name, kind in ranges.items():
+            for value in _extremes(kind):  # refused now, not in the first trial
+                if name in of_trainer:
+                    dataclasses.replace(trainer, **{name: value})
+                else:
+                    require_number(name, value)
+                    getattr(Objective, preset)(**{name: float(value)})
         rescales = not _is_fixed(ranges.get("frequency_exponent", Choice((1.0,))))
         build = _OfPreset(preset, trainer, tuple(of_objective), tuple(of_trainer), rescales)
         return cls(ranges, build, f"{preset}, {json.dumps(describe_values(trainer=trainer))}")
@@ -217,6 +254,7 @@ class SearchSpace:
         Returns:
             A value of each setting by name.
         """
+        require_kind("generator", generator, np.random.Generator, "a generator, from `np.random.default_rng`")
         positions = generator.random(len(self.ranges)).tolist()
         return {name: kind.at(position) for (name, kind), position in zip(self.ranges.items(), positions, strict=True)}
 
@@ -293,8 +331,19 @@ def rescale_regularization(
     return dataclasses.replace(objective, regularization=float(objective.regularization * scale))
 
 
-def _as_range(kind: Any) -> Range:
-    return kind if isinstance(kind, (Choice, Uniform, LogUniform)) else Choice((kind,))
+def _as_range(name: str, kind: Any) -> Range:
+    if isinstance(kind, (Choice, Uniform, LogUniform)):
+        return kind
+    if not isinstance(_as_python(kind), (int, float, str, type(None))):
+        raise ConfigurationError(
+            f"`{name}` must be a `Choice`, `Uniform`, `LogUniform` or one value to keep, a number, string or None; got "
+            f"{told(kind)}."
+        )
+    return Choice((kind,))
+
+
+def _extremes(kind: Range) -> tuple:
+    return kind.options if isinstance(kind, Choice) else (kind.low, kind.high)
 
 
 def _is_fixed(kind: Range) -> bool:

@@ -4,17 +4,21 @@ Device side, but for `hold_out`. All of them depend on scores alone, so that a r
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxals._base.arguments import require_array, require_kind
+from jaxals._base.checks import require_finite, require_integer, require_scalar
 from jaxals._base.pytree import pytree
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.errors import DataError
 from jaxals.evaluation import plan_evaluation
 from jaxals.evaluation.plans import RankedBatch
-from jaxals.objective.factors import Factors
+from jaxals.objective.factors import Factors, require_factors
 from jaxals.objective.objective import Scalar
 from jaxals.recommend.topk import exclude_pairs
 
@@ -68,6 +72,9 @@ def hold_out(train: Interactions, test: Interactions, batch_size: int | None = N
         >>> float(softmax_cross_entropy(jaxals.Factors(jnp.ones((2, 1)), jnp.ones((3, 1))), hold_out(train, test)))
         0.6931
     """
+    require_interactions("train", train)
+    if batch_size is not None:
+        require_integer("batch_size", batch_size, 1)
     size = max(_BATCH_BYTES // (4 * train.n_items), 1) if batch_size is None else batch_size
     plan = plan_evaluation(train, test, batch_size=size)
     batches = jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *plan.batches())
@@ -101,6 +108,7 @@ def softmax_cross_entropy(
         >>> bool(softmax_cross_entropy(factors, held_out) > 0)
         True
     """
+    _check(factors, held_out, user_weight, temperature=temperature)
 
     def of_user(scores: Array, relevant: Array) -> Array:
         logits = scores / jnp.asarray(temperature, scores.dtype)
@@ -147,6 +155,10 @@ def smooth_ndcg(
         >>> bool(jnp.isfinite(smooth_ndcg(factors, held_out, temperature=0.1)))
         True
     """
+    _check(factors, held_out, user_weight, temperature=temperature)
+    if k is not None:
+        require_integer("k", k, 1, 2**31 - 1)
+        k = int(k)
 
     def of_user(scores: Array, relevant: Array) -> Array:
         n_items, dtype = len(scores), scores.dtype
@@ -198,6 +210,7 @@ def squared_error(
         >>> bool(squared_error(factors, held_out) > 0)
         True
     """
+    _check(factors, held_out, user_weight, unobserved_weight=unobserved_weight)
 
     def of_user(scores: Array, relevant: Array) -> Array:
         own = scores.at[relevant].get(mode="fill", fill_value=0)
@@ -208,6 +221,20 @@ def squared_error(
         return (jnp.sum(cells) + weight * jnp.sum(ranked**2)) / _count(is_relevant, scores.dtype)
 
     return _mean_over_users(of_user, factors, held_out, user_weight)
+
+
+def _check(factors: Any, held_out: Any, user_weight: Any, **numbers: Any) -> None:
+    require_factors("factors", factors)
+    require_kind("held_out", held_out, HeldOut, "from `hold_out`", DataError)
+    for name, number in numbers.items():
+        require_scalar(name, number)
+        require_finite(name, number)
+    if user_weight is not None:
+        require_array("user_weight", user_weight, 1, jnp.floating, "a 1-D array of floating-point numbers", DataError)
+        if len(user_weight) != len(factors.user):
+            raise DataError(
+                f"`user_weight` must have one number for each of {len(factors.user)} users; got {len(user_weight)}."
+            )
 
 
 def _mean_over_users(

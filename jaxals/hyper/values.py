@@ -3,14 +3,17 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from jaxals.als.layout.tiles import RowTiles, build_tiles
+from jaxals._base.arguments import require_array
+from jaxals.als.layout.tiles import RowTiles, build_tiles, require_tiles
 from jaxals.data.catalog import Side
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.errors import DataError
 
 
 def number_entries(
@@ -46,6 +49,7 @@ def number_entries(
         >>> sorted(tiles.groups[0].value.reshape(-1).tolist())[-3:]
         [1.0, 2.0, 3.0]
     """
+    require_interactions("interactions", interactions)
     numbers = dataclasses.replace(interactions, value=np.arange(1, len(interactions) + 1, dtype=np.float64))
     return build_tiles(numbers, side, factors=factors, dtype=jnp.int32, gram_size=gram_size, mesh=mesh)
 
@@ -71,6 +75,14 @@ def with_values(numbered: RowTiles, values: Float[Array, " entries"]) -> RowTile
         >>> float(tiles.groups[0].value.sum())
         6.0
     """
+    require_tiles("numbered", numbered)
+    require_array("values", values, 1, jnp.floating, "a 1-D array of floating-point numbers", DataError)
+    if not isinstance(numbered.count, jax.core.Tracer) and len(values) != (
+        entries := int(np.asarray(numbered.count).sum())
+    ):
+        raise DataError(
+            f"`values` must be as many as there are entries in `numbered`, {entries:,}; got {len(values):,}."
+        )
     padded = jnp.concatenate([jnp.zeros_like(values[:1]), values])
     fill = lambda part: dataclasses.replace(part, value=padded[part.value])
     long: Any = numbered.long

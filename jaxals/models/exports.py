@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from jaxals._base.archives import read_arrays
+from jaxals._base.arguments import checked_path, require_kind
 from jaxals.data.catalog import Catalog, Side
 from jaxals.errors import DataError, MissingDependencyError
 from jaxals.objective.confidence import ImplicitConfidence
-from jaxals.objective.factors import Factors, require_shape
-from jaxals.objective.objective import Objective, Sides
+from jaxals.objective.factors import Factors, require_factors, require_shape
+from jaxals.objective.objective import Objective, Sides, require_objective
 
 _SIDES: tuple[Side, Side] = ("user", "item")
 
@@ -43,11 +44,12 @@ def save_npz(path: str | os.PathLike, factors: Factors, catalog: Catalog) -> Non
         >>> factors.user.shape, catalog.users.tolist()
         ((2, 3), ['ann', 'bob'])
     """
+    path = checked_path("path", path, DataError)
+    require_kind("catalog", catalog, Catalog, "a `Catalog`", DataError)
     require_shape(factors, catalog.shape)
     tables = {f"{side}_factors": np.asarray(getattr(factors, side)) for side in _SIDES}
     ids = {f"{side}_ids": _as_array(index, side) for side, index in zip(_SIDES, _indexes(catalog), strict=True)}
-    with open(path, "wb") as file:  # given a name, NumPy would append to it
-        np.savez(file, **tables, **ids)  # type: ignore[arg-type]
+    _save_npz(path, **tables, **ids)
 
 
 def load_npz(path: str | os.PathLike) -> tuple[Factors, Catalog]:
@@ -105,8 +107,13 @@ def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) 
         ['ann', 'bob']
     """
     pyarrow = _pyarrow()
+    folder = checked_path("folder", folder, DataError)
+    require_kind("catalog", catalog, Catalog, "a `Catalog`", DataError)
     require_shape(factors, catalog.shape)
-    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
     for side, index in zip(_SIDES, _indexes(catalog), strict=True):
         table = np.asarray(getattr(factors, side))
         rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(table.ravel()), table.shape[1])
@@ -139,6 +146,7 @@ def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
         (True, ['ann', 'bob'])
     """
     pyarrow = _pyarrow()
+    folder = checked_path("folder", folder, DataError)
     ids, tables = [], []
     for side in _SIDES:
         path = pathlib.Path(folder, f"{side}s.parquet")
@@ -172,14 +180,17 @@ def save_implicit(path: str | os.PathLike, factors: Factors, objective: Objectiv
         >>> jaxals.implicit_api.AlternatingLeastSquares.load(path).alpha  # and that of implicit itself
         15.0
     """
+    path = checked_path("path", path, DataError)
+    require_factors("factors", factors)
+    if objective is not None:
+        require_objective("objective", objective)
     user, item = np.asarray(factors.user), np.asarray(factors.item)
     settings: dict[str, Any] = {"factors": user.shape[1], "dtype": user.dtype.name}
     if objective is not None and isinstance(objective.confidence, ImplicitConfidence):
         settings["alpha"] = float(objective.confidence.alpha)
         if not isinstance(objective.regularization, Sides) and np.ndim(objective.regularization) == 0:
             settings["regularization"] = float(objective.regularization)
-    with open(path, "wb") as file:
-        np.savez(file, user_factors=user, item_factors=item, **settings)
+    _save_npz(path, user_factors=user, item_factors=item, **settings)
 
 
 def load_implicit(path: str | os.PathLike) -> Factors:
@@ -233,7 +244,16 @@ def _as_arrow(ids: np.ndarray) -> Any:
     return pyarrow.array(ids if ids.dtype.kind in "iuf" else ids.tolist())
 
 
+def _save_npz(path: pathlib.Path, **arrays: Any) -> None:
+    try:
+        with open(path, "wb") as file:  # given a name, NumPy would append to it
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+
 def _read_npz(path: str | os.PathLike, names: list[str]) -> dict[str, np.ndarray]:
+    path = checked_path("path", path, DataError)
     arrays = read_arrays(path, names, "factors")
     if missing := [name for name in names if name not in arrays]:
         raise DataError(f"{path} cannot be read as factors: it holds no {' and no '.join(missing)}.")

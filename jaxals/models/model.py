@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from jaxals._base.arguments import checked_path
 from jaxals.data.catalog import Catalog
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import CheckpointError, ConfigurationError, DataError
 from jaxals.models.folder import (
     MALFORMED,
@@ -24,8 +25,8 @@ from jaxals.models.folder import (
     write_folder,
 )
 from jaxals.objective import confidence as confidences
-from jaxals.objective.factors import Factors
-from jaxals.objective.objective import Objective, Sides
+from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.objective import Objective, Sides, require_objective
 
 _FORMAT = 2
 _CONFIDENCES = {
@@ -68,6 +69,10 @@ def save_model(
         >>> objective == jaxals.Objective.hkv(alpha=15.0)
         True
     """
+    require_interactions("interactions", interactions)
+    require_shape(factors, interactions.shape)
+    if objective is not None:
+        require_objective("objective", objective)
     path = require_model_place(folder)
     arrays = {
         "user_factors": np.asarray(factors.user),
@@ -102,8 +107,9 @@ def require_model_place(folder: str | os.PathLike) -> pathlib.Path:
     Raises:
         CheckpointError: The folder holds something else, or cannot be written.
     """
-    require_utf8(pathlib.Path(folder).absolute())
-    path = pathlib.Path(folder).resolve()
+    given = checked_path("folder", folder, CheckpointError)
+    require_utf8(given.absolute())
+    path = given.resolve()
     try:
         if path.exists() and any(path.iterdir() if path.is_dir() else [path]) and not _is_replaceable(path):
             raise CheckpointError(f"{folder} holds something other than a jaxals model; name a new folder.")
@@ -152,7 +158,7 @@ def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Object
         >>> factors.user.shape, len(interactions), objective.confidence.alpha
         ((2, 3), 2, 15.0)
     """
-    path = pathlib.Path(folder).absolute()
+    path = checked_path("folder", folder, CheckpointError).absolute()
     if not path.is_dir():
         raise CheckpointError(f"There is no model folder {folder}.")
     if not is_folder(path):

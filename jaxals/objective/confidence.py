@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxals._base.arguments import require_array
 from jaxals._base.checks import require_finite, require_positive
 from jaxals._base.pytree import pytree
 
@@ -75,6 +76,7 @@ class LinearConfidence:
 
     def __call__(self, value: Float[Array, "*shape"]) -> Weights:
         """Return g and b for each value."""
+        require_array("value", value, None, jnp.floating, "an array of floating-point numbers")
         gram_weight = self.alpha * jnp.abs(value)
         return gram_weight, _liked(value, 1 + gram_weight)
 
@@ -104,6 +106,7 @@ class ImplicitConfidence:
 
     def __call__(self, value: Float[Array, "*shape"]) -> Weights:
         """Return g and b for each value."""
+        require_array("value", value, None, jnp.floating, "an array of floating-point numbers")
         full_weight = self.alpha * jnp.abs(value)
         return full_weight - 1, _liked(value, full_weight)
 
@@ -135,6 +138,7 @@ class LogConfidence:
 
     def __call__(self, value: Float[Array, "*shape"]) -> Weights:
         """Return g and b for each value."""
+        require_array("value", value, None, jnp.floating, "an array of floating-point numbers")
         gram_weight = self.alpha * jnp.log1p(jnp.abs(value) / self.epsilon)
         return gram_weight, _liked(value, 1 + gram_weight)
 
@@ -153,6 +157,7 @@ class BinaryConfidence:
 
     def __call__(self, value: Float[Array, "*shape"]) -> Weights:
         """Return g and b for each value."""
+        require_array("value", value, None, jnp.floating, "an array of floating-point numbers")
         ones = jnp.ones_like(value)
         return ones, _liked(value, ones)
 

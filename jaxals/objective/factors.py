@@ -1,8 +1,11 @@
 """The two tables that a model learns. Device side."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.arguments import require_array, require_indices, require_kind
 from jaxals._base.pytree import pytree
 from jaxals.errors import DataError
 
@@ -28,10 +31,12 @@ class Factors:
 
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
+        require_indices(users)
         return jnp.matmul(self.user[users], self.item.T, precision="highest")
 
     def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
         """Tell which users anything is known of: a row without entries in training is zero."""
+        require_indices(users)
         return jnp.any(self.user[users] != 0, axis=1)
 
     def known_items(self) -> Bool[Array, " items"]:
@@ -51,20 +56,42 @@ def gramian(table: Float[Array, "rows factors"]) -> Float[Array, "factors factor
     return jnp.matmul(table.T, table, precision="highest")
 
 
-def require_shape(factors: Factors, shape: tuple[int, int]) -> None:
+def require_factors(name: str, factors: Any) -> None:
+    """Refuse what is no two tables of floating-point numbers, of one width.
+
+    Args:
+        name: Of the argument.
+        factors: It.
+
+    Raises:
+        DataError: It is something else.
+    """
+    require_kind(name, factors, Factors, "`Factors`, two tables", DataError)
+    for side in ("user", "item"):
+        table = getattr(factors, side)
+        require_array(f"{name}.{side}", table, 2, jnp.floating, "a 2-D array of floating-point numbers", DataError)
+    widths = (factors.user.shape[1], factors.item.shape[1])
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"Both tables of `{name}` must have one width; got {widths[0]} factors a user and {widths[1]} an item."
+        )
+
+
+def require_shape(factors: Factors, shape: tuple[int, int], name: str = "factors") -> None:
     """Refuse factors of other users and items, or whose tables differ in width.
 
     Args:
         factors: Both tables.
         shape: Number of users and items that there must be.
+        name: Of the argument that they came as.
 
     Raises:
-        DataError: A table has another number of rows, or the tables have different numbers of columns.
+        DataError: They are no tables of numbers, a table has another number of rows, or the tables have different
+            numbers of columns.
     """
+    require_factors(name, factors)
     got = (factors.user.shape[0], factors.item.shape[0])
     if got != shape:
         turned = " Users and items look swapped." if got == shape[::-1] else ""
-        raise DataError(f"The factors are for {got} users and items, the interactions for {shape}.{turned}")
-    widths = (factors.user.shape[1], factors.item.shape[1])
-    if widths[0] != widths[1]:
-        raise DataError(f"Both tables must have one width; got {widths[0]} factors a user and {widths[1]} an item.")
+        which = "" if name == "factors" else f" of `{name}`"
+        raise DataError(f"The factors{which} are for {got} users and items, the interactions for {shape}.{turned}")

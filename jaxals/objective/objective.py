@@ -12,12 +12,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxals._base.checks import require_at_least, require_finite
+from jaxals._base.arguments import checked_dtype, field_names, is_leaf, require_array, require_kind, told
+from jaxals._base.checks import require_at_least, require_finite, require_integer, require_scalar, require_side
 from jaxals._base.pytree import pytree
 from jaxals.data.catalog import Side
-from jaxals.data.interactions import COO, Interactions
+from jaxals.data.interactions import COO, Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.objective.confidence import (
     BinaryConfidence,
@@ -27,7 +29,7 @@ from jaxals.objective.confidence import (
     LogConfidence,
     Scalar,
 )
-from jaxals.objective.factors import Factors, gramian, require_shape
+from jaxals.objective.factors import Factors, gramian, require_factors, require_shape
 
 # 64K entries a step keep the two gathered blocks of a loss pass at 32 MB for 64 factors in float32.
 _ENTRIES_PER_STEP = 65_536
@@ -94,9 +96,17 @@ class Objective:
     frequency_offset: Scalar = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("unobserved_weight", "regularization", "frequency_offset"):
-            require_at_least(name, getattr(self, name), 0)
-        for name in ("unobserved_weight", "regularization", "frequency_exponent", "frequency_offset"):
+        if isinstance(self.confidence, type) or not callable(self.confidence) or is_leaf(self.confidence):
+            raise ConfigurationError(
+                "`confidence` must be a pytree that can be called, such as `LinearConfidence()` or "
+                f"`jax.tree_util.Partial(function)`; got {told(self.confidence)}."
+            )
+        names = ["unobserved_weight", "frequency_offset", "frequency_exponent"]
+        if not isinstance(self.regularization, Sides):  # which checks its own
+            names.append("regularization")
+        for name in names:
+            if name != "frequency_exponent":
+                require_at_least(name, getattr(self, name), 0)
             require_finite(name, getattr(self, name))
 
     @classmethod
@@ -182,6 +192,7 @@ class Objective:
         Returns:
             An objective equal to this one but for λ.
         """
+        require_side(side)
         ridge = self.regularization
         if isinstance(ridge, Sides):
             ridge = getattr(ridge, side)
@@ -198,10 +209,22 @@ class Objective:
         Returns:
             g and b, each of that shape.
         """
+        require_array("value", value, None, jnp.floating, "an array of floating-point numbers", DataError)
         zero, is_entry = jnp.zeros_like(value), value != 0
         # Padding is evaluated as an entry of value 1: what is not finite at 0, such as log r, has a derivative of NaN.
-        gram_weight, target_weight = self.confidence(jnp.where(is_entry, value, jnp.ones_like(value)))
+        gram_weight, target_weight = self._confidence_of(jnp.where(is_entry, value, jnp.ones_like(value)))
         return jnp.where(is_entry, gram_weight, zero), jnp.where(is_entry, target_weight, zero)
+
+    def _confidence_of(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        weights = self.confidence(value)
+        shapes = [np.shape(weight) for weight in weights] if isinstance(weights, (tuple, list)) else None
+        if shapes != [value.shape] * 2:
+            what = f"{len(shapes)} of shapes {shapes}" if shapes is not None else told(weights)
+            raise ConfigurationError(
+                "`confidence` must return two arrays of the values' shape, Gram weights and target weights; from "
+                f"values of shape {value.shape}, {told(self.confidence)} made {what}."
+            )
+        return weights
 
     def cells(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Return the full weight c = g + w0 and the target p = b / c of observed cells; both are 0 in padding.
@@ -236,9 +259,15 @@ class Objective:
         """
         if isinstance(self.regularization, Sides):
             raise ConfigurationError('`regularization` has two sides; take `objective.of("user")` or `.of("item")`.')
+        require_array("count", count, None, jnp.integer, "an array of integers", DataError)
+        is_traced = isinstance(n_columns, jax.Array)  # as where the columns grow, which shall compile nothing
+        require_scalar("n_columns", n_columns) if is_traced else require_integer("n_columns", n_columns, 0)
         if (shape := jnp.shape(self.regularization)) not in ((), jnp.shape(count)):
             raise DataError(f"`regularization` is for {shape} rows, but there are {jnp.shape(count)}.")
-        frequency = count.astype(dtype) + self.frequency_offset * n_columns
+        dtype = checked_dtype("dtype", dtype)
+        frequency = count.astype(dtype) + self.frequency_offset * (
+            jnp.asarray(n_columns, dtype) if is_traced else int(n_columns)
+        )
         # 0^ν has no finite derivative in ν, so the power is taken of what is above 0 alone.
         is_empty = frequency == 0
         power = jnp.where(is_empty, jnp.ones_like(frequency), frequency) ** self.frequency_exponent
@@ -259,8 +288,13 @@ class Objective:
             A scalar.
 
         Raises:
-            DataError: λ is given for other rows than these.
+            DataError: λ or a count is given for other rows than these.
         """
+        require_factors("factors", factors)
+        for name, count, table in (("user_count", user_count, factors.user), ("item_count", item_count, factors.item)):
+            require_array(name, count, 1, jnp.integer, "a 1-D array of integers", DataError)
+            if len(count) != len(table):
+                raise DataError(f"`{name}` must have one number for each of {len(table)} rows; got {len(count)}.")
 
         def of(side: Side, table: Array, count: Array, n_columns: int) -> Float[Array, ""]:
             return jnp.sum(self.of(side).ridge(count, n_columns, table.dtype) * jnp.sum(table**2, axis=1))
@@ -279,6 +313,9 @@ class Objective:
             A scalar.
         """
         full_weight, target = self.cells(value)
+        require_array("score", score, None, jnp.floating, "an array of floating-point numbers", DataError)
+        if score.shape != value.shape:
+            raise DataError(f"`score` must be of the shape {value.shape} of the values; got {score.shape}.")
         outside = jnp.where(value != 0, self.unobserved_weight * score**2, jnp.zeros_like(score))
         return jnp.sum(full_weight * (target - score) ** 2 - outside)
 
@@ -295,13 +332,31 @@ class Objective:
         Raises:
             DataError: The tables do not have one row per user and per item, or differ in width.
         """
+        require_factors("factors", factors)
+        require_objective("objective", self)
         entries = _on_device(interactions, factors.user.dtype)
         require_shape(factors, (entries.n_users, entries.n_items))
         return _loss(self, factors, entries)
 
 
+def require_objective(name: str, value: Any) -> None:
+    """Refuse what is no objective, and one whose numbers are arrays where there must be one number.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    require_kind(name, value, Objective, "an `Objective`, such as `Objective.hkv()`")
+    for field in ("unobserved_weight", "frequency_exponent", "frequency_offset"):
+        require_scalar(field, getattr(value, field))
+    if type(value.confidence) in (BinaryConfidence, ImplicitConfidence, LinearConfidence, LogConfidence):
+        for setting in field_names(value.confidence):
+            require_scalar(setting, getattr(value.confidence, setting))
+
+
 def _on_device(interactions: Interactions | COO, dtype: Any) -> COO:
     # All of this module that runs on the host.
+    if not isinstance(interactions, COO):
+        require_interactions("interactions", interactions)
     return interactions.to_coo(dtype) if isinstance(interactions, Interactions) else interactions
 
 

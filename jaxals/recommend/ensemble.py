@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.arguments import listed, require_indices
 from jaxals._base.pytree import pytree
 from jaxals.errors import ConfigurationError
-from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.factors import Factors, require_factors, require_shape
 
 # Scores of all items for so many users at a time.
 _USERS_PER_STEP = 64
@@ -50,9 +51,11 @@ class Ensemble:
             ConfigurationError: There is none, or they differ in width.
             DataError: They are about different numbers of users or items.
         """
+        models = listed("models", models, "a list of `Factors`")
         if not models:
             raise ConfigurationError("An ensemble needs at least one model; got none.")
         for model in models:
+            require_factors("models", model)
             require_shape(model, (models[0].user.shape[0], models[0].item.shape[0]))
         widths = sorted({model.user.shape[1] for model in models})
         if len(widths) > 1:
@@ -75,10 +78,12 @@ class Ensemble:
 
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Return the mean scores of all items for some users, by index."""
+        require_indices(users)
         return jnp.mean(self._all_scores(users), axis=0)
 
     def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
         """Tell which users any of the models knows anything of."""
+        require_indices(users)
         return jnp.any(self.user[:, users] != 0, axis=(0, 2))
 
     def known_items(self) -> Bool[Array, " items"]:
@@ -87,6 +92,7 @@ class Ensemble:
 
     def variance(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Return the variance between models of each score, over the number of models; for some users, by index."""
+        require_indices(users)
         return jnp.var(self._all_scores(users), axis=0)
 
     def user_variance(self) -> Float[Array, " users"]:

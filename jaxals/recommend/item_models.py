@@ -13,11 +13,20 @@ import scipy.sparse
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxals._base.checks import require_at_least, require_integer, require_one_of, require_positive
+from jaxals._base.arguments import checked_dtype, require_indices, told
+from jaxals._base.checks import (
+    require_at_least,
+    require_finite,
+    require_integer,
+    require_number,
+    require_one_of,
+    require_positive,
+    require_scalar,
+)
 from jaxals._base.devices import default_device
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree, static
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.recommend.topk import top_k
 
@@ -77,11 +86,13 @@ class ItemModel:
 
     def scores(self, users: Int[Array, " batch"]) -> Float[Array, "batch items"]:
         """Score every item for a batch of user indices."""
+        require_indices(users)
         rows = self.history.dense(users, self.weights.shape[0])
         return jnp.matmul(rows, self.weights, precision="highest")
 
     def known_users(self, users: Int[Array, " batch"]) -> Bool[Array, " batch"]:
         """Tell which users anything is known of: those who have something."""
+        require_indices(users)
         return self.history.starts[users + 1] > self.history.starts[users]
 
     def known_items(self) -> Bool[Array, " items"]:
@@ -94,6 +105,7 @@ class ItemModel:
         Raises:
             DataError: The interactions are over another number of items.
         """
+        require_interactions("interactions", interactions)
         if interactions.n_items != self.weights.shape[0]:
             raise DataError(
                 f"`interactions` have {interactions.n_items:,} items, the model {self.weights.shape[0]:,}; "
@@ -131,7 +143,10 @@ class EASE:
     dtype: Any = static(default=jnp.float32)
 
     def __post_init__(self) -> None:
+        require_scalar("regularization", self.regularization)
         require_positive("regularization", self.regularization)
+        require_finite("regularization", self.regularization)
+        checked_dtype("dtype", self.dtype)
 
     def fit(self, train: Interactions) -> ItemModel:
         """Solve for the weights.
@@ -145,6 +160,7 @@ class EASE:
         Raises:
             ConfigurationError: The matrix of items x items does not fit into memory.
         """
+        require_interactions("train", train)
         matrix = _liked(train, is_binary=True)
         pairs = _pair_sums(matrix, self.dtype, "EASE")
         weights = _zero_diagonal_regression(pairs, jnp.asarray(self.regularization, self.dtype))
@@ -193,10 +209,14 @@ class ItemKNN:
     def __post_init__(self) -> None:
         require_integer("neighbours", self.neighbours, 1)
         require_one_of("weighting", self.weighting, "cosine", "bm25")
-        require_at_least("shrinkage", self.shrinkage, 0)
-        require_at_least("k1", self.k1, 0)
+        for name in ("shrinkage", "k1"):
+            require_number(name, getattr(self, name))
+            require_at_least(name, getattr(self, name), 0)
+            require_finite(name, getattr(self, name))
+        require_number("b", self.b, "a number from 0 to 1")
         if not 0 <= self.b <= 1:
-            raise ConfigurationError(f"`b` must be 0 to 1; got {self.b}.")
+            raise ConfigurationError(f"`b` must be 0 to 1; got {told(self.b)}.")
+        checked_dtype("dtype", self.dtype)
 
     def fit(self, train: Interactions) -> ItemModel:
         """Find each item's neighbours.
@@ -210,6 +230,7 @@ class ItemKNN:
         Raises:
             ConfigurationError: The matrix of items x items does not fit into memory.
         """
+        require_interactions("train", train)
         matrix = _liked(train, is_binary=False)
         weighted = _bm25(matrix, self.k1, self.b) if self.weighting == "bm25" else matrix
         similarity = _pair_sums(weighted, self.dtype, "ItemKNN")

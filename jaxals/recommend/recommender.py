@@ -3,32 +3,34 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxals._base.checks import require_at_least, require_one_of, require_side
+from jaxals._base.arguments import require_flag
+from jaxals._base.checks import require_integer, require_one_of, require_side
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.settings import shown
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.data.catalog import Catalog, Side
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.models import model as models
 from jaxals.objective.factors import Factors, require_shape
-from jaxals.objective.objective import Objective
+from jaxals.objective.objective import Objective, require_objective
+from jaxals.recommend.asked import Ids, listed_ids
 from jaxals.recommend.fold_in import Model
 from jaxals.recommend.ranking import checked_indices, nearest_rows, rank_columns, ranking_frame
 from jaxals.recommend.rows import objective_of, singular, split_score
+from jaxals.recommend.runs import trained
+from jaxals.recommend.tables import is_finite
 
-Ids = Hashable | Sequence[Hashable] | np.ndarray | pd.Series | pd.Index
 Similarity = Literal["cosine", "dot"]
 Scale = Literal["raw", "unit"]
 
@@ -63,8 +65,11 @@ class Recommender:
     objective: Objective | None = None
 
     def __post_init__(self) -> None:
+        require_interactions("interactions", self.interactions)
         require_shape(self.factors, self.interactions.shape)
-        if not (_is_finite(jnp.asarray(self.factors.user)) and _is_finite(jnp.asarray(self.factors.item))):
+        if self.objective is not None:
+            require_objective("objective", self.objective)
+        if not (is_finite(jnp.asarray(self.factors.user)) and is_finite(jnp.asarray(self.factors.item))):
             raise DataError("A factor is not finite; the training that made it may have diverged.")
 
     @classmethod
@@ -85,15 +90,7 @@ class Recommender:
             ConfigurationError: The search kept no factors.
             DataError: It was trained on other users and items, or a factor is not finite.
         """
-        try:
-            factors, objective = run.factors, run.objective
-        except AttributeError:
-            raise ConfigurationError(f"`run` must be what `fit` or a search gave back; got {run!r}.") from None
-        if factors is None:
-            raise ConfigurationError(
-                f"The {type(run).__name__} holds no factors; train them by `jaxals.fit(interactions, found.objective, "
-                "found.trainer)`."
-            )
+        factors, objective = trained(run)
         return cls(factors, interactions, objective)
 
     def __getattr__(self, name: str) -> Any:
@@ -130,7 +127,7 @@ class Recommender:
         """Rank the items that users are most likely to want next.
 
         Args:
-            users: One raw user id, or a list, range, array or Series of them.
+            users: One raw user id, or a list, tuple, set, array or Series of them, or a mask over all users.
             n: How many items each; fewer where fewer are left.
             exclude_seen: Leave out what a user already interacted with.
             items: Raw ids of the only items to consider, by default all.
@@ -144,14 +141,15 @@ class Recommender:
         Raises:
             UnknownIdError: A user or item is not in the catalog.
         """
+        require_integer("n", n, 1)
         user_ids, item_ids = self._model.user_ids, self._model.item_ids
-        indices = user_ids.indices(_as_list(users))
+        indices = user_ids.indices(listed_ids("users", users, user_ids))
         found, scores = self.top_items(
             indices,
             min(n, len(item_ids)),
             exclude_seen,
-            items=None if items is None else item_ids.indices(_as_list(items)),
-            exclude=item_ids.indices(_as_list(exclude)),
+            items=None if items is None else item_ids.indices(listed_ids("items", items, item_ids)),
+            exclude=item_ids.indices(listed_ids("exclude", exclude, item_ids)),
             scale=scale,
         )
         return ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item"))
@@ -170,15 +168,17 @@ class Recommender:
         Raises:
             UnknownIdError: An item is not in the catalog.
         """
+        require_integer("n", n, 1)
         ids = self._model.item_ids
-        indices = ids.indices(_as_list(items))
+        indices = ids.indices(listed_ids("items", items, ids))
         found, scores = self.nearest(indices, min(n, len(ids)), "item", measure)
         return ranking_frame(indices, found, scores, ids, ids, ("item", "similar_item"))
 
     def similar_users(self, users: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
+        require_integer("n", n, 1)
         ids = self._model.user_ids
-        indices = ids.indices(_as_list(users))
+        indices = ids.indices(listed_ids("users", users, ids))
         found, scores = self.nearest(indices, min(n, len(ids)), "user", measure)
         return ranking_frame(indices, found, scores, ids, ids, ("user", "similar_user"))
 
@@ -231,6 +231,7 @@ class Recommender:
             NumericalError: A system is singular.
         """
         require_side(side)
+        require_interactions("interactions", interactions)
         objective = self._objective()
         grown = object.__new__(Recommender)
         vars(grown).update(objective=objective, _model=self._model.grown(interactions, side, objective))
@@ -282,7 +283,8 @@ class Recommender:
             DataError: An index lies outside the catalog.
             ConfigurationError: `n` or `scale` is out of range, or the answer does not fit into memory.
         """
-        require_at_least("n", n, 1)
+        require_integer("n", n, 1)
+        require_flag("exclude_seen", exclude_seen)
         require_one_of("scale", scale, "raw", "unit")
         model = self._model
         n_items = len(model.item)
@@ -313,7 +315,7 @@ class Recommender:
             DataError: An index lies outside the table.
             ConfigurationError: `n`, `side` or `measure` is out of range, or the answer does not fit into memory.
         """
-        require_at_least("n", n, 1)
+        require_integer("n", n, 1)
         require_side(side)
         require_one_of("measure", measure, "cosine", "dot")
         table = self._model.item if side == "item" else self._model.user
@@ -362,8 +364,11 @@ class Recommender:
         """
         refuse_forked_process()
         require_side(side)
+        require_interactions("interactions", interactions)
         objective = self._objective()
         other = jnp.asarray(self.factors.item if side == "user" else self.factors.user)
+        if (given := interactions.shape[side == "user"]) != len(other):
+            raise DataError(f"`interactions` have {given:,} columns of the other side, the model {len(other):,}.")
         tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
         rows, info = half_step(tiles, other, objective.of(side), Cholesky())
         if bad := int(info.non_finite_rows):
@@ -392,15 +397,3 @@ class Recommender:
         if self.objective is None:
             raise ConfigurationError("This needs the objective: pass `Recommender(factors, interactions, objective)`.")
         return self.objective
-
-
-@jax.jit
-def _is_finite(table: Float[Array, "rows factors"]) -> Bool[Array, ""]:
-    return jnp.isfinite(table).all()
-
-
-def _as_list(ids: Any) -> list:
-    # A tuple may be one id, except the empty one, which stands for none.
-    if isinstance(ids, (list, range, np.ndarray, pd.Series, pd.Index)) or (isinstance(ids, tuple) and not ids):
-        return list(np.atleast_1d(ids) if isinstance(ids, np.ndarray) else ids)
-    return [ids]

@@ -208,3 +208,9 @@ def _lengths(table: Float[Array, "rows factors"]) -> Float[Array, " rows"]:
 @jax.jit
 def _gather(table: Float[Array, "rows factors"], index: Int[Array, " wanted"]) -> Float[Array, "wanted factors"]:
     return table[index]
+
+
+@jax.jit
+def is_finite(table: Float[Array, "rows factors"]) -> Bool[Array, ""]:
+    """Tell whether all of a table is finite."""
+    return jnp.isfinite(table).all()

@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxals.errors import ConfigurationError
+from jaxals._base.arguments import require_array, told
+from jaxals.errors import ConfigurationError, DataError
 
 # Rows of fewer items per k go through `lax.top_k` alone: there the second level costs what the first one saves
 # (2 cores: 1.9 times slower at 100 items per k, 1.3 to 1.9 times faster at 500, 4 times faster at 2500).
@@ -41,9 +42,12 @@ def top_k(scores: Float[Array, "*rows items"], k: int) -> tuple[Float[Array, "*r
         >>> values.tolist(), indices.tolist()
         ([3.0, 3.0, 2.0], [1, 3, 2])
     """
+    require_array("scores", scores, None, jnp.floating, "an array of floating-point numbers", DataError)
+    if not scores.shape:
+        raise DataError(f"`scores` must have an axis of items; got {told(scores)}.")
     n_items = scores.shape[-1]
-    if not 1 <= k <= n_items:
-        raise ConfigurationError(f"`k` must be 1 to the number of items, {n_items}; got {k}.")
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= n_items:
+        raise ConfigurationError(f"`k` must be 1 to the number of items, {n_items}; got {told(k)}.")
     if n_items < _LEAST_ITEMS_PER_K * k:
         values, indices = lax.top_k(_unsigned_zeros(scores), k)
         return values, indices

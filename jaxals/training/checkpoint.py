@@ -18,6 +18,7 @@ from typing import BinaryIO
 import jax.numpy as jnp
 import pandas as pd
 
+from jaxals._base.arguments import checked_path, require_text
 from jaxals._base.checks import require_integer
 from jaxals.errors import CheckpointError, ConfigurationError, DamageError
 from jaxals.models.folder import (
@@ -75,6 +76,9 @@ class Checkpoint:
     best: str | None = None
 
     def __post_init__(self) -> None:
+        checked_path("directory", self.directory, ConfigurationError)
+        if self.best is not None:
+            require_text("best", self.best, '"loss", the name of a metric, or None')
         require_integer("every", self.every, 1)
         require_integer("keep", self.keep, 1)
 
@@ -121,7 +125,9 @@ def load_checkpoint(directory: str | os.PathLike, step: int | None = None) -> Sa
         >>> jaxals.load_checkpoint(folder).factors.item.shape
         (30, 4)
     """
-    path = pathlib.Path(directory).absolute()
+    path = checked_path("directory", directory, CheckpointError).absolute()
+    if step is not None:
+        require_integer("step", step, 0)
     steps = _steps(path)
     if not steps or step not in (None, *steps):
         which = "no checkpoint" if step is None else f"no checkpoint of step {step}"

@@ -1,5 +1,7 @@
 """Numbers gone bad: found before the first step where they can be, and explained after one. Host side."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -44,6 +46,7 @@ def require_finite_step(
     objective: Objective,
     interactions: Interactions | None = None,
     is_solved: bool = True,
+    why: Callable[[], str | None] | None = None,
 ) -> None:
     """Refuse what came out of a step with numbers that are not finite, and say why that is likely.
 
@@ -54,13 +57,17 @@ def require_finite_step(
         objective: What is minimised.
         interactions: What is trained on; with them the message names rows and looks for the cause.
         is_solved: Whether the step solves systems, or else follows a gradient.
+        why: What else may know the cause.
 
     Raises:
         NumericalError: Some rows, or the loss, are not finite.
     """
     if count := int(info.non_finite_rows):
+        known = why() if why is not None else None
         named, cause = _rows_and_cause(factors, objective, interactions, is_solved)
-        raise NumericalError(f"After {when}, {count:,} rows are not finite{named}: {cause}.")
+        raise NumericalError(f"After {when}, {count:,} rows are not finite{named}: {known or cause}.")
+    if info.loss is not None and not np.isfinite(info.loss) and why is not None and (known := why()):
+        raise NumericalError(f"After {when}, the loss is {float(info.loss)}: {known}.")
     if info.loss is not None and not np.isfinite(info.loss):
         what = "not a number" if np.isnan(info.loss) else "infinite"
         raise NumericalError(

@@ -15,10 +15,20 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
+from jaxals._base.arguments import (
+    listed,
+    listed_names,
+    require_flag,
+    require_function,
+    require_kind,
+    require_mesh,
+    require_protocol,
+    told,
+)
 from jaxals._base.blas import loaded_blas, one_blas_thread
 from jaxals._base.checks import require_integer
 from jaxals._base.devices import devices_of, require_one_process
-from jaxals._base.environment import numeric_settings
+from jaxals._base.environment import numeric_settings, usable_devices
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import give_back_memory
 from jaxals.als.devices.mesh import make_mesh
@@ -27,8 +37,8 @@ from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
 from jaxals.evaluation.plans import same_ids
-from jaxals.objective.factors import Factors
-from jaxals.objective.objective import Objective
+from jaxals.objective.factors import Factors, require_shape
+from jaxals.objective.objective import Objective, require_objective
 from jaxals.training.checkpoint import Checkpoint, CheckpointFolder
 from jaxals.training.divergence import require_finite_start, require_finite_step
 from jaxals.training.fingerprint import describe
@@ -107,9 +117,17 @@ def fit(
     """
     refuse_forked_process()
     trainer = ALS() if trainer is None else trainer
-    if not (isinstance(resume, bool) or resume == "anyway") or (resume and checkpoint is None):
-        raise ConfigurationError(f'`resume` may be True or "anyway" beside a `checkpoint`; got {resume!r}.')
     check_kinds(interactions, objective, trainer)
+    if initial is not None:
+        require_shape(initial, interactions.shape, "initial")
+    if early_stopping is not None:
+        require_kind("early_stopping", early_stopping, EarlyStopping, "an `EarlyStopping` or None")
+    if checkpoint is not None:
+        require_kind("checkpoint", checkpoint, Checkpoint, "a `Checkpoint` or None")
+    if not isinstance(resume, (bool, str)) or resume not in (True, False, "anyway") or (resume and checkpoint is None):
+        raise ConfigurationError(f'`resume` may be True or "anyway" beside a `checkpoint`; got {told(resume)}.')
+    callbacks = _checked_callbacks(callbacks)
+    require_flag("progress", progress)
     plan = plan_validation(interactions, validation, metrics)
     _check_watched(plan, early_stopping, checkpoint, loss_every)
     require_finite_start(interactions, objective, jnp.dtype(getattr(trainer, "dtype", jnp.float32)), initial)
@@ -167,10 +185,11 @@ def _columns(plan: EvaluationPlan | None) -> list[str]:
 
 def choose_devices(mesh: Mesh | Literal["all"] | None) -> Mesh | None:
     """Return the mesh that `fit` is asked for."""
-    if not (mesh is None or mesh == "all" or isinstance(mesh, Mesh)):
-        raise ConfigurationError(f'`mesh` must be "all", a mesh from `make_mesh` or None; got {mesh!r}.')
-    if isinstance(mesh, str):
+    if isinstance(mesh, str) and mesh == "all":
         return make_mesh()
+    if not (mesh is None or isinstance(mesh, Mesh)):
+        raise ConfigurationError(f'`mesh` must be "all", a mesh from `make_mesh` or None; got {told(mesh)}.')
+    require_mesh(mesh)
     require_one_process(mesh)
     return mesh
 
@@ -244,7 +263,8 @@ def minimise(
                 row_ends = (standing.step // training.stride + 1) * training.stride
                 number = min(row_ends, training.n_steps)
                 where, is_solved = f"{unit} {number}", training.solves_systems
-                require_finite_step(info, state.factors, where, objective, interactions, is_solved)
+                why = functools.partial(training.explain, standing.state) if training.explain else None
+                require_finite_step(info, state.factors, where, objective, interactions, is_solved, why)
                 loss = float("nan") if info.loss is None else float(info.loss)
                 metrics = take(functools.partial(run_plan, state.factors, plan)).metrics if plan else {}
                 record = {"step": number, "seconds": standing.seconds + seconds, "loss": loss, **metrics}
@@ -254,7 +274,8 @@ def minimise(
 
                 snapshot = Progress(number, standing.seconds, loss, metrics, state.factors)
                 reason = None
-                if any([callback(snapshot) for callback in callbacks]):  # all of them, whatever the first says
+                answers = [callback(snapshot) for callback in callbacks]  # all of them, whatever the first says
+                if any(map(_is_true, answers)):
                     reason = "a callback asked to stop"
                 elif standing.watch and standing.watch.has_settled:
                     reason = f"{standing.watch.settings.monitor} stopped improving"
@@ -279,6 +300,12 @@ def minimise(
     return Run(standing.factors, history, objective, trainer, standing.stopped, standing.best_step)
 
 
+def _is_true(answer: Any) -> bool:
+    # True alone: what is written to a file, or appended to a list, often returns something, too.
+    is_flag = isinstance(answer, bool) or (getattr(answer, "dtype", None) == np.bool_ and not np.shape(answer))
+    return is_flag and bool(answer)
+
+
 def _call(work: Callable[[], T]) -> T:
     return work()
 
@@ -301,19 +328,24 @@ def as_key(seed: Any) -> jax.Array:
         return seed
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and -(2**63) <= seed < 2**63:
         return jax.random.key(seed)
-    raise ConfigurationError(f"`seed` must be an integer of 64 bits or one `jax.random.key`; got {seed!r}.")
+    raise ConfigurationError(f"`seed` must be an integer of 64 bits or one `jax.random.key`; got {told(seed)}.")
 
 
 def check_kinds(interactions: Any, objective: Any, trainer: Any) -> None:
     """Refuse what is no interactions, no objective or no trainer, and interactions without an entry."""
+    usable_devices()  # before JAX is asked for an array
     require_interactions("interactions", interactions)
     if not len(interactions):
         raise DataError(f"There is nothing to train on: {interactions!r}.")
-    if not isinstance(objective, Objective):
-        raise ConfigurationError(f"`objective` must be an `Objective`, such as `Objective.hkv()`; got {objective!r}.")
-    # A class has the methods of its instances, and the protocol asks for no more.
-    if isinstance(trainer, type) or not isinstance(trainer, Trainer):
-        raise ConfigurationError(f"`trainer` must be a trainer, such as `ALS()`; got {trainer!r}.")
+    require_objective("objective", objective)
+    require_protocol("trainer", trainer, Trainer, "a trainer, such as `ALS()`", ConfigurationError)
+
+
+def _checked_callbacks(callbacks: Any) -> list[Callback]:
+    found = listed("callbacks", callbacks, "a list of functions of a `Progress`")
+    for callback in found:
+        require_function("callbacks", callback, of=["progress"])
+    return found
 
 
 def plan_validation(
@@ -326,17 +358,20 @@ def plan_validation(
         DataError: The plan is about other users or items.
     """
     if isinstance(validation, EvaluationPlan):
-        if metrics:
+        if not (isinstance(metrics, (str, tuple, list)) and not metrics):
             raise ConfigurationError("A plan as `validation` names its own metrics; leave `metrics` out.")
         if validation.shape != interactions.shape:
             raise DataError(f"The plan is about {validation.shape} users and items, not {interactions.shape}.")
         if not same_ids(validation.catalog, interactions.catalog):
             raise DataError("The plan as `validation` has other raw ids than the interactions; make both of one split.")
         return validation
-    if bool(metrics) != (validation is not None):
-        missing = "validation" if metrics else "metrics"
+    if validation is not None:
+        require_interactions("validation", validation)
+    names = listed_names("metrics", metrics) if not isinstance(metrics, str) or metrics else []
+    if bool(names) != (validation is not None):
+        missing = "validation" if names else "metrics"
         raise ConfigurationError(f"`validation` and `metrics` go together; `{missing}` is missing.")
-    return None if validation is None else plan_evaluation(interactions, validation, metrics)
+    return None if validation is None else plan_evaluation(interactions, validation, names)
 
 
 def _check_watched(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxals._base.checks import require_at_least, require_integer
+from jaxals._base.arguments import require_text
+from jaxals._base.checks import require_at_least, require_integer, require_number
 from jaxals.evaluation import exposure
 from jaxals.objective.factors import Factors
 
@@ -42,6 +43,8 @@ class EarlyStopping:
     patience: int = 1
 
     def __post_init__(self) -> None:
+        require_text("monitor", self.monitor, '"loss" or the name of a metric')
+        require_number("min_improvement", self.min_improvement)
         require_at_least("min_improvement", self.min_improvement, 0)
         require_integer("patience", self.patience, 1)
 

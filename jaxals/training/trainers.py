@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxals._base.checks import require_at_least, require_integer, require_one_of
+from jaxals._base.arguments import require_key, require_mesh, told
+from jaxals._base.checks import require_at_least, require_integer, require_number, require_one_of
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree
@@ -18,16 +19,16 @@ from jaxals.als.devices import shared_memory
 from jaxals.als.devices.mesh import from_one_device, to_every_device
 from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.row_classes import MANY_FITS, ONE_FIT
-from jaxals.als.layout.tiles import RowTiles, build_tiles
+from jaxals.als.layout.tiles import RowTiles, build_tiles, require_tiles
 from jaxals.als.momentum import Momentum, look_ahead, no_momentum, remember
 from jaxals.als.solver.cholesky import Cholesky
-from jaxals.als.solver.equations import Solver, is_exact
+from jaxals.als.solver.equations import Solver, is_exact, require_solver
 from jaxals.als.stages import Arithmetic, StepInfo, TableType
 from jaxals.als.sweeps import initial_factors, sweep
-from jaxals.data.interactions import Interactions
+from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.objective.factors import Factors, require_shape
-from jaxals.objective.objective import Objective
+from jaxals.objective.objective import Objective, require_objective
 from jaxals.training.program import ALSProgram
 
 
@@ -43,6 +44,8 @@ class Training:
         unit: What a step is called in messages, such as "sweep".
         stride: A call of `step` goes on to the next multiple of so many steps; the last one takes what is left.
         solves_systems: Whether a step solves systems of equations, whose conditioning may be why numbers go bad.
+        explain: From the state before a step that made numbers which are not finite, why that is, or None if it cannot
+            be told; by default it never can.
 
     Example:
         >>> import jax
@@ -63,6 +66,7 @@ class Training:
     unit: str
     stride: int = 1
     solves_systems: bool = False
+    explain: Callable[[Any], str | None] | None = None
 
 
 @runtime_checkable
@@ -164,13 +168,12 @@ class ALS:
     def __post_init__(self) -> None:
         for name, least in (("factors", 1), ("sweeps", 0), ("chunk_bytes", 1)):
             require_integer(name, getattr(self, name), least)
+        require_number("initial_scale", self.initial_scale)
         require_at_least("initial_scale", self.initial_scale, 0)
         require_one_of("dtype", self.dtype, "float32", "float64")
         _ = self.arithmetic  # refuses what is unknown
         require_one_of("acceleration", self.acceleration, "momentum", None)
-        # A class has the methods of its instances, and the protocol asks for no more.
-        if isinstance(self.solver, type) or not isinstance(self.solver, Solver):
-            raise ConfigurationError(f"`solver` must be a solver such as `Cholesky()`; got {self.solver!r}.")
+        require_solver("solver", self.solver)
 
     def begin(
         self,
@@ -198,13 +201,12 @@ class ALS:
             ConfigurationError: The work does not fit in memory, or the systems are singular, or JAX refuses the dtype.
             DataError: `initial` is for other users, items or factors.
         """
+        require_beginning(interactions, objective, key, initial, mesh, self.factors)
         require_allowed(self.dtype)
+        if tiles is not None:
+            _require_pair(tiles, interactions)
         self._refuse_what_cannot_work(interactions, objective, mesh)
         dtype = jnp.dtype(self.dtype)
-        if initial is not None:
-            require_shape(initial, interactions.shape)
-            if initial.user.shape[1] != self.factors:
-                raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {self.factors}.")
         user_tiles, item_tiles = tiles or self.cut(interactions, mesh)
 
         def step(state: ALSState, with_loss: bool) -> tuple[ALSState, StepInfo]:
@@ -259,6 +261,7 @@ class ALS:
         Raises:
             ConfigurationError: JAX refuses the dtype.
         """
+        require_interactions("interactions", interactions)
         require_allowed(self.dtype)
         dtype = jnp.dtype(self.dtype)
         return ALSProgram(
@@ -342,6 +345,34 @@ class ALSState:
 
     factors: Factors
     momentum: Momentum | None
+
+
+def require_beginning(interactions: Any, objective: Any, key: Any, initial: Any, mesh: Any, factors: int) -> None:
+    """Refuse what no training can begin with.
+
+    Raises:
+        ConfigurationError: An argument is of another kind.
+        DataError: `interactions` are something else, or `initial` is for other users, items or factors.
+    """
+    require_interactions("interactions", interactions)
+    require_objective("objective", objective)
+    require_key("key", key)
+    require_mesh(mesh)
+    if initial is not None:
+        require_shape(initial, interactions.shape, "initial")
+        if initial.user.shape[1] != factors:
+            raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {factors}.")
+
+
+def _require_pair(tiles: Any, interactions: Interactions) -> None:
+    if not isinstance(tiles, (tuple, list)) or len(tiles) != 2:
+        raise DataError(f"`tiles` must be a pair, with users and with items as rows; got {told(tiles)}.")
+    for one, shape in zip(tiles, (interactions.shape, interactions.shape[::-1]), strict=True):
+        require_tiles("tiles", one)
+        if (one.n_rows, one.n_columns) != shape:
+            raise DataError(
+                f"`tiles` must be of {shape[0]} rows and {shape[1]} columns; got {one.n_rows} and {one.n_columns}."
+            )
 
 
 def require_allowed(dtype: str) -> None:

@@ -239,9 +239,9 @@ class TestFromScipy:
         with pytest.raises(
             DataError, match=r"shape is \(3, 2\), but the ids are \(2, 3\).*looks transposed: pass `.T`"
         ):
-            Interactions.from_scipy(matrix.T, users="ab", items="xyz")
+            Interactions.from_scipy(matrix.T, users=["a", "b"], items=["x", "y", "z"])
         with pytest.raises(DataError, match=r"The shape is \(2, 3\), but the ids are \(2, 4\) users and items\.$"):
-            Interactions.from_scipy(matrix, users="ab", items="wxyz")
+            Interactions.from_scipy(matrix, users=["a", "b"], items=["w", "x", "y", "z"])
 
     def test_repeated_and_explicit_zero_entries(self) -> None:
         coo = scipy.sparse.coo_array(([1.0, 2.0, 0.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))

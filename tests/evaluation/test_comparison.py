@@ -100,7 +100,7 @@ def test_refuses_what_cannot_be_compared():
         compare(of_values([1.0]), of_values([2.0]))
     with pytest.raises(DataError, match="The difference in 'ndcg@10' is not a finite number for every user"):
         compare(of_values([1.0, np.nan, 2.0]), of_values([0.0, 1.0, 2.0]))
-    with pytest.raises(DataError, match=r"`second` must be an `Evaluation`, .* got dict"):
+    with pytest.raises(DataError, match=r"`second` must be an `Evaluation`, .* got {'ndcg@5'"):
         inspect.unwrap(compare)(whole, whole.metrics)
     with pytest.raises(ConfigurationError, match="`resamples` must be an integer >= 1; got 0"):
         compare(whole, whole, resamples=0)

@@ -220,7 +220,7 @@ def test_refuses_what_does_not_fit_together():
     renamed = Interactions.from_scipy(test.to_scipy(), users=range(1, 38))
     with pytest.raises(DataError, match="different raw ids"):
         plan_evaluation(train, renamed)
-    with pytest.raises(ConfigurationError, match="`exclude` must be \"train\" or None; got 'test'"):
+    with pytest.raises(ConfigurationError, match="`exclude` must be \"train\", `Interactions` or None; got 'test'"):
         inspect.unwrap(plan_evaluation)(train, test, exclude="test")
     with pytest.raises(DataError, match="`exclude` is a csr_matrix"):
         inspect.unwrap(plan_evaluation)(train, test, exclude=test.to_scipy())
@@ -234,9 +234,11 @@ def test_refuses_what_does_not_fit_together():
         plan_evaluation(train, test, [])
 
     zeros = lambda *shape: jnp.zeros(shape, jnp.float32)
-    with pytest.raises(DataError, match=r"factors are for \(50, 37\) .* for \(37, 50\). Users and items look swapped"):
+    with pytest.raises(
+        DataError, match=r"factors of `scorer` are for \(50, 37\) .* for \(37, 50\). Users and items look swapped"
+    ):
         evaluate(Factors(zeros(50, 2), zeros(37, 2)), train, test)
-    with pytest.raises(DataError, match=r"factors are for \(36, 50\)"):
+    with pytest.raises(DataError, match=r"factors of `scorer` are for \(36, 50\)"):
         evaluate(Factors(zeros(36, 2), zeros(50, 2)), train, test)
     with pytest.raises(DataError, match=r"scores have shape \(5, 49\); for 5 users and the 50 items"):
         evaluate(Dense(zeros(37, 49)), train, test, batch_size=5)
@@ -298,7 +300,7 @@ def test_popularity_counts_likers_and_random_is_per_user():
     np.testing.assert_array_equal(some[0], some[2])
     np.testing.assert_array_equal(some[1], random.scores(jnp.array([8]))[0])
     assert (some[0] != some[1]).all()
-    with pytest.raises(ConfigurationError, match="`n_items` must be >= 1"):
+    with pytest.raises(ConfigurationError, match="`n_items` must be an integer >= 1"):
         Random(jax.random.key(0), 0)
     for scorer in (popularity, random):
         small, whole = (evaluate(scorer, train, test, ["ndcg@10"], batch_size=size).values for size in (4, 37))

@@ -293,7 +293,7 @@ def test_negatives_serve_as_validation_and_splits_are_averaged():
         ({"trials": 0}, "`trials` must be an integer >= 1; got 0"),
         ({"validation": 0}, "`validation` must be an integer >= 1; got 0"),
         ({"validation": []}, r"`validation` must be a number, or a list of splits; got \[\]"),
-        ({"validation": leave_k_out(DATA, 1)}, r"`validation` must be a number, or a list of splits; got Split\("),
+        ({"validation": leave_k_out(DATA, 1)}, r"`validation` must be a number, or a list of splits; got a Split"),
         ({"space": {"alpha": 1.0}}, "`space` must be a `SearchSpace`, such as .*; got {'alpha': 1.0}"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
         ({"metrics": "ndgc@10"}, "no metric 'ndgc@10'"),

@@ -1,6 +1,7 @@
 import json
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_a_place_that_cannot_be_written_is_named(monkeypatch, tmp_path):
 
 def test_a_user_written_confidence_is_left_out(tmp_path):
     factors, data = model()
-    save_model(tmp_path / "model", factors, data, Objective(lambda r: (r, r)))
+    save_model(tmp_path / "model", factors, data, Objective(jax.tree_util.Partial(lambda r: (r, r))))
     assert load_model(tmp_path / "model")[2] is None
 
 

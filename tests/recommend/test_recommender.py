@@ -216,7 +216,7 @@ def test_mistakes_are_named(model):
         model.recommend("U33")
     with pytest.raises(UnknownIdError, match="no item 'x'"):
         model.recommend("u3", exclude=["x"])
-    with pytest.raises(ConfigurationError, match="`n` must be >= 1; got 0"):
+    with pytest.raises(ConfigurationError, match="`n` must be an integer >= 1; got 0"):
         model.recommend("u3", n=0)
     with pytest.raises(ConfigurationError, match="pass `Recommender"):
         Recommender(model.factors, model.interactions).explain("u3", "i1")

@@ -226,7 +226,7 @@ def test_singular_systems_are_refused_beforehand_or_named_afterwards():
         ((np.eye(3), OBJECTIVE), DataError, "`interactions` must be `Interactions`, .* got ndarray"),
         ((DATA.select(np.zeros(len(DATA), bool)), OBJECTIVE), DataError, "There is nothing to train on"),
         ((DATA, "hkv"), ConfigurationError, "`objective` must be an `Objective`, .* got 'hkv'"),
-        ((DATA, OBJECTIVE, ALS), ConfigurationError, "`trainer` must be a trainer, .* got <class"),
+        ((DATA, OBJECTIVE, ALS), ConfigurationError, "`trainer` must be a trainer, .* got the class ALS"),
         ((DATA, OBJECTIVE, 20), ConfigurationError, "`trainer` must be a trainer, .* got 20"),
     ],
 )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxals._base.arguments import listed, require_kind
 from jaxals._base.devices import all_devices
 from jaxals._base.environment import count_cores
 from jaxals.errors import ConfigurationError
@@ -59,7 +60,7 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
         A mesh of one axis, "rows", for `fit`, `build_tiles` and `ALS.cut`; None for one device.
 
     Raises:
-        ConfigurationError: There are several processes, and `devices` are not named.
+        ConfigurationError: `devices` are something else; or there are several processes, and they are not named.
 
     Example:
         >>> import jax
@@ -67,7 +68,9 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
         >>> jaxals.make_mesh(jax.devices()[:1]) is None
         True
     """
-    devices = all_devices() if devices is None else devices
+    devices = all_devices() if devices is None else listed("devices", devices, "a list of JAX devices, or None")
+    for device in devices:
+        require_kind("devices", device, jax.Device, "a list of JAX devices, such as `jax.devices()[:2]`")
     return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None
 
 

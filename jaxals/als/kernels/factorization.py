@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxals._base.arguments import require_array
+from jaxals.errors import DataError
+
 # Halving ends at blocks of less than twice this size: 23 instead of 35 µs for a system of size 128 among 16, on one
 # core, where blocks of 16 were eliminated.
 _BLOCK = 8
@@ -40,6 +43,9 @@ def solve_symmetric(
     Returns:
         Solutions; NaN where a pivot has another sign, or is 0.
 
+    Raises:
+        DataError: An array is none, or their shapes do not belong together.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxals.als import solve_symmetric
@@ -47,6 +53,16 @@ def solve_symmetric(
         >>> solve_symmetric(matrix, diagonal, jnp.array([[8.0, 8.0]])).tolist()
         [[1.0, 2.0]]
     """
+    for name, array in (("diagonal", diagonal), ("target", target), ("sign", sign)):
+        if name != "sign" or sign is not None:
+            require_array(name, array, 2, jnp.floating, "a 2-D array of floating-point numbers", DataError)
+    require_array("matrix", matrix, 3, jnp.floating, "a 3-D array of floating-point numbers", DataError)
+    shapes = {array.shape for array in (diagonal, target, sign) if array is not None}
+    if shapes != {matrix.shape[:2]} or matrix.shape[1] != matrix.shape[2]:
+        raise DataError(
+            "`matrix` must be of shape [batch, size, size], and `diagonal`, `target` and `sign` of [batch, size]; got "
+            f"{matrix.shape} and {sorted(shapes)}."
+        )
     size = target.shape[1]
     n_blocks = min(2 ** max((size // _BLOCK).bit_length() - 1, 0), _MOST_BLOCKS)
     short = -size % n_blocks

@@ -20,12 +20,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, Num
 
+from jaxals._base.arguments import checked_dtype, require_kind, require_mesh
+from jaxals._base.checks import require_integer, require_side
 from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
 from jaxals.als.layout.row_classes import ONE_FIT, choose_classes
 from jaxals.data.catalog import Side
-from jaxals.data.interactions import Interactions
-from jaxals.errors import ConfigurationError
+from jaxals.data.interactions import Interactions, require_interactions
+from jaxals.errors import DataError
 
 _LONG_STEP_ENTRIES = 4096
 
@@ -166,8 +168,9 @@ def build_tiles(
         Tiles on the mesh, or on the default device.
 
     Raises:
-        ConfigurationError: `chunk_bytes` or `factors` is below 1, or `mesh` has other axes than "rows", or devices of
+        ConfigurationError: A setting lies outside its range, or `mesh` has other axes than "rows", or devices of
             other processes.
+        DataError: `interactions` are something else.
 
     Example:
         >>> import jaxals
@@ -176,11 +179,14 @@ def build_tiles(
         >>> tiles.n_rows, tiles.n_columns, int(tiles.count.sum())
         (50, 30, 400)
     """
-    for name, number in (("chunk_bytes", chunk_bytes), ("factors", factors)):
-        if number < 1:
-            raise ConfigurationError(f"`{name}` must be >= 1; got {number}.")
-    if mesh is not None and mesh.axis_names != ("rows",):
-        raise ConfigurationError(f'`mesh` must have one axis, "rows", as `make_mesh` makes it; got {mesh.axis_names}.')
+    require_interactions("interactions", interactions)
+    require_side(side)
+    for name, number in (("chunk_bytes", chunk_bytes), ("factors", factors), ("sweeps", sweeps)):
+        require_integer(name, number, 1)
+    if gram_size is not None:
+        require_integer("gram_size", gram_size, 0)
+    dtype = checked_dtype("dtype", dtype, jnp.int32)  # for `number_entries`
+    require_mesh(mesh)
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
     require_one_process(mesh)
     rows, place = _rows_of(interactions, side), _Place(mesh, dtype)
@@ -199,6 +205,15 @@ def build_tiles(
     position = place.replicated(_positions(groups, long, n_rows, place.n_devices))
     count = place.replicated(counts.astype(np.int32))
     return RowTiles(tuple(groups), long, position, count, n_rows, n_columns, mesh)
+
+
+def require_tiles(name: str, tiles: Any) -> None:
+    """Refuse what is no tiles.
+
+    Raises:
+        DataError: It is something else.
+    """
+    require_kind(name, tiles, RowTiles, "tiles from `build_tiles`", DataError)
 
 
 def padding(tiles: RowTiles) -> float:

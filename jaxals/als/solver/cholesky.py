@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxals._base.checks import require_integer
 from jaxals._base.pytree import pytree
 from jaxals.als.kernels.factorization import solve_symmetric
 from jaxals.als.solver.dual_form import solve_dual_form, suits_dual_form
@@ -29,6 +30,7 @@ class Cholesky:
 
     def gram_size(self, factors: int) -> int:
         """Return `factors`."""
+        require_integer("factors", factors, 1)
         return factors
 
     def solve(self, equations: NormalEquations) -> Solution:

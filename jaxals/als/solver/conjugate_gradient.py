@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxals._base.checks import require_at_least, require_integer, require_one_of
+from jaxals._base.arguments import checked_dtype
+from jaxals._base.checks import require_at_least, require_integer, require_number, require_one_of
 from jaxals._base.pytree import pytree, static
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.equations import NormalEquations, Solution
@@ -52,11 +53,13 @@ class ConjugateGradient:
     def __post_init__(self) -> None:
         if self.steps is not None:
             require_integer("steps", self.steps, 1)
+        require_number("tolerance", self.tolerance)
         require_at_least("tolerance", self.tolerance, 0)
         require_one_of("preconditioner", self.preconditioner, "gramian", "jacobi", None)
 
     def gram_size(self, factors: int) -> int:
         """Return 0."""
+        require_integer("factors", factors, 1)
         return 0
 
     def solve(self, equations: NormalEquations) -> Solution:
@@ -122,7 +125,7 @@ class ConjugateGradient:
 
     def adjoint(self, dtype: Any) -> "ConjugateGradient":
         """Return conjugate gradient to nearly the precision of a type: derivatives are those of exact rows."""
-        return ConjugateGradient(tolerance=float(jnp.finfo(dtype).eps) ** 0.75)
+        return ConjugateGradient(tolerance=float(jnp.finfo(checked_dtype("dtype", dtype)).eps) ** 0.75)
 
     def _inverse_preconditioner(self, equations: NormalEquations) -> Float[Array, "rows factors"] | None:
         if self.preconditioner is None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.arguments import is_leaf, require_protocol
 from jaxals._base.pytree import pytree, static
 from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table, pack
@@ -159,6 +160,18 @@ class Solver(Protocol):
         Returns:
             Rows [rows, factors], in the order of `equations.shared`, and a Boolean for each of them.
         """
+
+
+def require_solver(name: str, solver: Any) -> None:
+    """Refuse what is no solver, and one that JAX cannot pass to compiled functions.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    require_protocol(name, solver, Solver, "a solver such as `Cholesky()`", ConfigurationError)
+    if is_leaf(solver):
+        kind = type(solver).__name__
+        raise ConfigurationError(f"`{name}` must be a pytree; decorate the class {kind} with `jaxals.pytree`.")
 
 
 def is_exact(solver: Solver) -> bool:

@@ -51,6 +51,7 @@ class Subspace:
 
     def gram_size(self, factors: int) -> int:
         """Return the size of a block."""
+        require_integer("factors", factors, 1)
         return min(self.block, factors)
 
     def solve(self, equations: NormalEquations) -> Solution:

@@ -148,5 +148,5 @@ def test_chunks_shrink_as_factors_grow():
 @pytest.mark.parametrize("arguments", [{"factors": 0}, {"factors": 4, "chunk_bytes": 0}])
 def test_sizes_below_one_are_refused(arguments):
     data = Interactions.from_arrays([0], [0])
-    with pytest.raises(ConfigurationError, match="must be >= 1; got 0"):
+    with pytest.raises(ConfigurationError, match="must be an integer >= 1; got 0"):
         build_tiles(data, **arguments)
