@@ -338,7 +338,7 @@ def same_ids(first: Catalog, second: Catalog) -> bool:
     Example:
         >>> import jaxals
         >>> from jaxals.evaluation.plans import same_ids
-        >>> same_ids(jaxals.Catalog("ab", [1, 2]), jaxals.Catalog("ab", [2, 1]))
+        >>> same_ids(jaxals.Catalog(["a", "b"], [1, 2]), jaxals.Catalog(["a", "b"], [2, 1]))
         False
     """
     return first is second or (first.users.equals(second.users) and first.items.equals(second.items))

@@ -183,21 +183,6 @@ def test_gradients_can_be_vmapped(solver, n_devices):
         jax.tree.map(lambda a, b, n=number: np.testing.assert_allclose(a[n], b, rtol=1e-6, atol=1e-8), together, alone)
 
 
-def test_second_derivatives():
-    tiles = tiles_of("user")
-    function = lambda x: jnp.sum(
-        WEIGHT
-        * jnp.sin(rows_of(parameters() | {"alpha": x[0], "λ": x[1], "unobserved weight": x[2]}, tiles, Cholesky()))
-    )
-    at, step = jnp.array([2.0, 0.2, 0.3]), 1e-4
-    gradient = jax.jit(jax.grad(function))
-    points = lambda way: [gradient(at + steps * step * way) for steps in (-2, -1, 1, 2)]
-    slope = lambda a, b, c, d: (8 * (c - b) - (d - a)) / (12 * step)
-    expected = jnp.stack([slope(*points(way)) for way in jnp.eye(3)])
-    for hessian in (jax.jacfwd(jax.grad(function)), jax.jacrev(jax.grad(function))):
-        np.testing.assert_allclose(jax.jit(hessian)(at), expected, rtol=1e-6, atol=1e-8)
-
-
 @pytest.mark.parametrize("unobserved_weight", [0.0, 1.0])
 def test_eigenvalues_that_coincide_do_no_harm(unobserved_weight):
     other = jnp.linalg.qr(OTHER)[0]  # YᵀY is the identity

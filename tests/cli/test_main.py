@@ -49,6 +49,7 @@ def test_processes_end_with_the_code_and_no_traceback(tmp_path):
     assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_ends_quietly(folder):
     reader, writer = os.pipe()
     os.close(reader)
@@ -59,6 +60,7 @@ def test_output_that_nobody_reads_ends_quietly(folder):
     os.close(writer)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_a_full_or_closed_stdout_is_no_traceback():
     command = [sys.executable, "-m", "jaxals", "datasets", "--json"]

@@ -70,7 +70,7 @@ READERS: list[Any] = [
 @pytest.mark.parametrize("read", READERS)
 def test_what_is_no_path_is_refused(read, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
-    with pytest.raises(DataError, match=r"must be a path; got 5, of type int"):
+    with pytest.raises(DataError, match=r"must be a path, a string or `pathlib.Path`; got 5"):
         read(5)
 
 

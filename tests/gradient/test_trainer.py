@@ -62,6 +62,7 @@ def norm(factors: Factors) -> float:
     return float(optax.tree.norm(factors))
 
 
+@pytest.mark.slow
 def test_lbfgs_has_nothing_to_do_where_als_ends():
     als = fit(DATA, OBJECTIVE, ALS(factors=4, sweeps=1500, dtype="float64"), loss_every=0, progress=False).factors
     entries = DATA.to_coo(jnp.float64)

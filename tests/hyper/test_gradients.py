@@ -72,6 +72,7 @@ def test_the_implicit_gradient_is_that_of_everything_unrolled():
     assert_close(implicit.gradient, unrolled.gradient, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_rotation_of_the_tables_changes_no_gradient():
     rotation = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (3, 3), jnp.float64))[0]
     turned = Factors(settled().user @ rotation, settled().item @ rotation)
@@ -82,6 +83,7 @@ def test_a_rotation_of_the_tables_changes_no_gradient():
     assert_close(found[1], found[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_implicit_gradient_by_conjugate_gradient_is_that_of_the_exact_solver():
     found = [
         hypergradient(loss, AT, settled(), objective=objective, tiles=TILES, solver=solver, method=Implicit(50, 1e-6))

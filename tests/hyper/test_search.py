@@ -70,7 +70,7 @@ def test_a_search_finds_what_was_planted():
     assert search(space, pruning=None).settings["regularization"] == 0.01
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", pytest.param("tpe", marks=pytest.mark.slow)])
 def test_interrupted_then_resumed_equals_uninterrupted(sampler, tmp_path):
     space = SearchSpace.preset("ials", TRAINER, frequency_exponent=Uniform(0.0, 1.0), factors=Choice((2, 4)))
     settings = {"sampler": sampler, "validation": 2, "pruning": MedianPruning(startup_trials=2, warmup_steps=1)}

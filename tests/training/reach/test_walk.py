@@ -28,7 +28,7 @@ def told(text: str, **given: Any) -> dict[str, Any]:
 
 
 CONFIDENCE = """
-import dataclasses, functools
+import dataclasses, functools, typing
 
 ALPHA = 3.0
 TABLE = np.array([1.0, 2.0])
@@ -82,7 +82,7 @@ class Base:
 @jaxals.pytree
 class MyConfidence(Base):
     alpha: float = 1.0
-    beta = 8.0
+    beta: typing.ClassVar[float] = 8.0
 
     def __call__(self, r, power=9):
         def nested(x):
@@ -111,7 +111,7 @@ EDITS = {
     "return r + 4": ("return r - 4", "the code of `Base.inherited`"),
     "return 5": ("return 6", "the code of `Base.computed`"),
     "return r + 6": ("return r - 6", "the code of `Base.plain`"),
-    "beta = 8.0": ("beta = 9.0", "`beta` of `MyConfidence` was 8.0, is 9.0"),
+    "[float] = 8.0": ("[float] = 9.0", "`beta` of `MyConfidence` was 8.0, is 9.0"),
     "power=9": ("power=8", "`power` of `MyConfidence.__call__` was 9, is 8"),
     "return x - 10": ("return x + 10", "the code of `MyConfidence.__call__`"),
     "lambda x: x * 11": ("lambda x: x / 11", "the code of `MyConfidence.__call__`"),
@@ -222,6 +222,7 @@ def test_helpers_of_another_module_are_followed(text, tmp_path, monkeypatch):
 def test_it_is_the_same_in_another_process():
     # Not a `pytree`, whose methods have their types checked here, and not there.
     text = CONFIDENCE.replace("@jaxals.pytree", "@dataclasses.dataclass(frozen=True)")
+    text = text.replace("jaxals.Objective(MyConfidence())", "MyConfidence()")  # an objective takes a `pytree` alone
     show = "import json, jaxals.training.fingerprint as f\nprint(json.dumps(f.describe(of=it)))"
     program = f"import jaxals, jax, numpy as np\n{text}\n{show}"
     environment = {"PYTHONHASHSEED": "1", "JAX_PLATFORMS": "cpu"}
