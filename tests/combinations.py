@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 
 
-def combinations(*choices: Iterable[Any]) -> list[Any]:
-    """Return the product of the choices, marked slow but for some in which any two values meet at least once."""
+def combinations(*choices: Iterable[Any], strength: int = 2) -> list[Any]:
+    """Return the product of the choices, marked slow but for some in which any two values meet at least once.
+
+    Args:
+        choices: Values of each argument.
+        strength: How many values are to meet: with 1, each occurs.
+    """
     everything = list(itertools.product(*map(list, choices)))
     pairs = {
-        number: set(itertools.combinations(enumerate(map(repr, case)), 2)) for number, case in enumerate(everything)
+        number: set(itertools.combinations(enumerate(map(repr, case)), strength))
+        for number, case in enumerate(everything)
     }
     missing, fast = set[Any]().union(*pairs.values()), set[int]()
     while missing:

@@ -75,7 +75,9 @@ def test_loss_never_rises():
     assert (np.diff(losses) < 0).all()
 
 
-@pytest.mark.parametrize(("preset", "longest", "n_devices"), combinations(oracles.PRESETS, [3, 16_384], [1, 2, 8]))
+@pytest.mark.parametrize(
+    ("preset", "longest", "n_devices"), combinations(oracles.PRESETS, [3, 16_384], [1, 2, 8], strength=1)
+)
 def test_the_loss_on_the_way_is_the_loss(preset, longest, n_devices, monkeypatch):
     # Rows longer than 3 entries are accumulated, or go in tiles.
     for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):

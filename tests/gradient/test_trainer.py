@@ -47,6 +47,7 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_numbers(batch):
     assert not np.array_equal(run.factors.user, other.factors.user)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_devices_change_nothing_but_rounding(batch, all_devices):
     assert len(jax.devices()) == 8
@@ -80,6 +81,7 @@ def test_lbfgs_has_nothing_to_do_where_als_ends():
     assert -1e-12 <= decrease <= 1e-9
 
 
+@pytest.mark.slow
 def test_lbfgs_and_als_agree_where_both_converge():
     objective = Objective.hkv(alpha=2.0, regularization=10.0)
     trainer = Gradient(factors=4, steps=600, optimizer=optax.lbfgs(), dtype="float64")

@@ -35,7 +35,7 @@ def test_the_step_with_the_best_metric_is_kept():
     assert found.parameters["ridge"] != pytest.approx(0.001)
 
 
-@pytest.mark.parametrize("method", [FoldIn(), Truncated(1), Implicit(sweeps=5)])
+@pytest.mark.parametrize("method", [FoldIn(), Implicit(sweeps=5), pytest.param(Truncated(1), marks=pytest.mark.slow)])
 def test_the_loss_falls_with_every_method(method):
     loss = tuned(steps=6, method=method).history["loss"]
     assert loss.iloc[-1] < loss.iloc[0]

@@ -11,6 +11,7 @@ from jaxals import ALS, Cholesky, ConjugateGradient, Gradient, LinearConfidence,
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import leave_k_out
 from jaxals.hyper import Runs, fit_many, many, programs
+from tests.combinations import combinations
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 SPLIT = leave_k_out(DATA, 1, seed=0)
@@ -39,9 +40,12 @@ def check_against_single_fits(found: Runs) -> None:
 
 
 # Six factors in blocks of two: the shortest rows are solved exactly, the others in blocks.
-@pytest.mark.parametrize(("solver", "factors"), [(Cholesky(), 4), (ConjugateGradient(), 4), (Subspace(2), 6)])
-@pytest.mark.parametrize("acceleration", ["momentum", None])
-def test_models_are_those_of_single_fits(solver, factors, acceleration):
+@pytest.mark.parametrize(
+    ("sized", "acceleration"),
+    combinations([(Cholesky(), 4), (ConjugateGradient(), 4), (Subspace(2), 6)], ["momentum", None], strength=1),
+)
+def test_models_are_those_of_single_fits(sized, acceleration):
+    solver, factors = sized
     check_against_single_fits(run(trainer=ALS(factors, 4, solver, acceleration, dtype="float64"), seed=[0, 3]))
 
 

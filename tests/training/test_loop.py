@@ -293,7 +293,10 @@ def test_raw_play_counts_in_float32_end_near_float64(lastfm_2k):
     assert losses["float32"] == pytest.approx(losses["float64"], rel=0.005)
 
 
-@pytest.mark.parametrize("solver", [Cholesky(), ConjugateGradient(), Subspace(4)])
+@pytest.mark.parametrize(
+    "solver",
+    [Cholesky(), *(pytest.param(solver, marks=pytest.mark.slow) for solver in (ConjugateGradient(), Subspace(4)))],
+)
 def test_all_devices_train_the_same_model_as_one(all_devices, solver):
     # In float64: conjugate gradient makes rounding a thousand times larger on data this small.
     trainer = ALS(6, 4, solver, dtype="float64")

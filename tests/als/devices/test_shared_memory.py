@@ -28,7 +28,7 @@ def mesh_of(n_devices: int) -> Mesh:
 
 @pytest.mark.parametrize(
     ("solver", "arithmetic", "n_devices"),
-    combinations([Cholesky(), ConjugateGradient(), Subspace(2)], [EXACT, Arithmetic("float16")], [2, 8]),
+    combinations([Cholesky(), ConjugateGradient(), Subspace(2)], [EXACT, Arithmetic("float16")], [2, 8], strength=1),
 )
 def test_a_sweep_is_that_of_one_program(solver, arithmetic, n_devices):
     mesh, factors = mesh_of(n_devices), draw(jax.random.key(0), *DATA.shape, 5)

@@ -14,7 +14,7 @@ def systems(size: int, batch: int = 7, scale: float = 1.0) -> tuple[np.ndarray, 
     return np.einsum("bwi,bwj->bij", vectors, vectors), rng.normal(size=(batch, size))
 
 
-@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 64, 300])
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 64, pytest.param(300, marks=pytest.mark.slow)])
 def test_agrees_with_numpy(size):
     matrix, target = systems(size)
     diagonal = np.random.default_rng(1).random(target.shape) * matrix[0, 0, 0]

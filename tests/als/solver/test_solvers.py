@@ -18,6 +18,7 @@ from jaxals.als.kernels.gather import pack
 from jaxals.als.solver.equations import NormalEquations
 from jaxals.errors import ConfigurationError
 from tests import oracles
+from tests.combinations import combinations
 
 FACTORS = 6
 OTHER = np.random.default_rng(1).normal(size=(17, FACTORS))
@@ -30,8 +31,10 @@ def solve(r: np.ndarray, preset: str, solver, dtype=jnp.float64, start=None):
     return half_step(tiles, jnp.asarray(OTHER, dtype), objective, solver, start)
 
 
-@pytest.mark.parametrize("preconditioner", ["gramian", "jacobi", None])
-@pytest.mark.parametrize("preset", ["hkv", "implicit", "ials"])
+@pytest.mark.parametrize(
+    ("preset", "preconditioner"),
+    combinations(["hkv", "implicit", "ials"], ["gramian", "jacobi", None], strength=1),
+)
 def test_as_many_steps_as_factors_are_exact(preset, preconditioner):
     r = oracles.random_values(0, 23, 17)
     rows, _ = solve(r, preset, ConjugateGradient(steps=3 * FACTORS, preconditioner=preconditioner))
