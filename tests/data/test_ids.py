@@ -282,7 +282,7 @@ def test_integers_that_were_rounded_to_floats_are_refused(dtype):
     Interactions.from_frame({"user": pd.Series([limit - 1], dtype=dtype), "item": [0]}, value=None)
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT")])
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT", "s")])
 def test_missing_ids_are_refused(missing):
     with pytest.raises(DataError, match="must not be missing; number 2 is"):
         Catalog(["x"], [PAST, missing])

@@ -266,7 +266,7 @@ NO_SCORERS = [
     (Popularity, r"`scores\(users\)`, as the `.factors` of a run"),
     (jaxals.EASE(), r"`scores\(users\)`, as the `.factors` of a run"),
     (None, r"`scores\(users\)`, as the `.factors` of a run"),
-    (pd.DataFrame({"scores": [1.0]}), "DataFrame is not one"),
+    (pd.DataFrame({"scores": [1.0]}), "DataFrame"),
     (Odd(lambda users: [users]), "must return one array of floating-point scores; got list"),
     (Odd(lambda users: jnp.zeros((len(users), 50), jnp.int32)), "floating-point scores; got an array of int32"),
     (Odd(lambda users: users["a"]), "of the Odd fails when JAX traces it: TypeError"),

@@ -16,7 +16,8 @@ from jaxals.evaluation import random_holdout
 from jaxals.training import interruption, trainers
 from jaxals.training import loop as training
 from jaxals.training.interruption import Interruption
-from tests.training.test_checkpoint import assert_same, steps
+from tests.training.runs import assert_same
+from tests.training.test_checkpoint_folder import steps
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 

@@ -1,3 +1,4 @@
+import sys
 import types
 
 import pytest
@@ -14,7 +15,11 @@ def compiled(text: str) -> types.CodeType:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("def f(c): return [i for i in c if i]", "def f(c):\n  return [\n    i\n    for i in c\n    if i\n  ]"),
+        pytest.param(
+            "def f(c): return [i for i in c if i]",
+            "def f(c):\n  return [\n    i\n    for i in c\n    if i\n  ]",
+            marks=pytest.mark.xfail(sys.version_info >= (3, 13), reason="3.13 adds a step, which is told as an edit"),
+        ),
         ("def f(a, b, c): return a and b or c", "def f(a, b, c):\n  return (a and\n    b\n    or c)"),
         (
             "def f(a):\n  try: return 1 if a else 2\n  except ValueError: return None",
