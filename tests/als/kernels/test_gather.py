@@ -75,16 +75,13 @@ def test_reads_are_batched_with_their_derivatives(axes):
     np.testing.assert_allclose(second(read), second(plain))
 
 
-def test_second_derivatives_of_a_read_within_a_linear_solve():
+def test_second_derivatives_of_reads_within_a_scan():
     # Where JAX drops rules of `jax.custom_jvp`.
-    table, index = jax.random.normal(jax.random.key(0), (5, 3), jnp.float64), jnp.asarray([4, 1, 4, 2])
+    table, index = jax.random.normal(jax.random.key(0), (3, 2), jnp.float64), jnp.asarray([2, 1, 2])
 
-    def solved(table, read):
-        rows = read(table)
-        product = lambda x: x + rows.T @ (rows @ x)
-        solve = lambda _, b: jnp.linalg.solve(jnp.eye(3) + rows.T @ rows, b)
-        return jnp.sum(jnp.sin(jax.lax.custom_linear_solve(product, jnp.ones(3), solve, symmetric=True)))
+    def thrice(table, read):
+        return jnp.sum(jax.lax.scan(lambda table, _: (jnp.sin(2 * read(table)), None), table, length=3)[0])
 
-    expected = jax.jacfwd(jax.jacfwd(lambda table: solved(table, lambda table: table[index])))(table)
-    got = jax.jacfwd(jax.jacrev(lambda table: solved(table, lambda table: pack(table)[index])))(table)
+    expected = jax.hessian(lambda table: thrice(table, lambda table: table[index]))(table)
+    got = jax.hessian(lambda table: thrice(table, lambda table: pack(table)[index]))(table)
     np.testing.assert_allclose(got, expected, atol=1e-12)
