@@ -205,7 +205,7 @@ def _of_index(index: pd.Index) -> pd.Index | None:
         return pd.Index(index.to_numpy(bool))
     if is_unsigned_integer_dtype(dtype):
         wide = index.to_numpy(np.uint64)
-        if wide.max(initial=0) <= np.iinfo(np.int64).max:
+        if not (wide > np.iinfo(np.int64).max).any():
             return pd.Index(wide.astype(np.int64))
         return index if dtype == np.uint64 else pd.Index(wide)
     if is_integer_dtype(dtype):

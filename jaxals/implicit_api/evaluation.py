@@ -160,7 +160,7 @@ def ranking_metrics_at_k(
     hits, possible, precision, gain, auc = (np.concatenate(part) for part in zip(*parts, strict=True))
     auc = auc[~np.isnan(auc)]
     return {
-        "precision": float(hits.sum() / possible.sum()),
+        "precision": float(hits.sum()) / float(possible.sum()),
         "map": float(precision.mean()),
         "ndcg": float(gain.mean()),
         "auc": float(auc.mean()) if len(auc) else float("nan"),

@@ -9,7 +9,7 @@ from jaxals.errors import DataError
 from jaxals.implicit_api import MissingRowError, ParameterWarning
 from jaxals.implicit_api._matrices import as_csr, confidences_of, require_columns, rows_as_csr
 
-MATRIX = sp.csr_matrix([[1.0, 0, 2], [0, 3, 0]])
+MATRIX = sp.csr_matrix(np.array([[1.0, 0, 2], [0, 3, 0]]))
 
 
 @pytest.mark.parametrize("same", [MATRIX, sp.csr_array(MATRIX), MATRIX.astype(bool), MATRIX.astype(np.int8)], ids=str)

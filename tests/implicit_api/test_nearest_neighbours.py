@@ -147,7 +147,7 @@ def test_chosen_and_hidden_items():
 
 def test_weightings_of_zeros_and_of_cells_given_twice():
     twice = sp.coo_matrix((np.array([1.0, 2, 0, 4]), (np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]))), shape=(3, 3))
-    once = sp.csr_matrix([[3.0, 0, 0], [0, 0, 4], [0, 0, 0]])
+    once = sp.csr_matrix(np.array([[3.0, 0, 0], [0, 0, 4], [0, 0, 0]]))
     for weigh in (ours.tfidf_weight, ours.bm25_weight, ours.normalize):
         np.testing.assert_allclose(weigh(twice).toarray(), weigh(once).toarray(), rtol=1e-12)
         np.testing.assert_allclose(weigh(once.toarray()).toarray(), weigh(sp.csr_array(once)).toarray())
