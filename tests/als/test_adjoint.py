@@ -123,7 +123,7 @@ def slope_by_differences(name: str) -> float:
 @pytest.mark.parametrize(
     ("solver", "n_devices", "longest"),
     [
-        ("Cholesky", 1, 16_384),
+        pytest.param("Cholesky", 1, 16_384, marks=pytest.mark.slow),
         ("Cholesky", 2, 3),
         pytest.param("ConjugateGradient", 1, 16_384, marks=pytest.mark.slow),
         pytest.param("Subspace", 1, 16_384, marks=pytest.mark.slow),

@@ -3,6 +3,9 @@ import jax.numpy as jnp
 import pytest
 
 from jaxals._base.slopes import with_slope
+from tests.combinations import combinations
+
+MODES = [jax.jacfwd, jax.jacrev]
 
 
 def sine(x):
@@ -15,8 +18,7 @@ def three_times(function):
     return lambda a: jax.lax.scan(lambda x, _: (function(a * x), None), jnp.full((2,), 0.3), length=3)[0].sum()
 
 
-@pytest.mark.parametrize("second", [jax.jacfwd, jax.jacrev])
-@pytest.mark.parametrize("first", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize(("first", "second"), combinations(MODES, MODES, strength=1))
 def test_it_outlives_all_that_jax_does_to_a_scan(first, second):
     expected = second(first(three_times(jnp.sin)))(1.2)
     assert float(second(first(three_times(sine)))(1.2)) == pytest.approx(float(expected), rel=1e-12)

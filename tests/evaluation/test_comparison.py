@@ -40,6 +40,7 @@ def test_interval_is_that_of_the_mean_difference():
     np.testing.assert_allclose([turned["low"], turned["high"]], [-row["high"], -row["low"]], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_there_is_no_difference():
     rng = np.random.default_rng(1)
     p = [

@@ -14,6 +14,7 @@ from sklearn.metrics import (
 )
 
 from jaxals.evaluation.metrics import LIST_METRICS, auc, ranked_hits
+from tests.combinations import combinations
 from tests.evaluation.ranking_oracle import rank_user
 
 LOG3 = np.log2(3)
@@ -50,8 +51,7 @@ jitted_auc = jax.jit(auc)
 batched_auc = jax.jit(jax.vmap(auc))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("levels", [2, 10, 10**6])
+@pytest.mark.parametrize(("levels", "dtype"), combinations([2, 10, 10**6], [jnp.float32, jnp.float64], strength=1))
 def test_auc_and_ndcg_equal_scikit_learn(levels, dtype):
     rng = np.random.default_rng(levels)
     scores = rng.integers(0, levels, (20, 60)).astype(dtype)

@@ -17,7 +17,7 @@ def triples(tiles: EntryTiles, batch: int) -> list[tuple[int, int, float]]:
     return sorted(zip(*(column.tolist() for column in columns), strict=True))
 
 
-@pytest.mark.parametrize("size", [None, 1, 7, 60, 100])
+@pytest.mark.parametrize("size", [None, 7, 100, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 60))])
 @pytest.mark.parametrize("on_mesh", [False, True])
 def test_every_entry_is_in_one_batch_both_ways(size, on_mesh):
     mesh = make_mesh() if on_mesh else None

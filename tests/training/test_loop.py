@@ -307,7 +307,7 @@ def test_all_devices_train_the_same_model_as_one(all_devices, solver):
     assert len(everywhere.factors.user.devices()) == 1
 
 
-@pytest.mark.parametrize("table_dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("table_dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_rounded_tables_end_near_full_ones(table_dtype):
     trainer = ALS(factors=8, sweeps=8, solver=ConjugateGradient())
     full, rounded = (train(trainer=dataclasses.replace(trainer, table_dtype=name)) for name in (None, table_dtype))
