@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Tests run in as many processes as there are cores, but four at most: each takes up to 3 GB.
+# Tests run in as many processes as there are cores, but four at most: each takes up to 5 GB.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help

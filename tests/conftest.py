@@ -1,4 +1,3 @@
-import gc
 import itertools
 import os
 import shutil
@@ -42,7 +41,6 @@ from jaxals.training import loop as training
 
 
 def pytest_configure() -> None:
-    gc.set_threshold(100_000)  # tracing makes many small objects and hardly a circle: 3 % of the time
     assert len(jax.devices()) == 8, "the suite needs 8 virtual devices"
 
 
