@@ -128,7 +128,8 @@ def warn_of_parameter(message: str) -> None:
 def _also(ours: type, module: str) -> type:
     # Whoever names implicit's class has imported it; importing it here would load its compiled modules for nothing.
     theirs = getattr(sys.modules.get(module), ours.__name__, None)
-    return ours if theirs is None else _both(ours, theirs)
+    # It is ours where a script has put this package in the place of implicit.
+    return ours if theirs is None or issubclass(ours, theirs) else _both(ours, theirs)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 
+import jaxals.implicit_api
 from jaxals.errors import NumericalError
 from jaxals.implicit_api import ModelFitError, ParameterWarning
 from jaxals.implicit_api._errors import not_finite, warn_of_parameter
@@ -39,9 +40,13 @@ def test_filters_and_handlers_of_implicit_catch_ours(implicit):
             raise not_finite("NaN")
 
 
-def test_without_implicit_they_are_ours_alone(monkeypatch):
-    monkeypatch.delitem(sys.modules, "implicit.utils", raising=False)
-    monkeypatch.delitem(sys.modules, "implicit.recommender_base", raising=False)
+@pytest.mark.parametrize("put", [None, jaxals.implicit_api], ids=["no implicit", "this package in its place"])
+def test_without_implicit_they_are_ours_alone(put, monkeypatch):
+    for name in ("implicit.utils", "implicit.recommender_base"):
+        if put is None:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        else:
+            monkeypatch.setitem(sys.modules, name, put)
     with pytest.warns(ParameterWarning, match="converted") as caught:
         warn_of_parameter("converted")
     assert caught[0].category is ParameterWarning
