@@ -8,7 +8,7 @@ O'Donoghue and Candès 2015 for the restart). It costs no pass over the entries.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.pytree import pytree
 from jaxals.objective.factors import Factors
@@ -21,7 +21,7 @@ class Momentum:
     Attributes:
         user: Users after the sweep before the last one; None where nothing depends on where users start.
         item: Items after the sweep before the last one.
-        streak: Sweeps since the momentum was last given up, -1 before the first.
+        streak: Sweeps since the momentum was last given up, -1 before the first one from random factors.
     """
 
     user: Float[Array, "users factors"] | None
@@ -29,22 +29,23 @@ class Momentum:
     streak: Int[Array, ""]
 
 
-def no_momentum(factors: Factors, is_exact: bool) -> Momentum:
+def no_momentum(factors: Factors, is_exact: bool, is_random: Bool[Array, ""] | bool = True) -> Momentum:
     """Return the memory of a run that has not made a sweep yet.
 
     Args:
         factors: Where it begins.
+        is_random: Whether these are random, so that the first sweep says nothing of the way to go.
         is_exact: Whether the solver is. A sweep then depends on no users before it, so that items alone are
             moved on and remembered.
     """
-    return Momentum(None if is_exact else factors.user, factors.item, jnp.full((), -1, jnp.int32))
+    streak = jnp.where(is_random, jnp.full((), -1, jnp.int32), jnp.zeros((), jnp.int32))
+    return Momentum(None if is_exact else factors.user, factors.item, streak)
 
 
 def look_ahead(factors: Factors, momentum: Momentum) -> Factors:
     """Move the tables on along the last sweep's change: z + (k + 1) / (k + 3) (z - z_last) in a streak of k sweeps.
 
-    After the first sweep there is no change to go by, since it may have started from random factors; nor
-    after a restart.
+    After the first sweep from random factors there is no change to go by; nor after a restart.
     """
     user = factors.user if momentum.user is None else _move_on(factors.user, momentum.user, momentum.streak)
     return Factors(user, _move_on(factors.item, momentum.item, momentum.streak))

@@ -28,7 +28,8 @@ from jaxals.gradient.program import GradientProgram
 from jaxals.gradient.user_batches import UserBatch, build_batches
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
-from jaxals.training.trainers import Training, require_allowed, require_beginning
+from jaxals.training.beginning import require_allowed, require_beginning
+from jaxals.training.trainers import Training
 
 # Entries that are looked at for what went wrong.
 _MOST_EXPLAINED = 2**16

@@ -32,7 +32,6 @@ from jaxals._base.environment import numeric_settings, usable_devices
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import give_back_memory
 from jaxals.als.devices.mesh import make_mesh
-from jaxals.als.stages import StepInfo
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
@@ -175,8 +174,8 @@ def fit(
 
 
 def _start(training: Training, early_stopping: EarlyStopping | None) -> Position:
-    state = training.start()
-    return Position(state, Watch(early_stopping, state.factors) if early_stopping else None)
+    state, seconds = _timed(training.start, loaded_blas())
+    return Position(state, Watch(early_stopping, state.factors) if early_stopping else None, seconds=seconds)
 
 
 def _columns(plan: EvaluationPlan | None) -> list[str]:
@@ -240,7 +239,7 @@ def minimise(
     """
     standing = _start(training, early_stopping) if restore is None else restore()
     unit, columns = training.unit, _columns(plan)
-    run = functools.partial(_timed_step, training, loaded_blas())
+    blas = loaded_blas()
     interruption = Interruption()
     # A signal leaves behind what takes too long, and where a finished step is still being measured, the step with it.
     take = _call if folder is None else interruption.run
@@ -254,7 +253,8 @@ def minimise(
         try:
             while standing.step < training.n_steps and not standing.stopped:
                 with_loss = loss_every > 0 and (len(standing.records) + 1) % loss_every == 0
-                state, info, seconds = take(functools.partial(run, standing.state, with_loss))
+                work = functools.partial(training.step, standing.state, with_loss)
+                (state, info), seconds = take(functools.partial(_timed, work, blas))
                 if is_first:
                     give_back_memory()  # what compiling took
                     is_first = False
@@ -310,12 +310,12 @@ def _call(work: Callable[[], T]) -> T:
     return work()
 
 
-def _timed_step(training: Training, blas: Any, state: Any, with_loss: bool) -> tuple[Any, StepInfo, float]:
+def _timed(work: Callable[[], T], blas: Any) -> tuple[T, float]:
     start = time.perf_counter()
     # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
     with one_blas_thread(blas):
-        state, info = jax.block_until_ready(training.step(state, with_loss))
-    return state, info, time.perf_counter() - start
+        done = jax.block_until_ready(work())
+    return done, time.perf_counter() - start
 
 
 def as_key(seed: Any) -> jax.Array:

@@ -5,12 +5,13 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.pytree import pytree, static
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.momentum import look_ahead, no_momentum, remember
 from jaxals.als.solver.equations import Solver, is_exact
+from jaxals.als.spectral import Start, is_random_better, spectral_factors
 from jaxals.als.stages import Arithmetic, StepInfo
 from jaxals.als.sweeps import initial_factors, sweep
 from jaxals.data.interactions import COO
@@ -87,6 +88,7 @@ class ALSProgram:
         n_sweeps: How many sweeps to make.
         factors: Length of the vectors, static.
         initial_scale: As in `ALS`, static; and so below.
+        start: As in `ALS`, static.
         is_accelerated: Whether sweeps have momentum, static.
         dtype: Type of the tables, static.
         arithmetic: How half steps round, static.
@@ -99,6 +101,7 @@ class ALSProgram:
     n_sweeps: Int[Array, ""]
     factors: int = static()
     initial_scale: float = static()
+    start: Start = static()
     is_accelerated: bool = static()
     dtype: Any = static()
     arithmetic: Arithmetic = static()
@@ -116,9 +119,20 @@ class ALSProgram:
         shape = (self.entries.n_users, self.entries.n_items)
         return initial_factors(key, *shape, self.factors, self.initial_scale, self.dtype)
 
+    def _begin(self, objective: Objective, key: Array) -> tuple[Factors, Bool[Array, ""] | bool]:
+        """Return the first factors, and whether they are random."""
+        drawn = self._first(key)
+        if self.start == "random":
+            return drawn, True
+        near = spectral_factors(self.user_tiles, self.item_tiles, objective, drawn)
+        if self.start == "spectral":
+            return near, False
+        is_random = is_random_better(objective, self.entries.value)
+        return jax.tree.map(lambda one, other: jnp.where(is_random, one, other), drawn, near), is_random
+
     def train(self, objective: Objective, key: Array) -> Trained:
         """Make the sweeps that `ALS` makes."""
-        first = self._first(key)
+        first, is_random = self._begin(objective, key)
 
         def step(state: tuple) -> tuple:
             factors, momentum, _ = state
@@ -128,7 +142,7 @@ class ALSProgram:
                 momentum = remember(factors, swept, momentum)
             return swept, momentum, info
 
-        memory = no_momentum(first, is_exact(self.solver)) if self.is_accelerated else None
+        memory = no_momentum(first, is_exact(self.solver), is_random) if self.is_accelerated else None
         factors, _, info = _repeat(self.n_sweeps, step, (first, memory, no_info()))
         return Trained(factors, with_loss(info, objective.loss(factors, self.entries)))
 

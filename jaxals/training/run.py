@@ -18,7 +18,7 @@ class Progress:
 
     Attributes:
         step: Steps done, from 1.
-        seconds: Time spent in training steps so far, compilation included, evaluations not.
+        seconds: Time spent in training so far, start and compilation included, evaluations not.
         loss: Loss after the step, NaN where it was not asked for.
         metrics: Validation metrics after the step.
         factors: Both tables after the step.
@@ -55,7 +55,7 @@ class Run:
     Attributes:
         factors: Both tables: after the last step, or the best step under early stopping.
         history: One row per step, or per so many steps as the trainer reports at once: "step", "seconds" spent in
-            training so far (compilation included, evaluations not), "loss" and the metrics asked for; also
+            training so far (start and compilation included, evaluations not), "loss" and the metrics asked for; also
             "unconverged_rows" if a step left rows short of the solver's tolerance.
         objective: What was minimised.
         trainer: What minimised it.

@@ -92,7 +92,7 @@ class Position:
         state: What the next step needs.
         watch: What early stopping remembers, None without it.
         step: Steps done.
-        seconds: Spent in them.
+        seconds: Spent in them, and in the start.
         records: Rows of the history.
         stopped: Why training ended here before its last step, or None.
     """

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxals._base.arguments import require_key, require_mesh, told
 from jaxals._base.checks import require_at_least, require_integer, require_number, require_one_of
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
@@ -19,16 +18,18 @@ from jaxals.als.devices import shared_memory
 from jaxals.als.devices.mesh import from_one_device, to_every_device
 from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.row_classes import MANY_FITS, ONE_FIT
-from jaxals.als.layout.tiles import RowTiles, build_tiles, require_tiles
+from jaxals.als.layout.tiles import RowTiles, build_tiles
 from jaxals.als.momentum import Momentum, look_ahead, no_momentum, remember
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.equations import Solver, is_exact, require_solver
+from jaxals.als.spectral import Start, is_random_better, spectral_factors
 from jaxals.als.stages import Arithmetic, StepInfo, TableType
 from jaxals.als.sweeps import initial_factors, sweep
 from jaxals.data.interactions import Interactions, require_interactions
-from jaxals.errors import ConfigurationError, DataError
-from jaxals.objective.factors import Factors, require_shape
-from jaxals.objective.objective import Objective, require_objective
+from jaxals.errors import ConfigurationError
+from jaxals.objective.factors import Factors
+from jaxals.objective.objective import Objective
+from jaxals.training.beginning import require_allowed, require_beginning, require_pair
 from jaxals.training.program import ALSProgram
 
 
@@ -137,7 +138,10 @@ class ALS:
         solver: How a row is solved.
         acceleration: "momentum" starts each sweep further along the way of the last ones, which takes about half the
             sweeps to the same loss; None takes sweeps as they are, as papers do that state how many they took.
-        initial_scale: σ; initial factors are normal with standard deviation σ / √factors.
+        start: "spectral" begins near the leading singular vectors of what the entries aim at, which takes the place of
+            the first sweeps and some more (`docs/why/start.md`); "random" at random, as in papers; "auto" at random
+            where entries outweigh other pairs by far, as raw play counts with a large α do, and else "spectral".
+        initial_scale: σ; random factors are normal with standard deviation σ / √factors.
         dtype: "float32" or "float64" (which JAX must have been told to allow).
         table_dtype: "float16" or "bfloat16" to round the tables for the gathers alone, see `docs/performance.md`.
         precision: Of products with the gathered rows: "highest", or "high" or "default" to let an accelerator use
@@ -159,6 +163,7 @@ class ALS:
     sweeps: int = 15
     solver: Solver = dataclasses.field(default_factory=Cholesky)
     acceleration: Literal["momentum"] | None = "momentum"
+    start: Start = "auto"
     initial_scale: float = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     table_dtype: TableType | None = None
@@ -173,6 +178,7 @@ class ALS:
         require_one_of("dtype", self.dtype, "float32", "float64")
         _ = self.arithmetic  # refuses what is unknown
         require_one_of("acceleration", self.acceleration, "momentum", None)
+        require_one_of("start", self.start, "auto", "spectral", "random")
         require_solver("solver", self.solver)
 
     def begin(
@@ -204,7 +210,7 @@ class ALS:
         require_beginning(interactions, objective, key, initial, mesh, self.factors)
         require_allowed(self.dtype)
         if tiles is not None:
-            _require_pair(tiles, interactions)
+            require_pair(tiles, interactions)
         self._refuse_what_cannot_work(interactions, objective, mesh)
         dtype = jnp.dtype(self.dtype)
         user_tiles, item_tiles = tiles or self.cut(interactions, mesh)
@@ -228,10 +234,20 @@ class ALS:
             return ALSState(swept, momentum), info
 
         def start() -> ALSState:
-            drawn = lambda: initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
-            first = drawn() if initial is None else jax.tree.map(lambda table: table.astype(dtype), initial)
-            first = from_one_device(to_every_device(first, mesh), mesh)
-            return ALSState(first, no_momentum(first, is_exact(self.solver)) if self.acceleration else None)
+            is_random = initial is not None or self._starts_at_random(interactions, objective)
+            if initial is not None:
+                first = jax.tree.map(lambda table: table.astype(dtype), initial)
+            else:
+                first = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
+            if is_random:
+                first = from_one_device(to_every_device(first, mesh), mesh)
+            elif shared_memory.share_memory(mesh):
+                first = spectral_factors(user_tiles, item_tiles, objective, first, shared_memory.half_step)
+            else:
+                first = spectral_factors(user_tiles, item_tiles, objective, to_every_device(first, mesh))
+                first = from_one_device(first, mesh)
+            memory = no_momentum(first, is_exact(self.solver), is_random) if self.acceleration else None
+            return ALSState(first, memory)
 
         return Training(start, step, self.sweeps, "sweep", solves_systems=True)
 
@@ -271,6 +287,7 @@ class ALS:
             n_sweeps=jnp.asarray(self.sweeps, jnp.int32),
             factors=self.factors,
             initial_scale=self.initial_scale,
+            start=self.start,
             is_accelerated=self.acceleration is not None,
             dtype=dtype,
             arithmetic=self.arithmetic,
@@ -312,6 +329,10 @@ class ALS:
             "chunk_bytes": self.chunk_bytes,
         }
 
+    def _starts_at_random(self, interactions: Interactions, objective: Objective) -> bool:
+        values = lambda: jnp.asarray(interactions.value, self.dtype)
+        return self.start == "random" or (self.start == "auto" and bool(is_random_better(objective, values())))
+
     def _refuse_what_cannot_work(self, interactions: Interactions, objective: Objective, mesh: Mesh | None) -> None:
         itemsize = np.dtype(self.dtype).itemsize
         tables = (5 if self.acceleration else 3) * sum(interactions.shape) * self.factors * itemsize
@@ -345,42 +366,6 @@ class ALSState:
 
     factors: Factors
     momentum: Momentum | None
-
-
-def require_beginning(interactions: Any, objective: Any, key: Any, initial: Any, mesh: Any, factors: int) -> None:
-    """Refuse what no training can begin with.
-
-    Raises:
-        ConfigurationError: An argument is of another kind.
-        DataError: `interactions` are something else, or `initial` is for other users, items or factors.
-    """
-    require_interactions("interactions", interactions)
-    require_objective("objective", objective)
-    require_key("key", key)
-    require_mesh(mesh)
-    if initial is not None:
-        require_shape(initial, interactions.shape, "initial")
-        if initial.user.shape[1] != factors:
-            raise DataError(f"`initial` has {initial.user.shape[1]} factors, but the trainer {factors}.")
-
-
-def _require_pair(tiles: Any, interactions: Interactions) -> None:
-    if not isinstance(tiles, (tuple, list)) or len(tiles) != 2:
-        raise DataError(f"`tiles` must be a pair, with users and with items as rows; got {told(tiles)}.")
-    for one, shape in zip(tiles, (interactions.shape, interactions.shape[::-1]), strict=True):
-        require_tiles("tiles", one)
-        if (one.n_rows, one.n_columns) != shape:
-            raise DataError(
-                f"`tiles` must be of {shape[0]} rows and {shape[1]} columns; got {one.n_rows} and {one.n_columns}."
-            )
-
-
-def require_allowed(dtype: str) -> None:
-    """Refuse float64 where JAX has not been told to allow it."""
-    if dtype == "float64" and jnp.result_type(float) != jnp.float64:
-        raise ConfigurationError(
-            '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
-        )
 
 
 def _is_zero(value: Any) -> bool:

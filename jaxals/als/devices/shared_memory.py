@@ -82,6 +82,25 @@ def sweep(
     return swept, info
 
 
+def half_step(
+    tiles: RowTiles, other: Float[Array, "columns factors"], objective: Objective, solver: Solver
+) -> Float[Array, "rows factors"]:
+    """Make a half step from zero, as `jaxals.als.half_steps.half_step` does.
+
+    Args:
+        tiles: For a mesh whose devices share one memory.
+        other: The other side's table, on the first device.
+        objective: What is minimised, with one λ for these rows.
+        solver: How each row is solved.
+
+    Returns:
+        The rows, on the first device.
+    """
+    start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
+    parts = _finish(_solve(tiles, other, objective, start, solver=solver, arithmetic=EXACT, with_loss=False))
+    return _finish(_in_order(tiles, parts))[0]
+
+
 @pytree
 class _Parts:
     """What a half step has solved, as it lies on the devices.

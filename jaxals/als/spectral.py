@@ -1,0 +1,158 @@
+"""A start near the answer: the leading singular vectors of what the entries aim at. Device side.
+
+The matrix P has the target p = b / c where there is an entry, and 0 elsewhere. Its singular vectors are found by
+subspace iteration from random vectors (Halko, Martinsson and Tropp 2011, algorithm 4.4), and each is scaled by the root
+of its singular value, so that scores begin near targets. A product with P or its transpose is a half step that adds
+vectors up and solves nothing, so that it runs wherever half steps do. Measurements: `docs/why/start.md`.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxals._base.pytree import pytree
+from jaxals.als.half_steps import half_step_with_loss
+from jaxals.als.kernels.factorization import eigendecompose
+from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.solver.equations import NormalEquations, Solution, Solver
+from jaxals.objective.confidence import Weights
+from jaxals.objective.factors import Factors, gramian
+from jaxals.objective.objective import Objective
+
+# Each costs two passes over the entries, about a quarter of a sweep of conjugate gradient (`docs/why/start.md`).
+_ROUNDS = 2
+# Entries that weigh this many times as much as other pairs outweigh these (`docs/why/start.md`).
+_OUTWEIGHED = 4000
+
+Start = Literal["auto", "spectral", "random"]
+HalfStep = Callable[[RowTiles, Float[Array, "columns factors"], Objective, Solver], Float[Array, "rows factors"]]
+
+
+def half_step_here(
+    tiles: RowTiles, other: Float[Array, "columns factors"], objective: Objective, solver: Solver
+) -> Float[Array, "rows factors"]:
+    """Make a half step from zero, as one program on all devices of the tiles."""
+    return half_step_with_loss(tiles, other, objective, solver, None)[0]
+
+
+def spectral_factors(
+    user_tiles: RowTiles,
+    item_tiles: RowTiles,
+    objective: Objective,
+    drawn: Factors,
+    half_step: HalfStep = half_step_here,
+) -> Factors:
+    """Return both tables scaled so that their product is near the best approximation to the targets of its rank.
+
+    Args:
+        user_tiles: Tiles with users as rows.
+        item_tiles: Tiles with items as rows.
+        objective: Whose targets to take; neither weights nor ridge matter.
+        drawn: Random tables: the iteration begins with the items', and what the targets leave undetermined, as
+            where there are more factors than items, stays as it was drawn.
+        half_step: What makes the products.
+
+    Returns:
+        Tables of the shapes and the type of `drawn`.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.als.spectral import spectral_factors
+        >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+        >>> tiles = [jaxals.build_tiles(data, side, factors=4) for side in ("user", "item")]
+        >>> drawn = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
+        >>> objective = jaxals.Objective.ials(0.1, 0.01)
+        >>> near = spectral_factors(*tiles, objective, drawn)
+        >>> bool(objective.loss(near, data) < 0.9 * objective.loss(drawn, data))
+        True
+    """
+    targets = Objective(_Targets(objective), unobserved_weight=0.0, regularization=0.0)
+    multiply = lambda tiles, table: half_step(tiles, table, targets, _Sum())
+    item = drawn.item
+    for _ in range(_ROUNDS):
+        user = _orthonormal(multiply(user_tiles, _orthonormal(item)))
+        item = multiply(item_tiles, user)
+    return _scaled(user, item, drawn)
+
+
+@jax.jit
+def is_random_better(objective: Objective, value: Float[Array, " entries"]) -> Bool[Array, ""]:
+    """Tell whether entries outweigh all other pairs so much that random vectors are the better start.
+
+    That is so with raw play counts and a large α: rows are then fitted to their own entries alone. Random vectors are
+    nearly orthogonal, and so fit a row's entries one by one, where singular vectors fit what rows have in common.
+
+    Args:
+        objective: Whose weights to take.
+        value: Of all entries, in the type of the tables.
+    """
+    weight, _ = objective.cells(value)
+    return jnp.mean(weight) > _OUTWEIGHED * objective.unobserved_weight
+
+
+@pytree
+class _Targets:
+    """A confidence that puts an objective's targets in the place of b, and no weight on any entry."""
+
+    objective: Objective
+
+    def __call__(self, value: Float[Array, "*shape"]) -> Weights:
+        _, target = self.objective.cells(value)
+        return jnp.zeros_like(target), jnp.where(jnp.isfinite(target), target, jnp.zeros_like(target))
+
+
+@pytree
+class _Sum:
+    """A solver that returns the right-hand sides."""
+
+    def gram_size(self, factors: int) -> int:
+        return 0
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        rows = equations.combine(equations.target_weight)
+        return rows, jnp.zeros(len(rows), bool)
+
+    def solve_gram(
+        self,
+        gram: Float[Array, "rows factors factors"],
+        shared: Float[Array, "rows factors"],
+        target: Float[Array, "rows factors"],
+    ) -> Solution:
+        return target, jnp.zeros(len(target), bool)
+
+
+@jax.jit
+def _orthonormal(table: Float[Array, "rows factors"]) -> Float[Array, "rows factors"]:
+    """Return columns that span the same, orthonormal but for rounding; zeros where they span less."""
+    table = table / _positive(jnp.max(jnp.abs(table)))
+    size, basis, is_found = _directions(table)
+    turned = jnp.matmul(table, basis, precision="highest")
+    return jnp.where(is_found[None], turned / size[None], jnp.zeros_like(turned))
+
+
+@jax.jit
+def _scaled(user: Float[Array, "users factors"], item: Float[Array, "items factors"], drawn: Factors) -> Factors:
+    """Turn orthonormal users, and the items Pᵀ U, to the singular vectors, and scale both alike."""
+    size, basis, is_found = _directions(item)
+    root = jnp.sqrt(size)[None]
+    turn = lambda table: jnp.matmul(table, basis, precision="highest")
+    keep = lambda found, random: jnp.where(is_found[None], found, random)
+    return Factors(keep(turn(user) * root, drawn.user), keep(turn(item) / root, drawn.item))
+
+
+def _directions(
+    table: Float[Array, "rows factors"],
+) -> tuple[Float[Array, " factors"], Float[Array, "factors factors"], Bool[Array, " factors"]]:
+    """Return singular values, right singular vectors, and which of them rounding leaves anything of."""
+    square, basis = eigendecompose(gramian(table))
+    is_found = square > 10 * jnp.finfo(table.dtype).eps * jnp.max(square)
+    return jnp.sqrt(jnp.where(is_found, square, jnp.ones_like(square))), basis, is_found
+
+
+def _positive(size: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.where(size > 0, size, jnp.ones_like(size))
