@@ -2,23 +2,23 @@
 
 The matrix P has the target p = b / c where there is an entry, and 0 elsewhere. Its singular vectors are found by
 subspace iteration from random vectors (Halko, Martinsson and Tropp 2011, algorithm 4.4), and each is scaled by the root
-of its singular value, so that scores begin near targets. A product with P or its transpose is a half step that adds
-vectors up and solves nothing, so that it runs wherever half steps do. Measurements: `docs/why/start.md`.
+of its singular value, so that scores begin near targets. Products with P and its transpose are passes over the tiles
+that form no matrices. Measurements: `docs/why/start.md`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
-from jaxals._base.pytree import pytree
-from jaxals.als.half_steps import half_step_with_loss
 from jaxals.als.kernels.factorization import eigendecompose
+from jaxals.als.kernels.gather import Table, pack
 from jaxals.als.layout.tiles import RowTiles
-from jaxals.als.solver.equations import NormalEquations, Solution, Solver
-from jaxals.objective.confidence import Weights
+from jaxals.als.stages import EXACT, Arithmetic, arrange, combine_part
 from jaxals.objective.factors import Factors, gramian
 from jaxals.objective.objective import Objective
 
@@ -28,14 +28,38 @@ _ROUNDS = 2
 _OUTWEIGHED = 4000
 
 Start = Literal["auto", "spectral", "random"]
-HalfStep = Callable[[RowTiles, Float[Array, "columns factors"], Objective, Solver], Float[Array, "rows factors"]]
+Multiply = Callable[[RowTiles, Float[Array, "columns factors"], Objective, Arithmetic], Float[Array, "rows factors"]]
 
 
-def half_step_here(
-    tiles: RowTiles, other: Float[Array, "columns factors"], objective: Objective, solver: Solver
+@functools.partial(jax.jit, static_argnames="arithmetic")
+def multiply(
+    tiles: RowTiles, other: Float[Array, "columns factors"], objective: Objective, arithmetic: Arithmetic
 ) -> Float[Array, "rows factors"]:
-    """Make a half step from zero, as one program on all devices of the tiles."""
-    return half_step_with_loss(tiles, other, objective, solver, None)[0]
+    """Multiply the matrix of targets and a table, as one program on all devices of the tiles.
+
+    Args:
+        tiles: The entries, with the matrix' rows as rows.
+        other: What to multiply with.
+        objective: Whose targets to take.
+        arithmetic: How to round.
+
+    Returns:
+        One row for each of the tiles.
+    """
+    combine = functools.partial(combine_part, precision=arithmetic.precision)
+
+    def on_each_device(entries: tuple, table: Table, objective: Objective) -> Float[Array, "rows factors"]:
+        groups, long, position = entries
+        part = combine(groups, long, table, objective)
+        return arrange([part if tiles.mesh is None else jax.lax.all_gather(part, "rows", tiled=True)], position)[0]
+
+    if tiles.mesh is not None:
+        parts, whole = PartitionSpec("rows"), PartitionSpec()
+        specs = ((parts, parts, whole), whole, whole)
+        on_each_device = jax.shard_map(
+            on_each_device, mesh=tiles.mesh, in_specs=specs, out_specs=whole, check_vma=False
+        )
+    return on_each_device((tiles.groups, tiles.long, tiles.position), pack(other, arithmetic.table_dtype), objective)
 
 
 def spectral_factors(
@@ -43,7 +67,8 @@ def spectral_factors(
     item_tiles: RowTiles,
     objective: Objective,
     drawn: Factors,
-    half_step: HalfStep = half_step_here,
+    arithmetic: Arithmetic = EXACT,
+    multiply: Multiply = multiply,
 ) -> Factors:
     """Return both tables scaled so that their product is near the best approximation to the targets of its rank.
 
@@ -53,7 +78,8 @@ def spectral_factors(
         objective: Whose targets to take; neither weights nor ridge matter.
         drawn: Random tables: the iteration begins with the items', and what the targets leave undetermined, as
             where there are more factors than items, stays as it was drawn.
-        half_step: What makes the products.
+        arithmetic: How products round.
+        multiply: What makes them.
 
     Returns:
         Tables of the shapes and the type of `drawn`.
@@ -71,12 +97,10 @@ def spectral_factors(
         >>> bool(objective.loss(near, data) < 0.9 * objective.loss(drawn, data))
         True
     """
-    targets = Objective(_Targets(objective), unobserved_weight=0.0, regularization=0.0)
-    multiply = lambda tiles, table: half_step(tiles, table, targets, _Sum())
     item = drawn.item
     for _ in range(_ROUNDS):
-        user = _orthonormal(multiply(user_tiles, _orthonormal(item)))
-        item = multiply(item_tiles, user)
+        user = _orthonormal(multiply(user_tiles, _orthonormal(item), objective, arithmetic))
+        item = multiply(item_tiles, user, objective, arithmetic)
     return _scaled(user, item, drawn)
 
 
@@ -93,37 +117,6 @@ def is_random_better(objective: Objective, value: Float[Array, " entries"]) -> B
     """
     weight, _ = objective.cells(value)
     return jnp.mean(weight) > _OUTWEIGHED * objective.unobserved_weight
-
-
-@pytree
-class _Targets:
-    """A confidence that puts an objective's targets in the place of b, and no weight on any entry."""
-
-    objective: Objective
-
-    def __call__(self, value: Float[Array, "*shape"]) -> Weights:
-        _, target = self.objective.cells(value)
-        return jnp.zeros_like(target), jnp.where(jnp.isfinite(target), target, jnp.zeros_like(target))
-
-
-@pytree
-class _Sum:
-    """A solver that returns the right-hand sides."""
-
-    def gram_size(self, factors: int) -> int:
-        return 0
-
-    def solve(self, equations: NormalEquations) -> Solution:
-        rows = equations.combine(equations.target_weight)
-        return rows, jnp.zeros(len(rows), bool)
-
-    def solve_gram(
-        self,
-        gram: Float[Array, "rows factors factors"],
-        shared: Float[Array, "rows factors"],
-        target: Float[Array, "rows factors"],
-    ) -> Solution:
-        return target, jnp.zeros(len(target), bool)
 
 
 @jax.jit

@@ -5,11 +5,12 @@ share a memory (`devices.shared_memory`).
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxals._base.checks import require_one_of
 from jaxals._base.pytree import pytree, static
@@ -190,6 +191,44 @@ def solve_part(
     unconverged = jnp.stack([jnp.sum(part.is_unconverged, dtype=jnp.int32) for part in parts]).sum(dtype=jnp.int32)
     loss = jnp.sum(jnp.stack([jnp.sum(part.loss) for part in parts]))
     return rows, unconverged, loss
+
+
+def combine_part(
+    groups: tuple[Tiles, ...], long: LongRows | None, table: Table, objective: Objective, precision: Precision
+) -> Float[Array, "places factors"]:
+    """Return Σ p y for the rows of one device's part of the tiles: what their entries' targets p make of the table.
+
+    Args:
+        groups: Short, middle and wide rows of that part.
+        long: Long ones.
+        table: The other table.
+        objective: Whose targets to take, 0 where they are not finite.
+        precision: Of products with the vectors.
+
+    Returns:
+        One vector for each row, in the order of the tiles.
+    """
+    einsum = functools.partial(jnp.einsum, precision=precision)
+
+    def targets(value: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
+        _, target = objective.cells(value.astype(table.dtype))
+        return jnp.where(jnp.isfinite(target), target, jnp.zeros_like(target))
+
+    def combine_chunk(chunk: Tiles) -> Float[Array, "rows factors"]:
+        by_tile = einsum("tw,twf->tf", targets(chunk.value), table[chunk.column])
+        if chunk.one_tile_per_row:
+            return by_tile
+        return jax.ops.segment_sum(by_tile, chunk.segment, len(chunk.row), indices_are_sorted=True)
+
+    def accumulate(carry: Float[Array, " factors"], step: LongRows) -> tuple[Array, Array]:
+        total = carry + einsum("w,wf->f", targets(step.value), table[step.column])
+        return jnp.where(step.is_last, jnp.zeros_like(total), total), total
+
+    nothing = jnp.zeros(table.factors, table.dtype)
+    parts = [jax.lax.map(combine_chunk, group) for group in groups]
+    if long is not None:
+        parts.append(jax.lax.map(lambda lane: jax.lax.scan(accumulate, nothing, lane)[1], long))
+    return jnp.concatenate([part.reshape(-1, table.factors) for part in parts] or [nothing[None, :][:0]])
 
 
 def arrange(

@@ -12,7 +12,7 @@ from jaxals import ALS, Factors, Interactions, Objective
 from jaxals.als import RowTiles
 from jaxals.als.devices import shared_memory
 from jaxals.als.layout import row_classes
-from jaxals.als.spectral import half_step_here, is_random_better, spectral_factors
+from jaxals.als.spectral import is_random_better, multiply, spectral_factors
 from tests import oracles
 from tests.combinations import combinations
 
@@ -54,8 +54,8 @@ def test_scores_are_those_of_subspace_iteration_on_the_dense_targets(preset, lon
     mesh = jaxals.make_mesh(jax.devices()[:n_devices])
     tiles = tiles_of(data, mesh)
     assert (tiles[0].long is not None) == (longest == 3)
-    for half_step in (half_step_here, shared_memory.half_step) if mesh else (half_step_here,):
-        found = spectral_factors(*tiles, objective, first, half_step)
+    for by in (multiply, shared_memory.multiply) if mesh else (multiply,):
+        found = spectral_factors(*tiles, objective, first, multiply=by)
         np.testing.assert_allclose(found.user @ found.item.T, expected, atol=1e-9)
         # Each singular value is shared by both sides.
         np.testing.assert_allclose(found.user.T @ found.user, found.item.T @ found.item, atol=1e-9)

@@ -19,9 +19,10 @@ from jaxtyping import Array, Float, Int
 from jaxals._base.pytree import pytree
 from jaxals.als.devices.mesh import from_one_device, to_every_device
 from jaxals.als.kernels.gather import Table, pack_without_copy
+from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.solver.equations import Solver
-from jaxals.als.stages import EXACT, Arithmetic, Basis, StepInfo, Task, arrange, eigenbasis, solve_part
+from jaxals.als.stages import EXACT, Arithmetic, Basis, StepInfo, Task, arrange, combine_part, eigenbasis, solve_part
 from jaxals.als.sweeps import whole_loss
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
@@ -69,11 +70,11 @@ def sweep(
     del factors
     parts = _finish(solve(user_tiles, item, objective.of("user"), user, with_loss=False))
     del user
-    user, user_info = _finish(_in_order(user_tiles, parts))
+    user, user_info = _finish(_finished(user_tiles, parts))
     del parts
     parts = _finish(solve(item_tiles, user, objective.of("item"), item, with_loss=with_loss))
     del item
-    item, item_info = _finish(_in_order(item_tiles, parts))
+    item, item_info = _finish(_finished(item_tiles, parts))
     swept, info = Factors(user, item), jax.tree.map(jnp.add, user_info, item_info)
     if with_loss:
         rest = parts.loss, user_tiles.count, item_tiles.count
@@ -82,22 +83,22 @@ def sweep(
     return swept, info
 
 
-def half_step(
-    tiles: RowTiles, other: Float[Array, "columns factors"], objective: Objective, solver: Solver
+def multiply(
+    tiles: RowTiles, other: Float[Array, "columns factors"], objective: Objective, arithmetic: Arithmetic
 ) -> Float[Array, "rows factors"]:
-    """Make a half step from zero, as `jaxals.als.half_steps.half_step` does.
+    """Multiply the matrix of targets and a table, as `jaxals.als.spectral.multiply` does.
 
     Args:
         tiles: For a mesh whose devices share one memory.
         other: The other side's table, on the first device.
-        objective: What is minimised, with one λ for these rows.
-        solver: How each row is solved.
+        objective: Whose targets to take.
+        arithmetic: How to round.
 
     Returns:
-        The rows, on the first device.
+        One row for each of the tiles, on the first device.
     """
-    start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
-    parts = _finish(_solve(tiles, other, objective, start, solver=solver, arithmetic=EXACT, with_loss=False))
+    everywhere = to_every_device(pack_without_copy(other, arithmetic.table_dtype), tiles.mesh)
+    parts = _finish(_combine_parts(tiles, objective, everywhere, arithmetic.precision))
     return _finish(_in_order(tiles, parts))[0]
 
 
@@ -132,13 +133,19 @@ def _solve(
     return _solve_parts(tiles, objective, solver, *everywhere, arithmetic=arithmetic, with_loss=with_loss)
 
 
-def _in_order(tiles: RowTiles, parts: _Parts) -> tuple[Float[Array, "rows factors"], StepInfo]:
-    unconverged, position = from_one_device((parts.unconverged, tiles.position), tiles.mesh)
-    shards = sorted(parts.rows.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+def _finished(tiles: RowTiles, parts: _Parts) -> tuple[Float[Array, "rows factors"], StepInfo]:
+    rows, non_finite = _in_order(tiles, parts.rows)
+    return rows, StepInfo(non_finite, from_one_device(parts.unconverged, tiles.mesh))
+
+
+def _in_order(
+    tiles: RowTiles, rows: Float[Array, "places factors"]
+) -> tuple[Float[Array, "rows factors"], Int[Array, ""]]:
+    """Bring each device's rows to the first one, in the order of the table, and count those that are not finite."""
+    position = from_one_device(tiles.position, tiles.mesh)
+    shards = sorted(rows.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     # Views: one device reads the memory of all.
-    everyones = [jax.device_put(np.asarray(shard.data), position.device) for shard in shards]
-    rows, non_finite = _arrange(everyones, position)
-    return rows, StepInfo(non_finite, unconverged)
+    return _arrange([jax.device_put(np.asarray(shard.data), position.device) for shard in shards], position)
 
 
 def _finish(arrays: T) -> T:
@@ -180,3 +187,19 @@ def _solve_parts(
         check_vma=False,
     )
     return _Parts(*on_mesh((tiles.groups, tiles.long), (basis, table, task)))
+
+
+@functools.partial(jax.jit, static_argnames="precision", compiler_options=_ON_ITS_CORE)
+def _combine_parts(
+    tiles: RowTiles, objective: Objective, table: Table, precision: Precision
+) -> Float[Array, "places factors"]:
+    parts, whole = PartitionSpec("rows"), PartitionSpec()
+    combine = functools.partial(combine_part, precision=precision)
+    on_mesh = jax.shard_map(
+        lambda mine, everywhere: combine(*mine, *everywhere),
+        mesh=tiles.mesh,
+        in_specs=(parts, whole),
+        out_specs=parts,
+        check_vma=False,
+    )
+    return on_mesh((tiles.groups, tiles.long), (table, objective))
