@@ -33,7 +33,7 @@ programs = {
     "the CG code's weights (implicit, alpha 15)": jaxals.Objective.implicit(alpha=15.0, regularization=0.1),
 }
 for name, objective in programs.items():
-    run = jaxals.fit(plays, objective, jaxals.ALS(factors=20, sweeps=20, acceleration=None), seed=0)
+    run = jaxals.fit(plays, objective, jaxals.ALS(factors=20, sweeps=20, acceleration=None, start="random"), seed=0)
     model = jaxals.Recommender(run.factors, plays, objective).settled()
     first, last = run.history["loss"].iloc[[0, -1]]
     print(f"\n== {name}: loss {first:.4g} after 1 sweep, {last:.4g} after 20")

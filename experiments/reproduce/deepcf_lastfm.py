@@ -61,7 +61,7 @@ print(f"Validation: artists of at least {popular} users; popularity gives {easy}
 
 space = jaxals.SearchSpace.preset(
     "ials",
-    jaxals.ALS(factors=64, sweeps=30, acceleration=None),
+    jaxals.ALS(factors=64, sweeps=30, acceleration=None, start="random"),
     unobserved_weight=jaxals.LogUniform(0.01, 1.0),
     regularization=jaxals.LogUniform(0.003, 0.3),
 )

@@ -74,7 +74,7 @@ ease = run_plan(jaxals.EASE(ridge).fit(split.train), plan)
 
 objective = jaxals.Objective.ials(unobserved_weight=0.3, regularization=0.007, frequency_exponent=1.0)
 # As published: every sweep exact, none accelerated.
-trainer = jaxals.ALS(factors=arguments.factors, sweeps=12, initial_scale=0.1, acceleration=None)
+trainer = jaxals.ALS(factors=arguments.factors, sweeps=12, initial_scale=0.1, acceleration=None, start="random")
 runs = []
 for seed in range(arguments.seeds):
     run = jaxals.fit(split.train, objective, trainer, seed=seed, progress=False, loss_every=0)

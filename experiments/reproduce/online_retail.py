@@ -19,7 +19,7 @@ jaxals.use_all_cores()
 
 purchases = jaxals.datasets.load("online-retail")
 objective = jaxals.Objective.implicit(alpha=15.0, regularization=0.1)
-trainer = jaxals.ALS(factors=20, sweeps=arguments.sweeps, acceleration=None)
+trainer = jaxals.ALS(factors=20, sweeps=arguments.sweeps, acceleration=None, start="random")
 measured: dict[str, list] = {"ALS": [], "popularity, all pairs": [], "popularity, training pairs": []}
 for seed in range(arguments.seeds):
     split = random_holdout(purchases, fraction=0.2, seed=seed)

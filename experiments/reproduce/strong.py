@@ -65,7 +65,9 @@ def write_table(
 def _fold_in_and_measure(split, objective, seed, plan, arguments) -> Evaluation:
     # A block of the factors at a time, as iALS++ does, where a whole system a row would take long.
     solver = jaxals.Subspace(128) if arguments.factors > 256 else jaxals.Cholesky()
-    trainer = jaxals.ALS(arguments.factors, arguments.sweeps, solver, acceleration=None, initial_scale=0.1)
+    trainer = jaxals.ALS(
+        arguments.factors, arguments.sweeps, solver, acceleration=None, start="random", initial_scale=0.1
+    )
     run = jaxals.fit(split.train, objective, trainer, seed=seed, loss_every=0)
     folded_in = jaxals.Recommender(run.factors, split.train, objective).fold_in(split.given)
     measured = run_plan(folded_in.factors, plan)
