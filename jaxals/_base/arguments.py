@@ -276,3 +276,17 @@ def field_names(thing: Any) -> list[str]:
     """Return the names of a dataclass's fields, none of what is no dataclass."""
     is_instance = dataclasses.is_dataclass(thing) and not isinstance(thing, type)
     return [field.name for field in dataclasses.fields(thing)] if is_instance else []
+
+
+def first_line(error: Exception) -> str:
+    r"""Return what an error of others says first, without its full stop, for a sentence of ours.
+
+    Example:
+        >>> from jaxals._base.arguments import first_line
+        >>> first_line(ValueError("no such column.\nlook again")), first_line(FileNotFoundError(2, "No such file", "a"))
+        ('no such column', 'No such file')
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
