@@ -1,5 +1,7 @@
 """What no data can be made of, where nothing has checked the annotations before: as users run it."""
 
+from typing import Any
+
 import jaxtyping
 import numpy as np
 import pandas as pd
@@ -9,7 +11,10 @@ from jaxals import Catalog, Interactions
 from jaxals.data.arrow import to_series
 from jaxals.errors import DataError
 
+catalog: Any = Catalog
+from_arrays: Any = Interactions.from_arrays
 DATA = Interactions.from_arrays([0, 1], [0, 1])
+select: Any = DATA.select
 RAGGED = [[0], [1, 2]]
 
 
@@ -25,7 +30,7 @@ class Stream:
 
 REFUSED = {
     "a text for ids": (lambda: Catalog("ab", [1]), "The user ids must be a list of them; got 'ab'."),
-    "no list of ids": (lambda: Catalog([1], 5), "The item ids must be a list of them; got 5."),
+    "no list of ids": (lambda: catalog([1], 5), "The item ids must be a list of them; got 5."),
     "ids of half a character": (lambda: Catalog(["\ud800"], [1]), "The user ids cannot be used: 'utf-8' codec"),
     "a category of half a character": (
         lambda: Catalog(pd.Categorical.from_codes([0], pd.Index(["\ud800"], dtype=object)), [1]),
@@ -36,27 +41,27 @@ REFUSED = {
         "The ids in column 'user' cannot be used: 'utf-8' codec",
     ),
     "one number for a shape": (
-        lambda: Interactions.from_arrays([0], [0], shape=(1,)),
+        lambda: from_arrays([0], [0], shape=(1,)),
         "`shape` must be a pair of counts, of users and of items; got (1,).",
     ),
     "indices of several lengths": (
-        lambda: Interactions.from_arrays(RAGGED, [0, 1]),
+        lambda: from_arrays(RAGGED, [0, 1]),
         "`user` must be a 1-D array: setting an array element with a sequence. The requested",
     ),
     "values of several lengths": (
-        lambda: Interactions.from_arrays([0, 1], [0, 1], RAGGED),
+        lambda: from_arrays([0, 1], [0, 1], RAGGED),
         "`value` must be a 1-D array: setting an array element with a sequence. The requested",
     ),
     "values in levels": (
-        lambda: Interactions.from_arrays([0], [0], pd.MultiIndex.from_tuples([(1, 2)])),
+        lambda: from_arrays([0], [0], pd.MultiIndex.from_tuples([(1, 2)])),
         "`value` must be a 1-D array; got a MultiIndex.",
     ),
     "a selection of several lengths": (
-        lambda: DATA.select(RAGGED),
+        lambda: select(RAGGED),
         "`keep` must be a mask of 2 flags, or ascending positions below 2; got [[0], [1, 2]].",
     ),
-    "descending positions": (lambda: DATA.select([1, 0]), "`keep` must be a mask of 2 flags"),
-    "a mask of others": (lambda: DATA.select([True]), "`keep` must be a mask of 2 flags"),
+    "descending positions": (lambda: select([1, 0]), "`keep` must be a mask of 2 flags"),
+    "a mask of others": (lambda: select([True]), "`keep` must be a mask of 2 flags"),
     "other interactions": (
         lambda: DATA.is_among(Interactions.from_arrays([0], [0])),
         "`other` is about (1, 1) users and items, not (2, 2).",
