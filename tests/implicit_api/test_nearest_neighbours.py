@@ -133,8 +133,12 @@ def test_lists_of_a_batch_are_filled_up_and_single_ones_are_not():
 def test_no_more_items_than_there_are_and_cells_given_twice_add_up():
     once = sp.csr_matrix(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 4.0]]))
     twice = sp.csr_matrix((np.array([1.0, 2.0, 1.0, 2.0, 4.0]), np.array([0, 0, 1, 1, 2]), np.array([0, 3, 5])))
+    for name in ("CosineRecommender", "TFIDFRecommender", "BM25Recommender"):
+        similarity = fitted(name, matrix=twice.copy()).similarity.toarray()
+        np.testing.assert_allclose(similarity, fitted(name, matrix=once).similarity.toarray())
     model = fitted("ItemItemRecommender", matrix=twice)
     np.testing.assert_allclose(model.similarity.toarray(), (once.T @ once).toarray())
+    assert twice.nnz == 5  # as it was given
     ids, scores = model.recommend([0, 1], once, N=5, filter_already_liked_items=False)
     expected = (once @ (once.T @ once)).toarray()
     np.testing.assert_array_equal(ids[:, :3], np.argsort(-expected))
