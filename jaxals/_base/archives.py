@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxals._base.arguments import first_line
 from jaxals._base.memory import require_memory
 from jaxals.errors import ConfigurationError, DataError
 
@@ -47,7 +48,7 @@ def read_arrays(file: Any, names: Collection[str], what: str) -> dict[str, np.nd
         raise
     # Archives are damaged in many ways, each with an error of its own.
     except (Exception, MemoryError) as error:
-        raise DataError(f"{where} cannot be read as {what}: {error}.") from None
+        raise DataError(f"{where} cannot be read as {what}: {first_line(error)}.") from None
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> Any:

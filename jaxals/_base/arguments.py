@@ -131,7 +131,8 @@ def require_function(name: str, value: Any, of: Sequence[str], may_be_none: bool
     if may_be_none and value is None:
         return
     what = f"a function of {' and '.join(of) or 'nothing'}{', or None' if may_be_none else ''}"
-    is_type = isinstance(value, type) and value.__module__ == "builtins"  # such as `int`, which makes no sense of them
+    # Such as `int`, which makes no sense of them; of nothing, `list` makes an empty one.
+    is_type = bool(of) and isinstance(value, type) and value.__module__ == "builtins"
     if is_type or not callable(value):
         raise ConfigurationError(f"`{name}` must be {what}; got {told(value)}.")
     try:
@@ -255,7 +256,7 @@ def listed(name: str, value: Any, what: str, error: type[JaxalsError] = Configur
         raise error(f"`{name}` must be {what}; got {told(value)}.")
     try:
         return list(value)
-    except TypeError:  # such as a COO matrix
+    except (TypeError, NotImplementedError):  # such as a sparse matrix by diagonals, or by blocks
         raise error(f"`{name}` must be {what}; got {told(value)}.") from None
 
 
@@ -275,3 +276,17 @@ def field_names(thing: Any) -> list[str]:
     """Return the names of a dataclass's fields, none of what is no dataclass."""
     is_instance = dataclasses.is_dataclass(thing) and not isinstance(thing, type)
     return [field.name for field in dataclasses.fields(thing)] if is_instance else []
+
+
+def first_line(error: Exception) -> str:
+    r"""Return what an error of others says first, without its full stop, for a sentence of ours.
+
+    Example:
+        >>> from jaxals._base.arguments import first_line
+        >>> first_line(ValueError("no such column.\nlook again")), first_line(FileNotFoundError(2, "No such file", "a"))
+        ('no such column', 'No such file')
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -18,8 +18,9 @@ def checked_shape(shape: Any) -> tuple[int, int]:
 
 def checked_selection(keep: Any, n_entries: int) -> np.ndarray:
     """Return what selects entries: a mask of one flag for each, or ascending positions."""
+    given = keep
     try:
-        keep = np.asarray(keep)
+        keep = np.asarray(given)
     except (TypeError, ValueError, OverflowError):  # lists in lists, of several lengths
         keep = np.array(None)
     is_mask = keep.dtype == bool and keep.shape == (n_entries,)
@@ -30,6 +31,6 @@ def checked_selection(keep: Any, n_entries: int) -> np.ndarray:
         if not is_inside or not (keep[1:] > keep[:-1]).all():
             raise DataError(
                 f"`keep` must be a mask of {n_entries:,} flags, or ascending positions below {n_entries:,}; got "
-                f"{told(keep)}."
+                f"{told(given)}."
             )
     return keep

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 from pandas.api.types import infer_dtype
 
-from jaxals._base.arguments import told, told_label
+from jaxals._base.arguments import first_line, told, told_label
 from jaxals.data.arrow import to_series, without_arrow
 from jaxals.errors import DataError, MissingDependencyError
 
@@ -237,7 +237,7 @@ def _arrow(kind: str, data: Any, what: str) -> Any:
     try:
         return getattr(pyarrow, kind)(data)
     except (pyarrow.ArrowException, ValueError, TypeError) as error:
-        raise DataError(f"{what} cannot be read as Arrow's: {error}.") from None
+        raise DataError(f"{what} cannot be read as Arrow's: {first_line(error)}.") from None
 
 
 def _as_array(values: Any, where: str) -> np.ndarray:
@@ -256,7 +256,7 @@ def _as_array(values: Any, where: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
-        raise DataError(f"{where} must be a 1-D array: {error}.") from None
+        raise DataError(f"{where} must be a 1-D array: {first_line(error)}.") from None
 
 
 def _number(raw: Any) -> float:

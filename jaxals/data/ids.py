@@ -16,7 +16,7 @@ from pandas.api.types import (
     is_unsigned_integer_dtype,
 )
 
-from jaxals._base.arguments import told
+from jaxals._base.arguments import first_line, told
 from jaxals.data.arrow import without_arrow
 from jaxals.errors import DataError
 
@@ -53,11 +53,11 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
         index = None if given is None else _of_index(given)
         return _of_objects(list(ids) if given is None else given.tolist()) if index is None else index
     except TypeError as error:
-        raise DataError(f"The {where} must be hashable: {error}.") from None
+        raise DataError(f"The {where} must be hashable: {first_line(error)}.") from None
     except (ValueError, OverflowError) as error:  # text that is not Unicode, times out of bounds
         if isinstance(error, DataError):
             raise
-        raise DataError(f"The {where} cannot be used: {error}.") from None
+        raise DataError(f"The {where} cannot be used: {first_line(error)}.") from None
 
 
 def find(index: pd.Index, wanted: pd.Index) -> Int[np.ndarray, " wanted"]:
@@ -141,7 +141,7 @@ def _numbered(column: pd.Series, where: str) -> tuple[np.ndarray, pd.Index]:
     try:
         codes, ids = pd.factorize(values)
     except (TypeError, ValueError, OverflowError) as error:  # unhashable, or text that is not Unicode
-        raise DataError(f"The ids in {where} cannot be used: {error}.") from None
+        raise DataError(f"The ids in {where} cannot be used: {first_line(error)}.") from None
     index = as_index(ids, f"ids in {where}")
     if isinstance(values, pd.Index) and values.dtype == object:
         firsts = index.tolist()

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from jaxals._base.arguments import checked_path, listed, require_text
+from jaxals._base.arguments import checked_path, first_line, listed, require_text
 from jaxals.data.arrow import to_series
 from jaxals.data.columns import as_numbers, require_columns
 from jaxals.errors import DataError, MissingDependencyError
@@ -115,7 +115,7 @@ def read_table(
             return _read_parquet(path, user, item, value, missing)
         return _read_text(path, user, item, value, names, missing)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path} cannot be read; it may be damaged: {error}.") from None
+        raise DataError(f"{path} cannot be read; it may be damaged: {first_line(error)}.") from None
 
 
 def _read_text(
@@ -258,7 +258,7 @@ def _raise_first_broken_line(table: _TextTable) -> None:
                 if fault:
                     raise DataError(f"Line {first} of {table.path} {fault}.")
         except csv.Error as error:
-            raise DataError(f"Line {line} of {table.path} cannot be read: {error}.") from None
+            raise DataError(f"Line {line} of {table.path} cannot be read: {first_line(error)}.") from None
 
 
 def _rows(table: _TextTable, lines: Iterable[str]) -> Any:  # typing names no type for the reader of csv
@@ -306,7 +306,7 @@ def _read_parquet(path: Path, user: str, item: str, value: str | None, missing: 
         raise
     # Besides its own errors pyarrow raises those of Python where a file is damaged.
     except (pyarrow.ArrowException, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}.") from None
+        raise DataError(f"{path} cannot be read as Parquet: {first_line(error)}.") from None
     if missing == "drop":
         frame = frame.dropna(subset=[user, item]).reset_index(drop=True)
     for column in (user, item):

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxals._base.arguments import first_line
 from jaxals.data.catalog import Catalog
 from jaxals.data.columns import as_numbers, require_finite_numbers
 from jaxals.errors import DataError
@@ -16,7 +17,7 @@ def index_array(index: Any, name: str) -> np.ndarray:
     try:
         index = np.asarray(index)
     except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
-        raise DataError(f"`{name}` must be a 1-D array: {error}.") from None
+        raise DataError(f"`{name}` must be a 1-D array: {first_line(error)}.") from None
     if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or index.size == 0):
         raise DataError(f"`{name}` must be a 1-D array of integers; got shape {index.shape} of {index.dtype}.")
     return index.astype(np.int64, copy=False)

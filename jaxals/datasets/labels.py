@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
+from jaxals._base.arguments import first_line
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
@@ -59,7 +60,7 @@ def read_names(path: Path, separator: str, or_latin_1: bool = False, header: boo
                 except (ValueError, IndexError):
                     raise DataError(f"Line {number} of {path} is not an integer id and a name.") from None
     except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table of names: {error}.") from None
+        raise DataError(f"{path} cannot be read as a table of names: {first_line(error)}.") from None
     return names
 
 

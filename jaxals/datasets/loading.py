@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxals._base.arguments import checked_path
+from jaxals._base.arguments import checked_path, first_line
 from jaxals._base.checks import require_one_of
 from jaxals.data.interactions import Interactions
 from jaxals.datasets.lastfm import read_2k, read_360k
@@ -164,14 +164,16 @@ def _downloaded(dataset: DatasetInfo) -> Path:
             progressbar=True,
         )
     except OSError as error:  # every error of requests is one
-        raise DataError(f"{dataset.title} could not be downloaded from {dataset.url}: {error}.") from None
+        raise DataError(f"{dataset.title} could not be downloaded from {dataset.url}: {first_line(error)}.") from None
     except ValueError:
         raise DataError(
             f"What came from {dataset.url} does not match the checksum of {dataset.title}, {dataset.checksum}, and was "
             f"thrown away; try again, or download it from {dataset.homepage} and pass its folder as `path`."
         ) from None
     except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise DataError(f"The archive {cache / archive} is not what it should be; delete it: {error}.") from None
+        raise DataError(
+            f"The archive {cache / archive} is not what it should be; delete it: {first_line(error)}."
+        ) from None
     wanted = Path(dataset.files[0])
     for file in map(Path, files):
         if file.parts[-len(wanted.parts) :] == wanted.parts:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from jaxals._base.arguments import checked_path
+from jaxals._base.arguments import checked_path, first_line
 from jaxals.data.interactions import Interactions
 from jaxals.data.split import NegativesSplit, Split
 from jaxals.data.tables import read_table
@@ -186,7 +186,9 @@ def _read_columns(path: Path) -> pd.DataFrame:
         types = {"user": np.int64, "item": np.int64, "value": np.float64}
         return pd.read_csv(path, sep="\t", header=None, usecols=[0, 1, 2], names=[*types], dtype=types)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:  # pandas' own are ValueErrors
-        raise DataError(f"{path} cannot be read as tab-separated users, items and values: {error}.") from None
+        raise DataError(
+            f"{path} cannot be read as tab-separated users, items and values: {first_line(error)}."
+        ) from None
 
 
 def _read_negatives(path: Path) -> tuple[np.ndarray, pd.DataFrame]:
@@ -219,7 +221,7 @@ def _read_lines(path: Path, parse: Callable[[str], T]) -> list[T]:
     except ValueError:  # of `parse`, or of bytes that are no text
         raise DataError(f"Line {len(parsed) + 1} of {path} is not what its format asks for.") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
+        raise DataError(f"{path} cannot be read: {first_line(error)}.") from None
     if not parsed:
         raise DataError(f"{path} is empty.")
     return parsed

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from jaxals._base.arguments import first_line
 from jaxals.data.columns import as_numbers, require_finite_numbers
 from jaxals.data.interactions import Interactions
 from jaxals.datasets.labels import with_names
@@ -56,7 +57,9 @@ def _rows(path: Path) -> pd.DataFrame:
         package, extra = ("pyarrow", "parquet") if path.suffix == ".parquet" else ("openpyxl", "excel")
         raise MissingDependencyError(f"Reading {path.name} needs {package}: pip install 'jaxals[{extra}]'.") from None
     except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"{path} cannot be read as Online Retail with columns {_COLUMNS}: {error}.") from None
+        raise DataError(
+            f"{path} cannot be read as Online Retail with columns {_COLUMNS}: {first_line(error)}."
+        ) from None
 
 
 def _descriptions(rows: pd.DataFrame) -> dict:

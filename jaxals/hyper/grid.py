@@ -133,7 +133,7 @@ def _make(
         # NumPy's numbers have a type that would be another one to compile for in `fit`.
         chosen[owner][name] = value.item() if isinstance(value, np.generic) else value
     if not isinstance(objective, Objective):
-        made = objective(**chosen["objective"])
+        made = objective(**_bound(objective, chosen["objective"]))
     else:
         _refuse_untied(objective, chosen["objective"])
         made = dataclasses.replace(objective, **chosen["objective"])
@@ -150,6 +150,16 @@ def _parameters(function: Any) -> list[str]:
         raise ConfigurationError(
             f"`objective` must be an `Objective` or a function of settings by name; got {told(function)}."
         ) from None
+
+
+def _bound(function: Any, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        inspect.signature(function).bind(**chosen)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"`objective` must be a function of what `space` names; {told(function)} cannot be called with it: {error}."
+        ) from None
+    return chosen
 
 
 def _refuse_untied(objective: Objective, chosen: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm.auto import tqdm
 
-from jaxals._base.arguments import listed, require_flag, require_function, require_protocol
+from jaxals._base.arguments import listed, require_flag, require_protocol
 from jaxals._base.blas import loaded_blas, one_blas_thread
 from jaxals._base.checks import require_integer, require_one_of
 from jaxals._base.devices import devices_of
@@ -180,8 +180,6 @@ def fit_many(
     """
     trainer = ALS() if trainer is None else trainer
     require_interactions("interactions", interactions)
-    if not isinstance(objective, Objective):
-        require_function("objective", objective, of=[])
     require_protocol("trainer", trainer, Trainer, "a trainer, such as `ALS()`", ConfigurationError)
     require_flag("progress", progress)
     models = expand(objective, trainer, space, _listed(seed))

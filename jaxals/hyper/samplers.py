@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxals._base.checks import require_one_of
-from jaxals.errors import ConfigurationError, MissingDependencyError
+from jaxals.errors import MissingDependencyError
 from jaxals.hyper.space import Choice, LogUniform, Range, SearchSpace
 
 Sampler = Literal["random", "tpe"]
@@ -37,17 +37,15 @@ def propose(sampler: Sampler, space: SearchSpace, seed: int, trials: Sequence[tu
         >>> propose("random", jaxals.SearchSpace.preset("ials"), seed=0, trials=[])
         {'regularization': 0.0378, 'unobserved_weight': 0.0346}
     """
+    require_one_of("sampler", sampler, "random", "tpe")
     own_seed = np.random.SeedSequence([seed, len(trials)])
     if sampler == "random":
         return space.draw(np.random.default_rng(own_seed))
-    if sampler == "tpe":
-        return _propose_tpe(space, int(own_seed.generate_state(1)[0]), trials)
-    raise ConfigurationError(f'`sampler` must be "random" or "tpe"; got {sampler!r}.')
+    return _propose_tpe(space, int(own_seed.generate_state(1)[0]), trials)
 
 
 def require_sampler(sampler: Sampler) -> None:
     """Refuse a sampler that is unknown, or whose package is not installed."""
-    require_one_of("sampler", sampler, "random", "tpe")
     propose(sampler, SearchSpace.preset(), 0, [])
 
 

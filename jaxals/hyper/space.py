@@ -24,8 +24,6 @@ from jaxals.training.trainers import ALS, Trainer
 Settings = Mapping[str, Any]
 
 _ARRAYS = (np.ndarray, np.generic, jax.Array)
-# Of floating-point numbers.
-_MOST = float(np.finfo(np.float64).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Uniform:
         high: The highest.
 
     Raises:
-        ConfigurationError: `low` is not below `high`, or one of them is not finite.
+        ConfigurationError: `low` is not below `high`, or one of them or their difference is not finite.
 
     Example:
         >>> import jaxals
@@ -83,8 +81,11 @@ class Uniform:
 
     def __post_init__(self) -> None:
         _require_numbers(self.low, self.high)
-        if not -math.inf < self.low < self.high < math.inf:
-            raise ConfigurationError(f"`low` must be below `high`, both finite; got {self.low} and {self.high}.")
+        if not self.low < self.high or not math.isfinite(float(self.high) - float(self.low)):
+            raise ConfigurationError(
+                "`low` must be below `high`, both and their difference finite; got "
+                f"{told(self.low)} and {told(self.high)}."
+            )
 
     def at(self, position: float) -> float:
         """Return the value that lies at a position from 0 to below 1."""
@@ -116,7 +117,7 @@ class LogUniform:
         _require_numbers(self.low, self.high)
         if not 0 < self.low < self.high < math.inf:
             raise ConfigurationError(
-                f"`low` must be above 0 and below `high`, `high` finite; got {self.low} and {self.high}."
+                f"`low` must be above 0 and below `high`, `high` finite; got {told(self.low)} and {told(self.high)}."
             )
 
     def at(self, position: float) -> float:
@@ -126,10 +127,8 @@ class LogUniform:
 
 
 def _require_numbers(low: Any, high: Any) -> None:
-    for name, bound in (("low", low), ("high", high)):
-        require_number(name, bound)
-        if abs(bound) > _MOST:
-            raise ConfigurationError(f"`low` must be below `high`, both finite; got {told(low)} and {told(high)}.")
+    require_number("low", low)
+    require_number("high", high)
 
 
 def _require_position(position: Any) -> None:

@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxals._base.arguments import first_line
 from jaxals.errors import CheckpointError
-from jaxals.models.folder import first_line, try_lock
+from jaxals.models.folder import try_lock
 from jaxals.training.fingerprint import differences, untold
 
 _FORMAT = 2
@@ -74,7 +75,7 @@ class TrialLog:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._write(header)
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be written or read: {error.strerror or error}.") from None
+            raise CheckpointError(f"{path} cannot be written or read: {first_line(error)}.") from None
 
     def append(self, trial: dict[str, Any]) -> None:
         """Add a finished trial; with a file, it is on disk when this returns."""

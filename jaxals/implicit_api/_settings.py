@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxals._base.arguments import first_line
 from jaxals._base.checks import require_at_least, require_integer, require_positive
 from jaxals.errors import ConfigurationError
 from jaxals.implicit_api._errors import brief
@@ -116,4 +117,6 @@ def device_of(use_gpu: Any) -> jax.Device | None:
     try:
         return jax.local_devices(backend="gpu" if use_gpu else "cpu")[0]
     except RuntimeError as error:
-        raise ConfigurationError(f"`use_gpu={use_gpu}` asks for a device that JAX does not have: {error}.") from None
+        raise ConfigurationError(
+            f"`use_gpu={use_gpu}` asks for a device that JAX does not have: {first_line(error)}."
+        ) from None

@@ -225,9 +225,6 @@ def all_pairs_knn(
 
 def _users_items(matrix: Any) -> scipy.sparse.csr_matrix:
     read_matrix = scipy.sparse.csr_matrix(as_csr("user_items", matrix), dtype=np.float64)
-    if not read_matrix.has_canonical_format:
-        read_matrix = read_matrix.copy()
-        read_matrix.sum_duplicates()
     if not np.isfinite(read_matrix.data).all():
         raise DataError("`user_items` must hold finite numbers; it has NaN or inf.")
     return read_matrix

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from jaxals._base.archives import read_arrays
-from jaxals._base.arguments import checked_path, require_kind
+from jaxals._base.arguments import checked_path, first_line, require_kind
 from jaxals.data.catalog import Catalog, Side
 from jaxals.errors import DataError, MissingDependencyError
 from jaxals.objective.confidence import ImplicitConfidence
@@ -113,7 +113,7 @@ def save_parquet(folder: str | os.PathLike, factors: Factors, catalog: Catalog) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
+        raise DataError(f"{folder} cannot be written: {first_line(error)}.") from None
     for side, index in zip(_SIDES, _indexes(catalog), strict=True):
         table = np.asarray(getattr(factors, side))
         rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(table.ravel()), table.shape[1])
@@ -156,7 +156,7 @@ def load_parquet(folder: str | os.PathLike) -> tuple[Factors, Catalog]:
             tables.append(rows.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1))
             ids.append(columns["id"].to_pylist())
         except (OSError, pyarrow.ArrowException, AttributeError, TypeError, ValueError, KeyError) as error:
-            raise DataError(f"{path} cannot be read as factors: {error}.") from None
+            raise DataError(f"{path} cannot be read as factors: {first_line(error)}.") from None
     catalog = Catalog(*ids)
     user, item = tables
     return _checked(user, item, catalog, folder), catalog
@@ -249,7 +249,7 @@ def _save_npz(path: pathlib.Path, **arrays: Any) -> None:
         with open(path, "wb") as file:  # given a name, NumPy would append to it
             np.savez(file, **arrays)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be written: {first_line(error)}.") from None
 
 
 def _read_npz(path: str | os.PathLike, names: list[str]) -> dict[str, np.ndarray]:

@@ -25,6 +25,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxals._base.arguments import first_line
 from jaxals._base.memory import require_memory
 from jaxals.errors import CheckpointError, ConfigurationError, DamageError
 
@@ -205,14 +206,6 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says first, without its full stop."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxals._base.arguments import checked_path
+from jaxals._base.arguments import checked_path, first_line
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import CheckpointError, ConfigurationError, DataError
 from jaxals.models.folder import (
     MALFORMED,
-    first_line,
     is_folder,
     read_document,
     read_folder,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxals._base.arguments import first_line
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import require_memory
 from jaxals.data.interactions import Interactions
@@ -346,7 +347,7 @@ def checked_indices(name: str, indices: Any, size: int) -> Int[np.ndarray, " ind
     try:
         indices = np.asarray(indices)
     except (TypeError, ValueError, OverflowError) as error:  # lists in lists, of several lengths
-        raise DataError(f"`{name}` must be 1-D integer indices: {error}.") from None
+        raise DataError(f"`{name}` must be 1-D integer indices: {first_line(error)}.") from None
     if indices.ndim != 1 or (indices.size and not np.issubdtype(indices.dtype, np.integer)):
         raise DataError(f"`{name}` must be 1-D integer indices; got {indices.dtype} of shape {indices.shape}.")
     outside = indices[(indices < 0) | (indices >= size)]

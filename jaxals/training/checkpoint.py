@@ -18,12 +18,11 @@ from typing import BinaryIO
 import jax.numpy as jnp
 import pandas as pd
 
-from jaxals._base.arguments import checked_path, require_text
+from jaxals._base.arguments import checked_path, first_line, require_text
 from jaxals._base.checks import require_integer
 from jaxals.errors import CheckpointError, ConfigurationError, DamageError
 from jaxals.models.folder import (
     MALFORMED,
-    first_line,
     read_document,
     read_folder,
     remove_folder,

@@ -7,8 +7,10 @@ from jaxals._base.checks import (
     require_at_least,
     require_finite,
     require_integer,
+    require_number,
     require_one_of,
     require_positive,
+    require_scalar,
     require_side,
 )
 from jaxals.errors import ConfigurationError
@@ -77,3 +79,18 @@ def test_one_of_some_words():
     for value in ("Raw", None, 1, np.array(["raw", "raw"])):
         with pytest.raises(ConfigurationError, match=r'^`scale` must be "raw" or "unit"; got '):
             require_one_of("scale", value, "raw", "unit")
+
+
+@pytest.mark.parametrize("value", ["1", None, [1.0], 10**400, jnp.ones(2), np.ones(2)])
+def test_what_is_not_one_number_is_refused(value):
+    require_number("position", np.float32(0.5))
+    require_scalar("temperature", jnp.array(0.5))
+    for check, said in ((require_number, "a number"), (require_scalar, "one number")):
+        with pytest.raises(ConfigurationError, match=f"^`low` must be {said}; got "):
+            check("low", value)
+
+
+def test_a_number_that_shapes_a_search_is_no_array():
+    require_scalar("low", np.array(1.0))
+    with pytest.raises(ConfigurationError, match=r"^`low` must be a number; got 1\.0"):
+        require_number("low", np.array(1.0))

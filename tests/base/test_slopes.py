@@ -44,3 +44,8 @@ def test_it_is_batched_before_and_after_it_is_differentiated():
 
 def test_what_does_not_move_has_no_slope():
     assert float(jax.grad(lambda y: sine(jnp.asarray(0.3)) * y)(2.0)) == pytest.approx(float(jnp.sin(0.3)))
+
+
+def test_how_the_value_came_about_is_not_differentiated():
+    constant = lambda x: with_slope(x**2, jnp.ones(()), lambda value, depends, tangent: tangent)
+    assert float(jax.grad(lambda x: constant(x) + 3 * x)(2.0)) == 3.0

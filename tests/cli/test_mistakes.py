@@ -29,6 +29,7 @@ def test_mistakes_on_the_command_line(folder, fails, tmp_path):
     assert "ials takes --unobserved-weight" in fails(*fit, "--objective", "ials", "--alpha", 3)
     assert "hkv takes --alpha and --regularization, but no --epsilon" in fails(*fit, "--epsilon", 3)
     assert "--holdout" in fails(*fit, "--metrics", "ndcg@10")
+    assert "name their folder with `--checkpoint`" in fails(*fit, "--resume")
     assert "no metric 'ndgc@10'" in fails(*fit, "--holdout", 1, "--metrics", "ndgc@10")
     assert "ndcg@10" in fails(*fit, "--monitor", "ndcg@10")
     assert "more than 99" in fails(*fit, "--holdout", 99)

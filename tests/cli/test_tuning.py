@@ -1,15 +1,19 @@
+import dataclasses
 import json
 import re
 import shlex
+import types
+from typing import Any
 
 import jax
+import jaxtyping
 import numpy as np
 
 import jaxals
 from jaxals import cli
 from jaxals.cli import commands
-from jaxals.cli.options import build_objective, read
-from jaxals.cli.tuning import parse_range
+from jaxals.cli.options import COLUMNS, build_objective, read
+from jaxals.cli.tuning import _command, parse_range
 
 TUNE = ["--factors", "2,4", "--sweeps", 3, "--trials", 4]
 
@@ -67,3 +71,19 @@ def test_ranges_are_read_as_they_are_written():
     assert parse_range("unobserved_weight", "0..1") == jaxals.Uniform(0.0, 1.0)
     assert parse_range("factors", "64") == jaxals.Choice((64,))
     assert parse_range("regularization", "0.1,1e-3") == jaxals.Choice((0.1, 0.001))
+
+
+def test_the_command_that_trains_with_what_was_found_says_all_of_it(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # of a search, what the command takes from it
+    found: Any = types.SimpleNamespace(
+        settings={"unobserved_weight": 0.25, "regularization": 0.5},
+        objective=jaxals.Objective.ials(0.25, 0.125),
+        trainer=jaxals.ALS(sweeps=5),
+    )
+    columns = dataclasses.replace(COLUMNS, user="who am i", value=None)
+    words = shlex.split(_command("plays.csv", columns, "ials", found, "conjugate-gradient"))
+    _, bound, _ = commands.app.parse_args(words[1:])
+    assert bound.arguments["columns"] == columns
+    assert bound.arguments["solver"] == "conjugate-gradient"
+    assert bound.arguments["trainer"].sweeps == 5
+    assert build_objective(bound.arguments["preset"]) == jaxals.Objective.ials(0.25, 0.125)

@@ -27,9 +27,19 @@ def tuned(start: float = 0.001, **settings):
     )
 
 
+def scores_until_ctrl_c(*scores: float):
+    left = iter(scores)
+
+    def measure(factors):
+        if (score := next(left, None)) is None:
+            raise KeyboardInterrupt
+        return {"score": score}
+
+    return measure
+
+
 def test_the_step_with_the_best_metric_is_kept():
-    scores = iter([0.1, 0.4, 0.2])
-    found = tuned(steps=3, sweeps=1, method=FoldIn(), measure=lambda factors: {"score": next(scores)})
+    found = tuned(steps=5, sweeps=1, method=FoldIn(), measure=scores_until_ctrl_c(0.1, 0.4, 0.2))
     assert found.best_step == 2
     assert found.history["score"].tolist() == [0.1, 0.4, 0.2]
     assert found.parameters["ridge"] != pytest.approx(0.001)
@@ -66,6 +76,11 @@ def test_a_step_that_cannot_be_measured_is_not_the_best():
     assert tuned(steps=2, sweeps=1, method=FoldIn(), measure=lambda factors: {"score": next(scores)}).best_step == 2
     with pytest.raises(NumericalError, match="The validation metric was never a number"):
         tuned(steps=2, sweeps=1, method=FoldIn(), measure=lambda factors: {"score": float("nan")})
+
+
+def test_nothing_is_returned_of_what_was_interrupted_before_a_first_step():
+    with pytest.raises(KeyboardInterrupt):
+        tuned(steps=2, sweeps=1, method=FoldIn(), measure=scores_until_ctrl_c())
 
 
 def test_parameters_must_be_above_zero():

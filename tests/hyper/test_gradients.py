@@ -17,7 +17,7 @@ from jaxals import (
     initial_factors,
     sweep,
 )
-from jaxals.errors import ConfigurationError
+from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import leave_k_out
 from jaxals.hyper import (
     FoldIn,
@@ -29,6 +29,7 @@ from jaxals.hyper import (
     smooth_ndcg,
     with_values,
 )
+from jaxals.hyper.gradients import require_problem
 
 SPLIT = leave_k_out(datasets.synthetic(n_users=40, n_items=25, n_interactions=300, seed=0), 1, seed=0)
 AT = {"w0": jnp.asarray(0.5), "ridge": jnp.asarray(0.3), "exponent": jnp.asarray(0.4)}
@@ -149,8 +150,31 @@ def test_settings_that_cannot_work_are_refused():
     call = functools.partial(hypergradient, objective=objective, tiles=TILES)
     with pytest.raises(ConfigurationError, match="must hold floating-point numbers; got 3"):
         call(loss, {"w0": 3}, settled())
+    with pytest.raises(ConfigurationError, match=r"must hold something to differentiate by; got \{\}"):
+        call(loss, {}, settled())
     with pytest.raises(ConfigurationError, match="`sweeps` must be an integer >= 1; got 0"):
         Truncated(0)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "n_items", "folds_in", "message"),
+    [
+        (TILES[:1], 25, False, "`tiles` must be a pair, with users and with items as rows; got "),
+        (TILES[::-1], 25, False, r"factors are for \(40, 25\) users and items, the interactions for \(25, 40\)"),
+        (TILES[:1] * 2, 25, False, "`tiles` must be of the same interactions; got 40 x 25 and 25 x 40"),
+        (TILES, 24, True, "`factors` are of 24 items, `tiles` of 25"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(tiles, n_items, folds_in, message):
+    factors = Factors(jnp.ones((40, 3)), jnp.ones((n_items, 3)))
+    with pytest.raises(DataError, match=message):
+        require_problem(loss, factors, objective, tiles, Cholesky(), folds_in)
+
+
+def test_there_is_a_value_for_each_entry():
+    numbered = number_entries(SPLIT.train, factors=3)
+    with pytest.raises(DataError, match=f"as many as there are entries in `numbered`, {len(SPLIT.train)}; got 3"):
+        with_values(numbered, jnp.ones(3))
 
 
 @pytest.mark.parametrize("by", [jax.jacfwd, jax.jacrev])

@@ -136,3 +136,11 @@ def test_trials_that_are_there_twice_are_refused(path):
     path.write_text("".join([header, header, *lines]))
     with pytest.raises(CheckpointError, match=r"Line 2 of .* is not trial 0"):
         TrialLog(path, SEARCH)
+
+
+def test_trials_of_another_python_go_on_with_a_word(path):
+    code = {"code": "cpython-311", "code.build": "1"}
+    path = path.with_name("others.jsonl")
+    TrialLog(path, {**SEARCH, **code})
+    with pytest.warns(UserWarning, match=r"`build` .* cannot be told: it was compiled by cpython-311, and is by"):
+        TrialLog(path, {**SEARCH, **code, "code": "cpython-399", "code.build": "2"})

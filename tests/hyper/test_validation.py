@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxals import Factors, Interactions, datasets
-from jaxals.errors import ConfigurationError
+from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import evaluate, leave_k_out
 from jaxals.hyper import hold_out, smooth_ndcg, softmax_cross_entropy, squared_error
 
@@ -68,3 +68,5 @@ def test_users_can_weigh_differently():
     scores, relevant = users()[3]
     expected = np.mean(np.log(np.exp(scores).sum()) - scores[relevant])
     assert float(softmax_cross_entropy(FACTORS, held_out, 1.0, weight)) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(DataError, match="`user_weight` must have one number for each of 30 users; got 3"):
+        softmax_cross_entropy(FACTORS, held_out, 1.0, weight[:3])

@@ -51,6 +51,39 @@ def test_what_fills_up_stands_below_every_answer():
     assert (ids[:, :N_ITEMS] >= 0).all()
 
 
+def test_what_each_liked_item_adds_makes_the_score_of_the_user_solved_anew():
+    made, row = model(), 3 * LIKES[4]
+    row.data[0] = -2.0  # a dislike adds nothing
+    row.data[1:3] = 5.0
+    table, c = made.item_factors.astype(float), row.toarray()[0]
+    matrix = table.T @ table + made.regularization * np.eye(6) + (table.T * (np.abs(c) - 1) * (c != 0)) @ table
+    solved = np.linalg.solve(matrix, table.T @ np.maximum(c, 0))
+    total, largest, _ = made.explain(0, row, 7, N=3)
+    parts = {item: c[item] * table[item] @ np.linalg.solve(matrix, table[7]) for item in np.flatnonzero(c > 0)}
+    assert total == pytest.approx(solved @ table[7], rel=1e-5)
+    assert [item for item, _ in largest] == sorted(parts, key=lambda item: -parts[item])[:3]
+    np.testing.assert_allclose([part for _, part in largest], sorted(parts.values(), reverse=True)[:3], rtol=1e-5)
+
+
+def test_products_and_lengths_of_both_tables():
+    made = model()
+    for gram, norms, table in (
+        (made.XtX, made.user_norms, made.user_factors),
+        (made.YtY, made.item_norms, made.item_factors),
+    ):
+        np.testing.assert_allclose(gram, table.T @ table, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(norms, np.linalg.norm(table, axis=1), rtol=1e-6)
+
+
+def test_items_solved_anew_are_compared_with_those_that_are_stored():
+    made, rows = model(), LIKES.T.tocsr()[[4, 7]]
+    vectors = made.recalculate_item([4, 7], rows)
+    cosine = vectors @ made.item_factors.T / np.linalg.norm(vectors, axis=1)[:, None] / made.item_norms
+    ids, scores = made.similar_items([4, 7], N=5, recalculate_item=True, item_users=rows)
+    np.testing.assert_allclose(scores, -np.sort(-cosine)[:, :5], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(ids, np.argsort(-cosine)[:, :5])
+
+
 def test_a_transposed_row_is_refused_or_warned_of():
     transposed = LIKES.T.tocsr()
     with pytest.raises(MissingRowError, match="30 columns, but the model only 20 items for them; pass"):

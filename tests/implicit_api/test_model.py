@@ -142,6 +142,18 @@ def test_more_factors_than_rows():
     assert np.isfinite(scores).all()
 
 
+def test_the_loss_is_that_of_implicit_per_unit_of_confidence():
+    matrix, losses = random_matrix(dislikes=True), []
+    model = AlternatingLeastSquares(factors=6, alpha=1.5, iterations=2, random_state=7, calculate_training_loss=True)
+    model.fit(matrix, show_progress=False, callback=lambda *seen: losses.append(seen[2]))
+    c = 1.5 * matrix.toarray()
+    weight, target = np.where(c == 0, 1, np.abs(c)), (c > 0) * 1.0
+    x, y = model.user_factors.astype(float), model.item_factors.astype(float)
+    squares = (weight * (target - x @ y.T) ** 2).sum() + model.regularization * ((x**2).sum() + (y**2).sum())
+    assert losses[1] == pytest.approx((squares + np.abs(c[c < 0]).sum()) / weight.sum(), rel=1e-5)
+    assert losses[1] < losses[0]
+
+
 def test_no_iterations_with_a_loss():
     model = AlternatingLeastSquares(factors=128, iterations=0, calculate_training_loss=True)
     model.fit(sp.csr_matrix(np.ones((10, 10))), show_progress=False)

@@ -130,6 +130,22 @@ def test_lists_of_a_batch_are_filled_up_and_single_ones_are_not():
     assert model.similar_items({1: 0}.keys(), N=2)[0].shape == (1, 2)
 
 
+def test_no_more_items_than_there_are_and_cells_given_twice_add_up():
+    once = sp.csr_matrix(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 4.0]]))
+    twice = sp.csr_matrix((np.array([1.0, 2.0, 1.0, 2.0, 4.0]), np.array([0, 0, 1, 1, 2]), np.array([0, 3, 5])))
+    for name in ("CosineRecommender", "TFIDFRecommender", "BM25Recommender"):
+        similarity = fitted(name, matrix=twice.copy()).similarity.toarray()
+        np.testing.assert_allclose(similarity, fitted(name, matrix=once).similarity.toarray())
+    model = fitted("ItemItemRecommender", matrix=twice)
+    np.testing.assert_allclose(model.similarity.toarray(), (once.T @ once).toarray())
+    assert twice.nnz == 5  # as it was given
+    ids, scores = model.recommend([0, 1], once, N=5, filter_already_liked_items=False)
+    expected = (once @ (once.T @ once)).toarray()
+    np.testing.assert_array_equal(ids[:, :3], np.argsort(-expected))
+    np.testing.assert_allclose(scores[:, :3], -np.sort(-expected))
+    assert (ids[:, 3:] == -1).all()
+
+
 def test_chosen_and_hidden_items():
     matrix, model = counts(), fitted(K=25)
     everything = dict(zip(*model.recommend(0, matrix[0], N=25), strict=True))

@@ -135,3 +135,15 @@ def test_the_drop_in_reads_what_is_exported_for_implicit(tmp_path):
     exports.save_implicit(tmp_path / "model.npz", tables := factors())
     model = AlternatingLeastSquares.load(tmp_path / "model.npz")
     np.testing.assert_array_equal(model.user_factors, tables.user)
+
+
+def test_places_that_cannot_be_written_and_names_that_are_missing_are_told(tmp_path):
+    catalog, file = Catalog(range(2), range(3)), tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(DataError, match=rf"^{file}/npz cannot be written: Not a directory\.$"):
+        exports.save_npz(file / "npz", factors(), catalog)
+    with pytest.raises(DataError, match=rf"^{file}/folder cannot be written: Not a directory\.$"):
+        exports.save_parquet(file / "folder", factors(), catalog)
+    np.savez(tmp_path / "few.npz", user_factors=np.ones((2, 4), np.float32))
+    with pytest.raises(DataError, match=r"it holds no user_ids and no item_factors and no item_ids\.$"):
+        exports.load_npz(tmp_path / "few.npz")

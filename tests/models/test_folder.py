@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pathlib
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals.errors import CheckpointError, ConfigurationError
+from jaxals.errors import CheckpointError, ConfigurationError, DamageError
 from jaxals.models import folder as storage
 from jaxals.models.folder import read_document, read_folder, remove_leftovers, write_folder
 
@@ -248,3 +249,24 @@ def test_the_machine_may_stop_once_a_folder_is_written(tmp_path, monkeypatch):
 def test_a_folder_is_written_without_a_word(tmp_path, caplog):
     written(tmp_path / "folder")
     assert not caplog.records
+
+
+@pytest.mark.parametrize("patched", ["fcntl", "try_lock"])
+def test_systems_without_locks_write_all_the_same(patched, tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(storage, patched, None if patched == "fcntl" else fail)
+    arrays, _ = read_folder(written(tmp_path / "folder"))
+    assert sorted(arrays) == sorted(ARRAYS)
+    (tmp_path / ".jaxals-folder-abcd_123").mkdir()
+    remove_leftovers(tmp_path, "folder")
+    # Who can lock nothing cannot tell that nobody works there.
+    assert (tmp_path / ".jaxals-folder-abcd_123").exists() == (patched == "try_lock")
+
+
+def test_a_list_of_checksums_beyond_all_measure_is_not_read(tmp_path, monkeypatch):
+    written(tmp_path / "folder")
+    monkeypatch.setattr(storage, "_MOST_CHECKSUM_BYTES", 10)
+    with pytest.raises(DamageError, match=r"folder is damaged: .* is too large\.$"):
+        read_folder(tmp_path / "folder")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxals import Cholesky, Factors, Interactions, Objective, build_tiles, half_step, pytree
+from jaxals import Cholesky, Factors, Interactions, Objective, Sides, build_tiles, half_step, pytree
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.objective import objective as objective_module
 from jaxals.objective.factors import require_shape
@@ -100,11 +100,33 @@ def test_tables_of_different_widths_are_refused():
         require_shape(uneven, (9, 14))
 
 
+RIDGES = Objective.hkv(regularization=Sides(0.1, 0.2))
+
+
+def weights_of(confidence):
+    return Objective(jax.tree_util.Partial(confidence)).weights(jnp.ones(3))
+
+
+def test_counts_of_other_rows_are_refused():
+    with pytest.raises(DataError, match="`item_count` must have one number for each of 14 rows; got 9"):
+        RIDGES.ridge_loss(tables(jnp.float64), jnp.arange(9), jnp.arange(9))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Objective.hkv(regularization=-0.1), "`regularization` must be >= 0; got -0.1"),
         (lambda: Objective.hkv(alpha=0.0), "`alpha` must be > 0; got 0.0"),
+        (
+            lambda: Objective(lambda r: (r, r)),
+            "`confidence` must be a pytree that can be called.*got the function <lam",
+        ),
+        (lambda: RIDGES.ridge(jnp.arange(3), 4, "float32"), r'has two sides; take `objective.of\("user"\)`'),
+        (lambda: weights_of(lambda r: r), r"`confidence` must return two arrays .* made float64\[3\]"),
+        (
+            lambda: weights_of(lambda r: (r, 1.0)),
+            r"`confidence` must return two arrays .* made 2 of shapes \[\(3,\), \(\)\]",
+        ),
         (lambda: Objective.log(epsilon=-1), "`epsilon` must be > 0; got -1"),
         (lambda: Objective.hkv(regularization=float("inf")), "`regularization` must be finite; got inf"),
         (lambda: Objective.ials(frequency_exponent=float("nan")), "`frequency_exponent` must be finite; got nan"),

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,7 @@ from jaxals.evaluation import random_holdout
 from jaxals.models import folder as storage
 from jaxals.training import checkpoint as checkpoints
 from jaxals.training.checkpoint import load_checkpoint
+from jaxals.training.encoding import score
 from jaxals.training.interruption import Interruption
 from tests.models.test_folder import delete, empty, flip, halve
 from tests.training.runs import (
@@ -322,6 +324,46 @@ def test_a_damaged_checkpoint_that_cannot_be_put_aside_is_said(tmp_path, monkeyp
     monkeypatch.setattr(pathlib.Path, "rename", fail)
     with pytest.raises(CheckpointError, match=r"Checkpoints cannot be written to .*: Read-only file system\.$"):
         train(checkpoint=Checkpoint(tmp_path), resume=True)
+
+
+def test_what_could_not_be_written_ends_training_and_leaves_what_was_there(tmp_path, monkeypatch):
+    def fail(path, *_):
+        if path.name == "step-0000000005":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *_)
+
+    write = checkpoints.write_folder
+    monkeypatch.setattr(checkpoints, "write_folder", fail)
+    with pytest.raises(CheckpointError, match=rf"^Checkpoints cannot be written to {tmp_path}: No space left on dev"):
+        train(checkpoint=Checkpoint(tmp_path, every=1))
+    assert steps(tmp_path) == [3, 4]
+
+
+def test_a_checkpoint_that_is_damaged_again_takes_the_place_of_the_one_before(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path, every=5))
+    for _ in range(2):
+        empty(tmp_path / "step-0000000007" / "document.json")
+        with pytest.warns(UserWarning, match="damaged"):
+            run = train(checkpoint=Checkpoint(tmp_path, every=5), resume=True)
+        assert_same(run, train())
+        assert steps(tmp_path) == [5, 7]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", fail)
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path} cannot be read: Permission denied\.$"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_score_that_cannot_be_read_is_the_worst():
+    unreadable: list[Any] = [None, {}, {"records": []}, {"records": [{"loss": None}]}]
+    for document in [*unreadable, {"records": [{"loss": np.nan, "ndcg@10": np.nan}]}]:
+        assert score(document, "loss") == float("inf")
+        assert score(document, "ndcg@10") == -float("inf")
+    assert score({"records": [{"loss": 2.0}, {"loss": 1.0}]}, "loss") == 1.0
 
 
 @pytest.mark.parametrize(("name", "value"), [("every", 0), ("keep", 0)])

@@ -78,3 +78,12 @@ def test_a_confidence_below_zero_is_found_in_training():
     bad = Objective(jax.tree_util.Partial(lambda r: (-1e6 * r, r)), 1.0, 0.0)
     with pytest.raises(NumericalError, match=r"After sweep 1, \d+ rows are not finite, .* lies below zero"):
         fit(data, bad, ALS(factors=4, sweeps=4), progress=False)
+
+
+def test_rows_without_entries_and_losses_whose_cause_is_known():
+    alone = Interactions.from_arrays([0], [0], shape=(3, 3))
+    assert message(Objective.hkv(), alone, bad_users=[1]).endswith(
+        "singular or overflow in float32; raise `regularization` (it is 0.1), or lower alpha."
+    )
+    with pytest.raises(NumericalError, match=r"^After sweep 3, the loss is inf: the penalty is not finite\.$"):
+        require_finite_step(*after(loss=np.inf), "sweep 3", Objective.hkv(), why=lambda: "the penalty is not finite")

@@ -57,6 +57,15 @@ def test_what_is_made_twice_the_same_way_is_the_same(make):
     assert changed(make(), make()) == []
 
 
+def test_code_that_is_there_on_one_side_alone_is_named():
+    one, other = {"code": "x", "code.gone": "1"}, {"code": "x", "code.come": "2"}
+    assert list(differences(one, other).values()) == ["the code of `gone` is gone", "the code of `come` is new"]
+
+
+def test_a_number_of_numpy_is_that_of_python():
+    assert describe(rate=np.float64(0.5)) == describe(rate=0.5)
+
+
 def test_functions_differ_by_their_constants_and_what_they_closed_over():
     make = lambda weight: lambda x: weight * x
     assert changed(make(1), make(2)) == ["code.of:weight"]

@@ -22,6 +22,12 @@ _FILLERS = ("NOP", "EXTENDED_ARG", "CACHE")
 _CHANGE = {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "add", "discard"}
 _JUMPS = {*dis.hasjrel, *dis.hasjabs}
 _OPPOSITE = {"POP_JUMP_IF_TRUE": "POP_JUMP_IF_FALSE", "POP_JUMP_IF_FALSE": "POP_JUMP_IF_TRUE"}
+# From Python 3.13 on two steps that begin on one line, and know their names alike, are one instruction.
+_PAIRS = {
+    f"{one}_{other}": (one, other)
+    for one in ("LOAD_FAST", "STORE_FAST", "LOAD_FAST_BORROW")
+    for other in ("LOAD_FAST", "STORE_FAST", "LOAD_FAST_BORROW")
+}
 _KIND = (
     inspect.CO_VARARGS
     | inspect.CO_VARKEYWORDS
@@ -92,7 +98,7 @@ def _straightened(
     for one, then in zip(kept, [*kept[1:], None], strict=True):
         if one.offset in always and one.offset not in target_of:  # jumped over, and needed no more
             continue
-        name, offset = one.opname, one.offset
+        name, offset = _without_direction(one.opname), one.offset
         if name in _OPPOSITE and then and then.offset in always and not then.is_jump_target:
             after = next((later.offset for later in kept if later.offset > then.offset), None)
             if target_of[offset] == after:  # over a jump: the opposite one leads there at once
@@ -106,6 +112,11 @@ def _straightened(
             met.add(target)
         target_of[offset] = target
     return straight, target_of
+
+
+def _without_direction(name: str) -> str:
+    # Python 3.11 has a conditional jump forward and another one back; where it leads tells them apart.
+    return name.replace("_FORWARD_IF_", "_IF_").replace("_BACKWARD_IF_", "_IF_")
 
 
 def globals_read(code: types.CodeType) -> set[str]:
@@ -163,6 +174,10 @@ def _kept(code: types.CodeType) -> list[dis.Instruction]:
     for one in dis.get_instructions(code):
         if one.opname == "STORE_NAME" and one.argval in _FOR_TOOLS:
             kept.pop()
+        elif one.opname in _PAIRS:
+            for place, (name, argument) in enumerate(zip(_PAIRS[one.opname], one.argval, strict=True)):
+                at = one.offset + place
+                kept.append(one._replace(opname=name, opcode=dis.opmap[name], argval=argument, offset=at))
         elif one.opname not in _FILLERS:
             kept.append(one)
     return kept
