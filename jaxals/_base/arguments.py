@@ -275,3 +275,14 @@ def field_names(thing: Any) -> list[str]:
     """Return the names of a dataclass's fields, none of what is no dataclass."""
     is_instance = dataclasses.is_dataclass(thing) and not isinstance(thing, type)
     return [field.name for field in dataclasses.fields(thing)] if is_instance else []
+
+
+def told_error(error: Exception) -> str:
+    r"""Say what came out of a function that a user has written, on one line.
+
+    Example:
+        >>> from jaxals._base.arguments import told_error
+        >>> told_error(ValueError("No.\nReally."))
+        'ValueError, No'
+    """
+    return f"{type(error).__name__}, {(str(error).splitlines() or [''])[0].rstrip('.')}"

@@ -309,7 +309,7 @@ def kind_of(raw: Any) -> Any:
         return tuple(map(kind_of, raw))
     if isinstance(raw, (bool, np.bool_)):
         return "truth value"
-    if isinstance(raw, (float, np.floating)) and abs(raw) >= _EXACT:
+    if isinstance(raw, (float, np.floating)) and abs(float(raw)) >= _EXACT:
         return "rounded number"
     if isinstance(raw, (int, float, np.integer, np.floating)) and not isinstance(raw, np.timedelta64):
         return "number"

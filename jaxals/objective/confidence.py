@@ -13,11 +13,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from jaxals._base.arguments import require_array
+from jaxals._base.arguments import require_array, told, told_error
 from jaxals._base.checks import require_finite, require_positive
 from jaxals._base.pytree import pytree, static
+from jaxals.errors import ConfigurationError, JaxalsError
 
 Scalar = Float[Array, ""] | float
 Weights = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]
@@ -164,6 +166,37 @@ class BinaryConfidence:
         return ones, _liked(value, ones)
 
 
+def weights_of(confidence: Confidence, value: Float[Array, "*shape"]) -> Weights:
+    """Call a confidence, which a user may have written.
+
+    Raises:
+        ConfigurationError: It fails, or returns something else than two arrays of the values' shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.objective.confidence import weights_of
+        >>> [weight.tolist() for weight in weights_of(jaxals.LinearConfidence(2.0), jnp.array([1.0, -3.0]))]
+        [[2.0, 6.0], [3.0, 0.0]]
+    """
+    try:
+        weights = confidence(value)
+    except JaxalsError:
+        raise
+    except Exception as error:  # it is the user's code
+        raise ConfigurationError(
+            f"`confidence` must take an array and use `jax.numpy`; {told(confidence)} fails: {told_error(error)}."
+        ) from error
+    shapes = [np.shape(weight) for weight in weights] if isinstance(weights, (tuple, list)) else None
+    if shapes != [value.shape] * 2:
+        what = f"{len(shapes)} of shapes {shapes}" if shapes is not None else told(weights)
+        raise ConfigurationError(
+            "`confidence` must return two arrays of the values' shape, Gram weights and target weights; from "
+            f"values of shape {value.shape}, {told(confidence)} made {what}."
+        )
+    return weights
+
+
 def opened(confidence: Confidence, dtype: Any) -> Confidence:
     """Return a confidence whose leaves are all that it may be differentiated by.
 
@@ -185,7 +218,7 @@ def opened(confidence: Confidence, dtype: Any) -> Confidence:
         (1,)
     """
     example = jax.ShapeDtypeStruct((1, 1), dtype)
-    function, arrays = jax.closure_convert(lambda confidence, one: confidence(one), confidence, example)
+    function, arrays = jax.closure_convert(weights_of, confidence, example)
     return _Opened(confidence, tuple(arrays), function) if arrays else confidence
 
 
