@@ -46,7 +46,7 @@ def read_arrays(file: Any, names: Collection[str], what: str) -> dict[str, np.nd
     except ConfigurationError:
         raise
     # Archives are damaged in many ways, each with an error of its own.
-    except (Exception, MemoryError) as error:
+    except Exception as error:
         raise DataError(f"{where} cannot be read as {what}: {error}.") from None
 
 
