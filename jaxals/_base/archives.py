@@ -47,7 +47,7 @@ def read_arrays(file: Any, names: Collection[str], what: str) -> dict[str, np.nd
     except ConfigurationError:
         raise
     # Archives are damaged in many ways, each with an error of its own.
-    except (Exception, MemoryError) as error:
+    except Exception as error:
         raise DataError(f"{where} cannot be read as {what}: {first_line(error)}.") from None
 
 

@@ -290,3 +290,14 @@ def first_line(error: Exception) -> str:
         return error.strerror
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def told_error(error: Exception) -> str:
+    r"""Say what came out of a function that a user has written, on one line.
+
+    Example:
+        >>> from jaxals._base.arguments import told_error
+        >>> told_error(ValueError("No.\nReally."))
+        'ValueError, No'
+    """
+    return f"{type(error).__name__}, {first_line(error)}"

@@ -16,6 +16,7 @@ from jaxals.als.layout.tiles import LongRows, RowTiles, Tiles, require_tiles
 from jaxals.als.solver.equations import Solver, adjoint_of, require_solver
 from jaxals.als.stages import EXACT, Arithmetic, StepInfo, Task, arrange, eigenbasis, solve_part
 from jaxals.errors import ConfigurationError, DataError
+from jaxals.objective.confidence import opened
 from jaxals.objective.objective import Objective, Sides, require_objective
 
 
@@ -114,7 +115,13 @@ def half_step_with_loss(
         start = jnp.zeros((tiles.n_rows, other.shape[1]), other.dtype)
     ridge = objective.ridge(tiles.count, tiles.n_columns, other.dtype)
     # What the equations depend on, and no more: a hyperparameter of the ridge acts through it.
-    bare = dataclasses.replace(objective, regularization=0.0, frequency_exponent=0.0, frequency_offset=0.0)
+    bare = dataclasses.replace(
+        objective,
+        confidence=opened(objective.confidence, other.dtype),
+        regularization=0.0,
+        frequency_exponent=0.0,
+        frequency_offset=0.0,
+    )
     system = System(tiles, other, ridge, bare)
     task = Task(ridge, bare, solver, start, arithmetic=arithmetic, with_loss=with_loss)
     rows, info, loss = _solve(*jax.lax.stop_gradient((tiles, other, task)))

@@ -161,7 +161,7 @@ def as_moments(column: pd.Series, where: str) -> pd.Series:
     kind = infer_dtype(column, skipna=False)
     if kind in ("string", "empty"):
         return _moments_of_text(column, where)
-    if kind in ("complex", "bytes", "boolean") or kind == "mixed-integer":
+    if kind in ("complex", "bytes", "boolean", "mixed-integer", "time"):  # a time of day is of any day
         raise DataError(f"The times in {where} are {_types(column)}, which have no order in time.")
     try:
         if column.dtype == object:

@@ -1,6 +1,7 @@
 """Raw ids as an index: each keeps its value and its kind, whatever column or list it came in. Host side."""
 
 import datetime
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -102,6 +103,29 @@ def extended(index: pd.Index, given: pd.Index) -> pd.Index:
         return index.append(fresh) if len(fresh) else index
     ids = [raw if (one := _fitted(raw, index)) is None else one for raw in fresh.tolist()]
     return as_index([*index.tolist(), *ids], "ids")
+
+
+def require_apart(index: pd.Index, fresh: pd.Index, where: str) -> None:
+    """Refuse ids that an index has not, but could not hold, for Python takes them for equal to some that it has.
+
+    Example:
+        >>> from jaxals.data.ids import as_index, require_apart
+        >>> require_apart(as_index([1], "ids"), as_index([2, "1"], "ids"), "user ids")
+    """
+    if fresh.dtype == index.dtype and index.dtype != object:
+        return
+    twins = [(raw, twin) for raw in fresh.tolist() for twin in _twins(raw)]
+    found = find(index, as_index([twin for _, twin in twins], where))
+    if (found >= 0).any():
+        raw, twin = twins[int(np.argmax(found >= 0))]
+        raise DataError(f"The {where} must differ to Python, but the new {raw!r} equals {twin!r}; write them as text.")
+
+
+def _twins(raw: Any) -> list[Any]:
+    """Return numbers of other kinds that Python takes for equal to one."""
+    if not isinstance(raw, (bool, int, float)) or not abs(raw) <= sys.float_info.max:
+        return []
+    return [twin for kind in (bool, int, float) if (twin := kind(raw)) == raw and kind_of(twin) != kind_of(raw)]
 
 
 def factorize(column: pd.Series, where: str) -> tuple[Int[np.ndarray, " rows"], pd.Index]:
@@ -260,7 +284,7 @@ def _fitted(raw: Any, index: pd.Index) -> Any:
         raw = int(raw) if isinstance(raw, int) or _is_exact(raw) else None
         bounds = np.iinfo(np.uint64 if dtype == np.uint64 else np.int64)
         return raw if raw is not None and bounds.min <= raw <= bounds.max else None
-    if is_float_dtype(dtype) and kind == "number":
+    if is_float_dtype(dtype) and kind in ("number", "rounded number"):
         return float(raw) if isinstance(raw, float) or _is_exact(raw) else None
     if is_string_dtype(dtype):
         return raw if kind == "text" else None
@@ -276,13 +300,17 @@ def kind_of(raw: Any) -> Any:
 
     Example:
         >>> from jaxals.data.ids import kind_of
-        >>> True == 1, kind_of(True) == kind_of(1)
-        (True, False)
+        >>> True == 1, kind_of(True) == kind_of(1), kind_of(2.0**53) == kind_of(2**53)
+        (True, False, False)
     """
+    if isinstance(raw, frozenset):
+        return frozenset((kind_of(one), one) for one in raw)
     if isinstance(raw, tuple):
         return tuple(map(kind_of, raw))
     if isinstance(raw, (bool, np.bool_)):
         return "truth value"
+    if isinstance(raw, (float, np.floating)) and abs(float(raw)) >= _EXACT:
+        return "rounded number"
     if isinstance(raw, (int, float, np.integer, np.floating)) and not isinstance(raw, np.timedelta64):
         return "number"
     if isinstance(raw, str):

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
-from jaxals._base.arguments import first_line, require_flag, require_kind
+from jaxals._base.arguments import require_flag, require_kind, told_error
 from jaxals._base.forks import refuse_forked_process
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
@@ -293,9 +293,7 @@ def require_scorer(scorer: Any, batch_size: int, size: tuple[int, int]) -> None:
     try:
         scores = jax.eval_shape(lambda scorer, users: scorer.scores(users), scorer, users)
     except Exception as error:  # it is the user's code
-        raise DataError(
-            f"`scores(users)` of the {kind} fails when JAX traces it: {type(error).__name__}, {first_line(error)}."
-        ) from error
+        raise DataError(f"`scores(users)` of the {kind} fails when JAX traces it: {told_error(error)}.") from error
     if getattr(scores, "shape", None) is None or not jnp.issubdtype(scores.dtype, jnp.floating):
         got = f"an array of {scores.dtype}" if hasattr(scores, "dtype") else type(scores).__name__
         raise DataError(f"`scores(users)` of the {kind} must return one array of floating-point scores; got {got}.")

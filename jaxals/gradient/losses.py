@@ -19,11 +19,14 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxals._base.arguments import told
 from jaxals._base.pytree import pytree, static
 from jaxals.als.kernels.gather import pack
 from jaxals.data.catalog import Side
+from jaxals.errors import ConfigurationError
 from jaxals.gradient.returned import losses_of, penalty_of
 from jaxals.gradient.user_batches import EntryTiles, UserBatch
+from jaxals.objective.confidence import opened
 from jaxals.objective.factors import Factors, gramian
 from jaxals.objective.objective import Objective
 
@@ -182,9 +185,25 @@ def entries_loss(
         A scalar in the dtype of the tables.
     """
     # What the ridge is made of, which may be a number for each row, plays no part here.
-    objective = dataclasses.replace(terms.objective, regularization=0.0, frequency_exponent=0.0, frequency_offset=0.0)
+    objective = dataclasses.replace(
+        terms.objective,
+        confidence=opened(terms.objective.confidence, user.dtype),
+        regularization=0.0,
+        frequency_exponent=0.0,
+        frequency_offset=0.0,
+    )
     terms = dataclasses.replace(terms, objective=objective)
+    _require_nothing_traced_around(terms.observed_loss, user.dtype)
     return _entries_loss(user, item, _Entries(batch.by_user, batch.by_item, terms, is_in_gramian))
+
+
+def _require_nothing_traced_around(observed_loss: ObservedLoss | None, dtype: Any) -> None:
+    example = jax.ShapeDtypeStruct((1, 1), dtype)
+    if observed_loss is not None and jax.closure_convert(observed_loss, example, example)[1]:
+        raise ConfigurationError(
+            "`observed_loss` must read no traced array but its arguments, for it is not differentiated by others; "
+            f"{told(observed_loss)} does."
+        )
 
 
 @pytree

@@ -9,6 +9,7 @@ from jaxals.als.layout.tiles import RowTiles, Tiles, build_tiles
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
+from jaxals.recommend.sizes import power_of_two
 
 # Confidence 0 with target 0: below zero, so that it is a dislike, and too small to count beside 1 in any precision.
 _NO_CONFIDENCE = np.float32(-1e-30)
@@ -69,11 +70,6 @@ def norms_of(vectors: np.ndarray) -> Any:
     """Return lengths, with 1e-10 instead of zero to divide by."""
     norms = np.linalg.norm(vectors, axis=-1)
     return np.where(norms == 0, norms.dtype.type(1e-10), norms)
-
-
-def power_of_two(number: int) -> int:
-    """Round up to a power of two, 1 at least."""
-    return 1 << max(number - 1, 0).bit_length()
 
 
 def _values(confidences: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.memory import require_memory
 from jaxals.errors import DataError
-from jaxals.implicit_api._inputs import power_of_two
+from jaxals.recommend.sizes import power_of_two
 from jaxals.recommend.topk import top_k
 
 _QUERIES_PER_BATCH = 128

@@ -105,6 +105,7 @@ def read_folder(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Any]:
     """
     import orbax.checkpoint as ocp
 
+    require_utf8(path)
     try:
         index, document = _verified_index(path), _read_json(path / _DOCUMENT)
     except ConfigurationError:  # which is a `ValueError`
@@ -182,7 +183,7 @@ def require_writable(path: pathlib.Path) -> None:
 
 
 def require_utf8(path: pathlib.Path) -> None:
-    """Refuse a folder whose name Orbax could not write.
+    """Refuse a folder whose name Orbax can neither write nor read.
 
     Raises:
         CheckpointError: It is not UTF-8.
@@ -190,7 +191,7 @@ def require_utf8(path: pathlib.Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise CheckpointError(f"A folder to save to must have a name in UTF-8; got {str(path)!r}.") from None
+        raise CheckpointError(f"A folder must have a name in UTF-8; got {str(path)!r}.") from None
 
 
 def try_lock(descriptor: int) -> bool:

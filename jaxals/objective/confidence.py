@@ -8,14 +8,18 @@ function: `jax.tree_util.Partial(lambda alpha, r: (alpha * r, 1 + alpha * r), 40
 A value below zero means dislike: its weight comes from |r| and its target is zero, so b = 0.
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from jaxals._base.arguments import require_array
+from jaxals._base.arguments import require_array, told, told_error
 from jaxals._base.checks import require_finite, require_positive
-from jaxals._base.pytree import pytree
+from jaxals._base.pytree import pytree, static
+from jaxals.errors import ConfigurationError, JaxalsError
 
 Scalar = Float[Array, ""] | float
 Weights = tuple[Float[Array, "*shape"], Float[Array, "*shape"]]
@@ -160,6 +164,74 @@ class BinaryConfidence:
         require_array("value", value, None, jnp.floating, "an array of floating-point numbers")
         ones = jnp.ones_like(value)
         return ones, _liked(value, ones)
+
+
+def weights_of(confidence: Confidence, value: Float[Array, "*shape"]) -> Weights:
+    """Call a confidence, which a user may have written.
+
+    Raises:
+        ConfigurationError: It fails, or returns something else than two arrays of the values' shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxals
+        >>> from jaxals.objective.confidence import weights_of
+        >>> [weight.tolist() for weight in weights_of(jaxals.LinearConfidence(2.0), jnp.array([1.0, -3.0]))]
+        [[2.0, 6.0], [3.0, 0.0]]
+    """
+    try:
+        weights = confidence(value)
+    except JaxalsError:
+        raise
+    except Exception as error:  # it is the user's code
+        raise ConfigurationError(
+            f"`confidence` must take an array and use `jax.numpy`; {told(confidence)} fails: {told_error(error)}."
+        ) from error
+    shapes = [np.shape(weight) for weight in weights] if isinstance(weights, (tuple, list)) else None
+    if shapes != [value.shape] * 2:
+        what = f"{len(shapes)} of shapes {shapes}" if shapes is not None else told(weights)
+        raise ConfigurationError(
+            "`confidence` must return two arrays of the values' shape, Gram weights and target weights; from "
+            f"values of shape {value.shape}, {told(confidence)} made {what}."
+        )
+    return weights
+
+
+def opened(confidence: Confidence, dtype: Any) -> Confidence:
+    """Return a confidence whose leaves are all that it may be differentiated by.
+
+    A function such as `lambda r: (alpha * r, 1 + alpha * r)` may read an `alpha` that JAX traces. Where derivatives are
+    given by what the leaves are, that by such an array would silently be zero.
+
+    Args:
+        confidence: Any.
+        dtype: Of the values that it will be called with.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from jaxals.objective.confidence import opened
+        >>> def leaves(alpha):
+        ...     confidence = jax.tree_util.Partial(lambda r: (alpha * r, 1 + alpha * r))
+        ...     return len(jax.tree.leaves(opened(confidence, jnp.float32)))
+        >>> jax.eval_shape(lambda alpha: jnp.zeros(leaves(alpha)), 40.0).shape
+        (1,)
+    """
+    example = jax.ShapeDtypeStruct((1, 1), dtype)
+    function, arrays = jax.closure_convert(weights_of, confidence, example)
+    return _Opened(confidence, tuple(arrays), function) if arrays else confidence
+
+
+@pytree
+class _Opened:
+    confidence: Confidence
+    arrays: tuple[Array, ...]
+    function: Callable = static()
+
+    def __call__(self, value: Float[Array, "*shape"]) -> Weights:
+        # The function has a shape built in, that of one value.
+        of_each = jax.vmap(lambda one: self.function(self.confidence, one, *self.arrays))
+        return jax.tree.map(lambda weight: weight.reshape(value.shape), of_each(value.reshape(-1, 1, 1)))
 
 
 def _require_range(**settings: Scalar) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.arguments import checked_dtype, field_names, is_leaf, require_array, require_kind, told
@@ -28,6 +27,7 @@ from jaxals.objective.confidence import (
     LinearConfidence,
     LogConfidence,
     Scalar,
+    weights_of,
 )
 from jaxals.objective.factors import Factors, gramian, require_factors, require_shape
 
@@ -212,19 +212,8 @@ class Objective:
         require_array("value", value, None, jnp.floating, "an array of floating-point numbers", DataError)
         zero, is_entry = jnp.zeros_like(value), value != 0
         # Padding is evaluated as an entry of value 1: what is not finite at 0, such as log r, has a derivative of NaN.
-        gram_weight, target_weight = self._confidence_of(jnp.where(is_entry, value, jnp.ones_like(value)))
+        gram_weight, target_weight = weights_of(self.confidence, jnp.where(is_entry, value, jnp.ones_like(value)))
         return jnp.where(is_entry, gram_weight, zero), jnp.where(is_entry, target_weight, zero)
-
-    def _confidence_of(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        weights = self.confidence(value)
-        shapes = [np.shape(weight) for weight in weights] if isinstance(weights, (tuple, list)) else None
-        if shapes != [value.shape] * 2:
-            what = f"{len(shapes)} of shapes {shapes}" if shapes is not None else told(weights)
-            raise ConfigurationError(
-                "`confidence` must return two arrays of the values' shape, Gram weights and target weights; from "
-                f"values of shape {value.shape}, {told(self.confidence)} made {what}."
-            )
-        return weights
 
     def cells(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Return the full weight c = g + w0 and the target p = b / c of observed cells; both are 0 in padding.

@@ -1,18 +1,21 @@
 """Raw ids as people write them: one, or whatever holds several. Host side."""
 
-from collections.abc import Hashable, Iterator, Sequence, Set
+from collections.abc import Hashable, Iterator, MappingView, Sequence, Set
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
+from pandas.api.types import is_bool_dtype
 
 from jaxals._base.arguments import told
 from jaxals.errors import DataError
 from jaxals.recommend.ids import Ids as KnownIds
 
-Ids = Hashable | Sequence[Hashable] | Set[Hashable] | Iterator[Hashable] | np.ndarray | jax.Array | pd.Series | pd.Index
+Several = Sequence[Hashable] | Set[Hashable] | MappingView | Iterator[Hashable]
+Ids = Hashable | Several | np.ndarray | jax.Array | pd.Series | pd.Index | ExtensionArray
 
 
 def listed_ids(name: str, ids: Any, known: KnownIds) -> list:
@@ -36,6 +39,8 @@ def listed_ids(name: str, ids: Any, known: KnownIds) -> list:
     """
     if isinstance(ids, jax.Array) and not jnp.issubdtype(ids.dtype, jax.dtypes.prng_key):
         ids = np.asarray(ids)
+    if isinstance(ids, (pd.Series, pd.Index, ExtensionArray)) and is_bool_dtype(ids.dtype) and not ids.isna().any():
+        ids = np.asarray(ids, bool)
     if isinstance(ids, np.ndarray) and ids.dtype == bool and (whole := known.whole()).dtype != bool:
         if ids.shape != whole.shape:
             raise DataError(f"`{name}` must be a mask of {len(known)} flags, one for each id; got {told(ids)}.")
@@ -44,7 +49,7 @@ def listed_ids(name: str, ids: Any, known: KnownIds) -> list:
         return list(np.atleast_1d(ids))
     # A tuple may be one id, where the catalog has such ones.
     is_id = isinstance(ids, (tuple, frozenset)) and bool(ids) and _holds(known, type(ids))
-    is_list = isinstance(ids, (list, range, tuple, set, frozenset, Iterator, pd.Series, pd.Index))
+    is_list = isinstance(ids, (list, range, tuple, Set, MappingView, Iterator, pd.Series, pd.Index, ExtensionArray))
     return list(ids) if is_list and not is_id else [ids]
 
 

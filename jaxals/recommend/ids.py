@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from jaxals.data.catalog import Catalog, Side
-from jaxals.data.ids import as_index, extended, find
+from jaxals.data.ids import as_index, extended, find, require_apart
 from jaxals.recommend.sizes import late_limit
 
 
@@ -74,7 +74,10 @@ class Ids:
         found = self._find(given)
         if (found >= 0).all():
             return self, found
-        grown = Ids(self.catalog, self.side, extended(self.late, given[found < 0]))
+        fresh = given[found < 0]
+        for known in (self._trained, self.late):
+            require_apart(known, fresh, f"{self.side} ids")
+        grown = Ids(self.catalog, self.side, extended(self.late, fresh))
         if len(grown.late) > late_limit(len(self._trained)):
             whole = grown.whole()
             grown = Ids.of(Catalog(whole, []) if self.side == "user" else Catalog([], whole), self.side)

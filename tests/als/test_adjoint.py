@@ -276,3 +276,15 @@ def test_each_row_can_have_its_own_ridge():
         half_step(tiles_of("user"), OTHER, objective, Cholesky())
     with pytest.raises(DataError, match=r"for \(23,\) rows, but there are \(17,\)"):
         half_step(tiles_of("item"), WEIGHT, objective.of("user"), Cholesky())
+
+
+def test_what_a_confidence_closes_over_is_differentiated_too():
+    tiles = tiles_of("user")
+
+    def loss(alpha: Any) -> Any:
+        confidence = jax.tree_util.Partial(lambda r: (alpha * r, 1 + alpha * r))
+        return jnp.sum(jnp.sin(half_step(tiles, OTHER, Objective(confidence, 0.3, 0.5), Cholesky())[0]))
+
+    both = jax.jit(jax.value_and_grad(loss))
+    expected = (both(2.0 + 1e-5)[0] - both(2.0 - 1e-5)[0]) / 2e-5
+    np.testing.assert_allclose(both(2.0)[1], expected, rtol=1e-7)

@@ -164,6 +164,7 @@ NO_TIMES: dict[str, tuple[Any, str]] = {
     "complex": ([1j, 2j], "complex"),
     "bytes": (objects(b"9", b"10"), "bytes"),
     "truth values": ([True, False], "bool"),
+    "times of day": ([datetime.time(23), datetime.time(1)], "time, which"),
     "lists": (objects([1], "a"), "list and str"),
 }
 

@@ -239,6 +239,9 @@ def test_a_recommender_finds_large_ids_after_a_float_was_folded_in():
         ([MOMENT], str(MOMENT)),
         ([MOMENT], DAY),
         ([("a", 1), ("b", 1)], ("a", True)),
+        ([2**53, "a"], 2.0**53),
+        ([("a", 2**53), ("b", 1)], ("a", 2.0**53)),
+        ([frozenset([1]), frozenset([2])], frozenset([True])),
         (UUIDS, str(UUIDS[0])),
     ],
 )
@@ -261,6 +264,7 @@ def test_whole_floats_and_integers_are_one_id(known, same):
     [
         ([1, True, 2], r"hold 1 and True, of types int and bool, which are equal to Python"),
         (["a", 0, False], "hold 0 and False, of types int and bool"),
+        (["a", 2**53, 2.0**53], "hold 9007199254740992 and 9007199254740992.0, of types int and float"),
         ([decimal.Decimal(1), 1], "hold .* of types"),
         ([("a", 1), ("a", True)], r"hold \('a', 1\) and \('a', True\)"),
     ],

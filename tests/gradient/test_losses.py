@@ -24,6 +24,7 @@ from jaxals import (
     half_step,
     make_mesh,
 )
+from jaxals.errors import ConfigurationError
 from jaxals.gradient.descent import Problem, batch_gradient
 from jaxals.gradient.losses import Terms, batch_loss, sampled_loss
 from jaxals.gradient.user_batches import build_batches
@@ -245,3 +246,16 @@ def test_gradient_of_the_sampled_loss(on_mesh):
 
     factors = tables(LARGER)
     assert_slope(loss, Factors(factors.user[:7], factors.item))
+
+
+def test_what_is_closed_over_is_differentiated_or_refused():
+    def loss(alpha: Any, observed_loss: Any = None) -> Any:
+        confidence = jax.tree_util.Partial(lambda r: (alpha * r, 1 + alpha * r))
+        return problem(DATA, Terms(Objective(confidence), observed_loss)).loss(tables(DATA))
+
+    values, factors = VALUES[VALUES != 0], tables(DATA)
+    scores = np.asarray(factors.user @ factors.item.T)[VALUES != 0]
+    # c = 1 + α r and p = 1, so that each entry's loss grows by r (1 - s)².
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(2.0), (values * (1 - scores) ** 2).sum(), rtol=1e-10)
+    with pytest.raises(ConfigurationError, match="`observed_loss` must read no traced array"):
+        jax.grad(lambda weight: loss(2.0, lambda value, score: weight * (value - score) ** 2))(2.0)

@@ -1,5 +1,6 @@
 import json
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -155,6 +156,13 @@ def test_what_is_not_a_model_is_named(tmp_path):
         load_model(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="is not a jaxals model"):
         load_model(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have no such names")
+def test_a_folder_whose_name_orbax_cannot_read_is_named(tmp_path):
+    save_model(tmp_path / "model", *model())
+    with pytest.raises(CheckpointError, match="must have a name in UTF-8"):
+        load_model((tmp_path / "model").rename(tmp_path / "m\udcff"))
 
 
 def test_a_damaged_model_is_named(tmp_path):

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import BinaryConfidence, ImplicitConfidence, LinearConfidence, LogConfidence
+from jaxals import BinaryConfidence, ImplicitConfidence, LinearConfidence, LogConfidence, Objective
 from jaxals.errors import ConfigurationError
+from jaxals.objective.confidence import opened
 
 VALUES = np.array([1.0, 0.25, 352698.0, -2.0])
 
@@ -53,3 +54,24 @@ def test_settings_may_be_traced_and_batched():
     assert float(slope) == 2.0
     batch = jax.vmap(LinearConfidence)(jnp.array([0.0, 1.0]))
     assert jax.tree.leaves(batch)[0].shape == (2,)
+
+
+def test_what_a_function_closes_over_becomes_a_leaf_where_it_is_traced():
+    def gram_weight(alpha):
+        confidence = opened(jax.tree_util.Partial(lambda r: (alpha * r, 1 + alpha * r)), jnp.float64)
+        assert len(jax.tree.leaves(confidence)) == 1
+        return confidence(jnp.ones((2, 3)))[0].sum()
+
+    assert float(jax.grad(gram_weight)(4.0)) == 6.0
+    known = jax.tree_util.Partial(lambda r: (jnp.full((), 2.0) * r, r))
+    assert opened(known, jnp.float64) is known
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [(lambda: 1, "TypeError"), (lambda r: 1 / 0, "ZeroDivisionError"), (lambda r: (r, np.log(r)), "TracerArray")],
+)
+def test_a_function_that_fails_is_named(function, error):
+    objective = Objective(jax.tree_util.Partial(function))
+    with pytest.raises(ConfigurationError, match=rf"`confidence` must take an array.*; a Partial fails: {error}"):
+        jax.eval_shape(objective.weights, jax.ShapeDtypeStruct((3,), jnp.float64))

@@ -47,6 +47,8 @@ def array_text(value: Any) -> Any:
         return array.item() if array.dtype.kind in "biuf" else str(array)
     # Objects lie elsewhere in every process.
     content = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
+    if isinstance(value, np.ma.MaskedArray):
+        content += np.ma.getmaskarray(value).tobytes()
     return f"{array.dtype}[{','.join(map(str, array.shape))}], checksum {zlib.crc32(content)}"
 
 

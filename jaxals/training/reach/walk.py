@@ -92,7 +92,8 @@ class Reach:
         if (parts := _parts(value)) is not None:
             return [kind, *map(inner, parts)]
         if isinstance(value, Mapping):
-            return [kind, *sorted(([inner(key), inner(one)] for key, one in value.items()), key=json.dumps)]
+            missing = [inner(value.default_factory)] if isinstance(value, collections.defaultdict) else []
+            return [kind, *missing, *sorted(([inner(key), inner(one)] for key, one in value.items()), key=json.dumps)]
         if isinstance(value, (set, frozenset)):
             return [kind, *sorted(map(inner, sorted(value, key=_name_or_text)), key=json.dumps)]
         own = getattr(value, "__dict__", {})

@@ -1,5 +1,6 @@
 """Edits of a user's code: which are told apart, and which are none."""
 
+import collections
 import importlib
 import json
 import subprocess
@@ -18,7 +19,7 @@ from jaxals.training.fingerprint import describe, differences
 
 def written(text: str, **given: Any) -> dict[str, Any]:
     """Run what a user wrote."""
-    names = {"jaxals": jaxals, "jax": jax, "np": np, **given}
+    names = {"collections": collections, "jaxals": jaxals, "jax": jax, "np": np, **given}
     exec(textwrap.dedent(text), names)
     return names
 
@@ -162,6 +163,8 @@ def test_what_computes_the_same_is_the_same(before, after):
         ("lambda a, b: a - b", "lambda b, a: a - b"),
         ("lambda r: r in {'x', 'y'}", "lambda r: r in {'x', 'z'}"),
         ("np.array(['x', None], object)", "np.array(['y', None], object)"),
+        ("np.ma.masked_array([1, 2], [True, False])", "np.ma.masked_array([1, 2], [False, True])"),
+        ("collections.defaultdict(lambda: a)", "collections.defaultdict(lambda: -a)"),
     ],
 )
 def test_values_that_compute_something_else_differ(one, other):
