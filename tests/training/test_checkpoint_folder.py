@@ -46,7 +46,7 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     settings = {
         "interactions": split.train,
         "objective": Objective.hkv(alpha=2.0, regularization=1e-3),
-        "trainer": ALS(factors=16, sweeps=8),
+        "trainer": ALS(factors=16, sweeps=8, start="random"),
         "validation": split.test,
         "metrics": ["ndcg@10"],
     }
