@@ -13,9 +13,9 @@ import pandas as pd
 from jaxtyping import Float
 from pandas.api.types import infer_dtype
 
-from jaxals._base.arguments import told, told_label
-from jaxals.data.arrow import to_series, without_arrow
-from jaxals.errors import DataError, MissingDependencyError
+from jaxals._base.arguments import require_order, told, told_label
+from jaxals.data.arrow import read_arrow, series_of_arrow, to_series, without_arrow
+from jaxals.errors import DataError
 
 _ISO = re.compile(
     r"\d{4}-\d\d(?:-\d\d)?(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
@@ -53,7 +53,7 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
         require_columns(list(data), wanted, where)
         columns = {name: _column(data[name], name) for name in wanted}
     elif hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.Series):
-        table = _arrow("table", data, where)
+        table = read_arrow("table", data, where)
         require_columns(table.column_names, wanted, where)
         columns = {name: to_series(table[name]) for name in wanted}
     else:
@@ -213,10 +213,9 @@ def _column(values: Any, name: Hashable) -> pd.Series:
         return values.reset_index(drop=True)
     if isinstance(values, (pd.Index, pd.api.extensions.ExtensionArray)):
         return pd.Series(values)
-    if hasattr(values, "__arrow_c_stream__"):
-        return to_series(_arrow("chunked_array", values, what))
-    if hasattr(values, "__arrow_c_array__"):
-        return to_series(_arrow("array", values, what))
+    if (series := series_of_arrow(values, what)) is not None:
+        return series
+    require_order(what, values)
     if isinstance(values, (str, bytes, Mapping)) or not (hasattr(values, "__iter__") or hasattr(values, "__array__")):
         raise DataError(f"{what} must be a list or an array; got {type(values).__name__}.")
     if hasattr(values, "__array__") and not isinstance(values, np.ma.MaskedArray):
@@ -227,17 +226,6 @@ def _column(values: Any, name: Hashable) -> pd.Series:
     # Objects: pandas would make floats of an integer and a missing one.
     values = values.tolist() if isinstance(values, np.ma.MaskedArray) else list(values)
     return pd.Series(np.fromiter(values, object, len(values)), dtype=object)
-
-
-def _arrow(kind: str, data: Any, what: str) -> Any:
-    try:
-        import pyarrow
-    except ImportError:
-        raise MissingDependencyError("Reading what Arrow holds needs pyarrow: pip install 'jaxals[parquet]'.") from None
-    try:
-        return getattr(pyarrow, kind)(data)
-    except (pyarrow.ArrowException, ValueError, TypeError) as error:
-        raise DataError(f"{what} cannot be read as Arrow's: {error}.") from None
 
 
 def _as_array(values: Any, where: str) -> np.ndarray:

@@ -106,7 +106,7 @@ def read_table(
         if column is not None or name != "value":
             require_text(name, column, "the name of a column", DataError)
     if names is not None:
-        for one in (names := listed("names", names, "a list of names of columns", DataError)):
+        for one in (names := listed("names", names, "a list of names of columns", DataError, is_ordered=True)):
             require_text("names", one, "a list of names of columns", DataError)
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")

@@ -1,0 +1,46 @@
+import collections
+import os
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import pytest
+import scipy.sparse
+
+from jaxals import Catalog, Choice, Interactions, make_mesh
+from jaxals._base.arguments import require_order
+from jaxals.errors import JaxalsError
+from jaxals.hyper.grid import expand
+from jaxals.objective.objective import Objective
+from jaxals.training.trainers import ALS
+
+NAMES: Any = {"ann", "bob", "eve"}
+PLAYS = {"user": [*NAMES], "item": [1, 2, 3], "value": [1.0, 2.0, 3.0]}
+MATRIX = scipy.sparse.csr_array(np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda: Interactions.from_frame(PLAYS | {"user": NAMES}),
+        lambda: Interactions.from_frame(PLAYS | {"item": frozenset(NAMES)}),
+        lambda: Interactions.from_frame(PLAYS | {"value": {1.0, 2.0, 3.0}}),
+        lambda: Interactions.from_scipy(MATRIX, users=NAMES),
+        lambda: Interactions.from_file("plays.csv", names=NAMES),
+        lambda: Catalog(NAMES, [1]),
+        lambda: Catalog([1], NAMES),
+        lambda: Catalog([*NAMES], [1]).user_indices(NAMES),
+        lambda: make_mesh(NAMES),
+        lambda: Choice(NAMES),
+        lambda: expand(Objective.hkv, ALS(), {"alpha": {1.0, 2.0}}, [0]),
+    ],
+)
+def test_sets_are_refused_where_order_means_something(give, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
+    with pytest.raises(JaxalsError, match=r"must have an order, which a (frozen)?set has not; pass a list"):
+        give()
+
+
+def test_views_of_dictionaries_have_an_order():
+    for ordered in ({"a": 1}.keys(), {"a": 1}.items(), os.environ.keys(), collections.OrderedDict(a=1).keys()):
+        require_order("`names`", ordered)
