@@ -15,7 +15,7 @@ from jaxals._base.arguments import checked_dtype, require_kind, told
 from jaxals._base.checks import require_one_of, require_side
 from jaxals._base.pytree import pytree, static
 from jaxals.data.catalog import Catalog, Side
-from jaxals.data.checks import checked_selection, checked_shape
+from jaxals.data.checks import checked_selection, checked_shape, require_held
 from jaxals.data.columns import as_frame, as_numbers, require_finite_numbers
 from jaxals.data.ids import factorize, find
 from jaxals.data.nearest import unknown_message
@@ -345,8 +345,12 @@ class Interactions:
 
         Returns:
             The entries as JAX arrays: what `Objective.loss` takes inside of `jax.jit`.
+
+        Raises:
+            DataError: A value is 0 or infinite in `dtype`.
         """
         dtype = checked_dtype("dtype", dtype)
+        require_held(self.value, dtype)
         return COO(
             jnp.asarray(self.user), jnp.asarray(self.item), jnp.asarray(self.value, dtype), self.n_users, self.n_items
         )

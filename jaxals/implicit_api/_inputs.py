@@ -77,4 +77,5 @@ def power_of_two(number: int) -> int:
 
 
 def _values(confidences: Any) -> np.ndarray:
-    return np.where(confidences.data == 0, _NO_CONFIDENCE, confidences.data)
+    # Below normal numbers devices see 0, which is padding; beside 1 such a confidence is none.
+    return np.where(np.abs(confidences.data) < np.finfo(np.float32).tiny, _NO_CONFIDENCE, confidences.data)
