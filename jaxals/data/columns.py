@@ -3,6 +3,7 @@
 import contextlib
 import decimal
 import fractions
+import itertools
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -25,13 +26,13 @@ _MOST_LISTED = 20
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating, decimal.Decimal, fractions.Fraction, str)
 
 
-def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> pd.DataFrame:
+def as_frame(data: Any, wanted: Mapping[str, Hashable], where: str = "The data") -> pd.DataFrame:
     """Return the wanted columns of a table as a DataFrame.
 
     Args:
         data: A DataFrame, whose named index counts as columns where no column has the name; a mapping of names to
             columns; or what hands its columns over as Arrow does (polars, pyarrow, DuckDB).
-        wanted: Names of columns.
+        wanted: Names of columns, by what each is for.
         where: What messages call the table.
 
     Raises:
@@ -40,22 +41,23 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
 
     Example:
         >>> from jaxals.data.columns import as_frame
-        >>> as_frame({"user": ["ann", "bob"], "item": [1, 2]}, ["user", "item"]).shape
+        >>> as_frame({"who": ["ann", "bob"], "item": [1, 2]}, {"user": "who", "item": "item"}).shape
         (2, 2)
     """
+    names = list(wanted.values())
     if isinstance(data, pd.DataFrame):
         present = [*data.columns]
         named = [level for level in data.index.names if level is not None and data.columns.nlevels == 1]
-        levels = [level for level in named if _count(wanted, level) and not _count(present, level)]
+        levels = [level for level in named if _count(names, level) and not _count(present, level)]
         require_columns([*present, *levels], wanted, where)
         return data.reset_index(level=levels) if levels else data
     if isinstance(data, Mapping):
         require_columns(list(data), wanted, where)
-        columns = {name: _column(data[name], name) for name in wanted}
+        columns = {name: _column(data[name], name) for name in names}
     elif hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.Series):
         table = read_arrow("table", data, where)
         require_columns(table.column_names, wanted, where)
-        columns = {name: to_series(table[name]) for name in wanted}
+        columns = {name: to_series(table[name]) for name in names}
     else:
         raise DataError(
             f"{where} must be a DataFrame, a dictionary of columns, or a table of polars or Arrow; got {told(data)}."
@@ -66,12 +68,31 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
     return pd.DataFrame(columns)
 
 
-def require_columns(present: Sequence[Any], wanted: Sequence[Hashable], where: str) -> None:
-    """Refuse a table, described by `where`, that has not each wanted column once."""
-    for column in wanted:
+def columns_by_role(**columns: Hashable | None) -> dict[str, Hashable]:
+    """Return which column has which role, without that of the values where it is None.
+
+    Raises:
+        DataError: One column has two roles, such as users that are the values, too.
+
+    Example:
+        >>> from jaxals.data.columns import columns_by_role
+        >>> columns_by_role(user="who", item="what", value=None)
+        {'user': 'who', 'item': 'what'}
+    """
+    roles = {role: column for role, column in columns.items() if role != "value" or column is not None}
+    for (first, column), (second, other) in itertools.combinations(roles.items(), 2):
+        if _is_same(column, other):
+            raise DataError(f"`{first}` and `{second}` must be two columns; got {told_label(column)} for both.")
+    return roles
+
+
+def require_columns(present: Sequence[Any], wanted: Mapping[str, Hashable], where: str) -> None:
+    """Refuse a table, described by `where`, that has not each wanted column, by role, once."""
+    for role, column in wanted.items():
         count = _count(present, column)
         if not count:
-            raise DataError(f"{where} has no column {told_label(column)}; its columns are {_listed(present)}.")
+            way = f"name the column by `{role}`" + (", or pass `value=None` to count rows" if role == "value" else "")
+            raise DataError(f"{where} has no column {told_label(column)}; its columns are {_listed(present)}; {way}.")
         if count > 1:
             raise DataError(
                 f"{where} has more than one column {told_label(column)}; its columns are {_listed(present)}."
