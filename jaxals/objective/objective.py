@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxals._base.arguments import checked_dtype, field_names, is_leaf, require_array, require_kind, told
 from jaxals._base.checks import require_at_least, require_finite, require_integer, require_scalar, require_side
 from jaxals._base.pytree import pytree
+from jaxals._base.tracing import calling
 from jaxals.data.catalog import Side
 from jaxals.data.interactions import COO, Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
@@ -216,7 +217,8 @@ class Objective:
         return jnp.where(is_entry, gram_weight, zero), jnp.where(is_entry, target_weight, zero)
 
     def _confidence_of(self, value: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        weights = self.confidence(value)
+        with calling("confidence"):
+            weights = self.confidence(value)
         shapes = [np.shape(weight) for weight in weights] if isinstance(weights, (tuple, list)) else None
         if shapes != [value.shape] * 2:
             what = f"{len(shapes)} of shapes {shapes}" if shapes is not None else told(weights)
