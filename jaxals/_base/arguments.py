@@ -165,6 +165,8 @@ def checked_path(name: str, value: Any, error: type[JaxalsError]) -> pathlib.Pat
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise error(f"`{name}` must be a path, a string or `pathlib.Path`; got {told(value)}.")
     text = os.fspath(value)
+    if isinstance(value, str) and "://" in value:  # a path would lose a slash of it
+        raise error(f"`{name}` must be the path of a file or folder on this machine; got the address {told(value)}.")
     try:
         names = pathlib.Path(text).parts
         is_possible = (

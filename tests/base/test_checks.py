@@ -6,9 +6,12 @@ import pytest
 from jaxals._base.checks import (
     require_at_least,
     require_finite,
+    require_fraction,
     require_integer,
+    require_number,
     require_one_of,
     require_positive,
+    require_scalar,
     require_side,
 )
 from jaxals.errors import ConfigurationError
@@ -77,3 +80,12 @@ def test_one_of_some_words():
     for value in ("Raw", None, 1, np.array(["raw", "raw"])):
         with pytest.raises(ConfigurationError, match=r'^`scale` must be "raw" or "unit"; got '):
             require_one_of("scale", value, "raw", "unit")
+
+
+@pytest.mark.parametrize("flag", [True, False, np.True_, np.array(True), jnp.array(True)])
+def test_truth_values_are_no_numbers(flag):
+    for require in (require_positive, require_finite, require_scalar, require_number, require_fraction):
+        with pytest.raises(ConfigurationError, match="`alpha` must be"):
+            require("alpha", flag)
+    with pytest.raises(ConfigurationError, match="`alpha` must be >= -1; got"):
+        require_at_least("alpha", flag, -1)

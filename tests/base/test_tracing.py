@@ -45,7 +45,7 @@ def descend(**settings: Any) -> Any:
 
 
 def tune(**functions: Callable) -> Any:
-    tiles = tuple(build_tiles(DATA, side, factors=2) for side in ("user", "item"))
+    tiles = build_tiles(DATA, "user", factors=2), build_tiles(DATA, "item", factors=2)
     given: dict[str, Any] = {
         "validation_loss": lambda factors, _: jnp.sum(factors.item**2),
         "objective": lambda p: Objective.hkv(regularization=p),
