@@ -344,7 +344,8 @@ def _axes(ax: "Axes | None") -> "Axes":
 
 
 def _require_frame(name: str, frame: Any) -> None:
-    require_kind(name, frame, pd.DataFrame, "a DataFrame", DataError)
+    advice = " (of a run, its `history`)" if isinstance(getattr(frame, "history", None), pd.DataFrame) else ""
+    require_kind(name, frame, pd.DataFrame, f"a DataFrame{advice}", DataError)
     if frame.empty:
         missing = "row" if frame.shape[1] else "column"
         raise DataError(f"There is no {missing} to draw; `{name}` is empty.")

@@ -4,12 +4,16 @@ from pathlib import Path
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_the_example_runs_as_pasted(capsys):
+def test_the_example_runs_as_pasted(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert code
     assert len(code[1].strip().splitlines()) <= 15
     exec(code[1], {})
-    assert "ndcg@10" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ndcg@10" in printed
+    assert printed.count("me ") >= 5  # recommendations for who was folded in
+    assert (tmp_path / "my-model").is_dir()
 
 
 def test_it_is_short():

@@ -10,7 +10,7 @@ import itertools
 import os
 import pathlib
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MappingView, Reversible, Sequence, Set
 from typing import Any
 
 import jax
@@ -166,6 +166,8 @@ def checked_path(name: str, value: Any, error: type[JaxalsError]) -> pathlib.Pat
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise error(f"`{name}` must be a path, a string or `pathlib.Path`; got {told(value)}.")
     text = os.fspath(value)
+    if isinstance(value, str) and "://" in value:  # a path would lose a slash of it
+        raise error(f"`{name}` must be the path of a file or folder on this machine; got the address {told(value)}.")
     try:
         names = pathlib.Path(text).parts
         is_possible = (
@@ -245,12 +247,16 @@ def checked_dtype(name: str, value: Any, *besides: Any) -> np.dtype:
     return dtype
 
 
-def listed(name: str, value: Any, what: str, error: type[JaxalsError] = ConfigurationError) -> list[Any]:
+def listed(
+    name: str, value: Any, what: str, error: type[JaxalsError] = ConfigurationError, is_ordered: bool = False
+) -> list[Any]:
     """Return what an iterable holds; one that is a text, or a mapping, is none.
 
     Raises:
-        JaxalsError: It is no iterable.
+        JaxalsError: It is no iterable, or a set where `is_ordered` says that the order means something.
     """
+    if is_ordered:
+        require_order(f"`{name}`", value, error)
     is_other = isinstance(value, (str, bytes, dict)) or (isinstance(value, _ARRAYS) and not value.shape)
     if is_other or isinstance(value, type) or not isinstance(value, Iterable):
         raise error(f"`{name}` must be {what}; got {told(value)}.")
@@ -301,3 +307,16 @@ def told_error(error: Exception) -> str:
         'ValueError, No'
     """
     return f"{type(error).__name__}, {first_line(error)}"
+
+
+def require_order(what: str, value: Any, error: type[JaxalsError] = DataError) -> None:
+    """Refuse a set where the order of its members means something; the keys of a dictionary have one.
+
+    Example:
+        >>> from jaxals._base.arguments import require_order
+        >>> require_order("`names`", {"b": 1, "a": 2}.keys())
+    """
+    if isinstance(value, Set) and not isinstance(value, (Reversible, MappingView)):
+        raise error(
+            f"{what} must have an order, which a {type(value).__name__} has not; pass a list, or `sorted(...)`."
+        )

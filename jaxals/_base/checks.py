@@ -81,8 +81,8 @@ def require_scalar(name: str, value: Any, what: str = "one number") -> None:
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, np.ndarray):
-        return value.ndim == 0 and value.dtype.kind in "biuf"
-    return isinstance(value, (int, float, np.bool_, np.integer, np.floating))
+        return value.ndim == 0 and value.dtype.kind in "iuf"
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def _is_finite(value: Any) -> bool:
@@ -99,6 +99,6 @@ def _is_past_floats(value: Any) -> bool:
 def _is_something_else(value: Any) -> bool:
     # What stands for a number may be an array of them, or a tracer.
     if isinstance(value, jax.Array):
-        return not any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+        return not any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer))
     is_array = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
-    return not (_is_number(value) or (is_array and value.dtype.kind in "biuf"))
+    return not (_is_number(value) or (is_array and value.dtype.kind in "iuf"))

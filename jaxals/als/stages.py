@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxals._base.checks import require_one_of
 from jaxals._base.pytree import pytree, static
+from jaxals._base.tracing import calling
 from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table
 from jaxals.als.kernels.gram import Precision, read_scores, sum_grams
@@ -170,7 +171,8 @@ def solve_part(
                 precision=precision,
                 target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis.vectors),
             )
-        rows, is_unconverged = task.solver.solve(equations)
+        with calling("solver"):
+            rows, is_unconverged = task.solver.solve(equations)
         loss = jnp.zeros((), rows.dtype)
         if task.with_loss:
             # What forms Gram matrices has read the vectors a few at a time; what does not has them at hand.

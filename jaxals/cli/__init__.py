@@ -13,7 +13,7 @@ from cyclopts import CycloptsError
 
 from jaxals.als.devices.mesh import use_all_cores
 from jaxals.cli.commands import app
-from jaxals.cli.mistakes import explain
+from jaxals.cli.mistakes import explain, in_words_of_the_shell
 from jaxals.cli.output import EXIT_CODES, INTERRUPTED, any_text, complain
 from jaxals.errors import JaxalsError
 
@@ -61,7 +61,7 @@ def _run(argv: Sequence[str] | None) -> int:
         except CycloptsError as error:
             return _refuse(explain(error))
         except JaxalsError as error:
-            return _refuse(error)
+            return _refuse(in_words_of_the_shell(str(error)))
         except OSError as error:
             try:
                 _flush()

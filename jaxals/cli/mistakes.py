@@ -19,6 +19,15 @@ from cyclopts import (
 from jaxals.cli.commands import app
 
 _NUMBER = re.compile(r"-[.\d]")
+# Of advice alone: a setting that is wrong is named as the library names it.
+_WORDS = [
+    (re.compile(r'`resume="anyway"`'), "`--anyway`"),
+    (re.compile(r"`(\w+)=True`"), r"`--\1`"),
+    (re.compile(r"`(\w+)=None`"), r"`--no-\1`"),
+    (re.compile(r'`(\w+)="?([^`"]+)"?`'), r"`--\1 \2`"),
+    (re.compile(r"(the column by) `(\w+)`"), r"\1 `--\2`"),
+    (re.compile(r"lower `k`"), "lower `--holdout`"),
+]
 
 
 def explain(error: CycloptsError) -> str:
@@ -63,6 +72,19 @@ def explain(error: CycloptsError) -> str:
         case UnusedCliTokensError(unused_tokens=[word, *_]):
             return f"`jaxals {command}` does not know what to do with {word!r}; see `jaxals {command} --help`."
     return str(error)
+
+
+def in_words_of_the_shell(message: str) -> str:
+    """Write the arguments that a message of the library advises as the command line takes them.
+
+    Example:
+        >>> from jaxals.cli.mistakes import in_words_of_the_shell
+        >>> in_words_of_the_shell("There are checkpoints; go on with `resume=True`, or count by `value=None`.")
+        'There are checkpoints; go on with `--resume`, or count by `--no-value`.'
+    """
+    for pattern, words in _WORDS:
+        message = pattern.sub(words, message)
+    return message
 
 
 def _options(command: str) -> list[str]:

@@ -22,6 +22,7 @@ from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.conjugate_gradient import ConjugateGradient
 from jaxals.als.solver.equations import Solver
 from jaxals.als.solver.subspace import Subspace
+from jaxals.cli.output import complain
 from jaxals.cli.values import read_metrics, read_source, require_some
 from jaxals.data.interactions import Duplicates, Interactions
 from jaxals.errors import ConfigurationError, DataError
@@ -161,6 +162,10 @@ def read(data: str, columns: Any) -> Interactions:
         for name in datasets.names():
             found = datasets.find(name, folder)
             if found and (path.is_dir() or found.name == path.name):
+                if path.is_dir():
+                    complain(
+                        f"{data} holds {found.name}, which is read as the data set {name}; name a file to read that"
+                    )
                 return datasets.load(name, path)
     elif data in datasets.names():
         raise ConfigurationError(f"{data} is a known data set; options for columns are for tables of your own.")

@@ -44,8 +44,9 @@ def read_source(kind: Any, tokens: Sequence[Token]) -> str:
 
 
 def read_metrics(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
-    """Take names of metrics in any case."""
-    return tuple(token.value.strip().lower() for token in tokens)
+    """Take names of metrics in any case, with spaces or commas between them."""
+    names = (name.strip().lower() for token in tokens for name in token.value.split(","))
+    return tuple(name for name in names if name)
 
 
 def require_some(kind: Any, values: Sequence[str] | None) -> None:

@@ -4,6 +4,45 @@ from typing import Any
 
 import pandas as pd
 
+from jaxals._base.arguments import first_line
+from jaxals.errors import DataError, MissingDependencyError
+
+
+def read_arrow(kind: str, data: Any, what: str) -> Any:
+    """Read what another library hands over as Arrow does: polars, DuckDB, pyarrow itself.
+
+    Args:
+        kind: What pyarrow is to make of it: a "table", "array" or "chunked_array".
+        data: It.
+        what: What messages call it.
+
+    Raises:
+        DataError: It is none.
+        MissingDependencyError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError:
+        raise MissingDependencyError("Reading what Arrow holds needs pyarrow: pip install 'jaxals[parquet]'.") from None
+    try:
+        return getattr(pyarrow, kind)(data)
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        raise DataError(f"{what} cannot be read as Arrow's: {first_line(error)}.") from None
+
+
+def series_of_arrow(values: Any, what: str) -> pd.Series | None:
+    """Turn an array of Arrow, or a column of polars, into a Series; None where it is neither.
+
+    Raises:
+        DataError: It cannot be read as one column.
+        MissingDependencyError: pyarrow is not installed.
+    """
+    if isinstance(values, (pd.Series, pd.DataFrame)):
+        return None
+    if hasattr(values, "__arrow_c_stream__"):
+        return to_series(read_arrow("chunked_array", values, what))
+    return to_series(read_arrow("array", values, what)) if hasattr(values, "__arrow_c_array__") else None
+
 
 def to_series(column: Any) -> pd.Series:
     """Turn a column of Arrow into a Series; integers beside missing ones stay integers, as pandas' nullable types.

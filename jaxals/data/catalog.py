@@ -20,7 +20,8 @@ class Catalog:
     """The raw ids of users and items, by index and back.
 
     Ids are anything that can be hashed, and stay what they are: "1" is not 1, 1 is not True, and integers never become
-    floats. The integer 5 and the float 5.0 are one id, below 2^53.
+    floats. The integer 5 and the float 5.0 are one id, below 2^53. A model that is to be saved needs ids that are text,
+    numbers, truth values or tuples of them.
 
     Attributes:
         users: Raw user ids; position is the index used in every array.

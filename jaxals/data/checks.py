@@ -34,3 +34,36 @@ def checked_selection(keep: Any, n_entries: int) -> np.ndarray:
                 f"{told(given)}."
             )
     return keep
+
+
+def require_held(value: np.ndarray, dtype: Any) -> None:
+    """Refuse values that are 0 or infinite in the type that a device has them in: 0 is no entry, but padding.
+
+    Devices take what lies below the smallest normal number of a type for 0, too.
+
+    Args:
+        value: Values of entries, none of them 0.
+        dtype: A floating-point type; what is none holds no values.
+
+    Raises:
+        DataError: There is such a value.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxals.data.checks import require_held
+        >>> require_held(np.array([1e-50, 2.0]), np.float64)
+    """
+    if not value.size or not np.issubdtype(dtype, np.floating):
+        return
+    least, most = np.float64(np.finfo(dtype).tiny), np.float64(np.finfo(dtype).max)
+    if least <= value.min() and value.max() <= most:  # most data have no dislikes
+        return
+    size = np.abs(value)
+    for is_beyond, what, way in ((size < least, "small", "up"), (size > most, "large", "down")):
+        if is_beyond.any():
+            becomes = "0, which is no entry" if what == "small" else "infinite"
+            wider = ', or compute in "float64"' if np.dtype(dtype) != np.float64 else ""
+            raise DataError(
+                f"A value of {value[np.argmax(is_beyond)]:.6g} is too {what} for {np.dtype(dtype)}, where it becomes "
+                f"{becomes}; scale the values {way}, leave such entries out{wider}."
+            )

@@ -3,6 +3,7 @@
 import contextlib
 import decimal
 import fractions
+import itertools
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -13,9 +14,9 @@ import pandas as pd
 from jaxtyping import Float
 from pandas.api.types import infer_dtype
 
-from jaxals._base.arguments import first_line, told, told_label
-from jaxals.data.arrow import to_series, without_arrow
-from jaxals.errors import DataError, MissingDependencyError
+from jaxals._base.arguments import first_line, require_order, told, told_label
+from jaxals.data.arrow import read_arrow, series_of_arrow, to_series, without_arrow
+from jaxals.errors import DataError
 
 _ISO = re.compile(
     r"\d{4}-\d\d(?:-\d\d)?(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
@@ -25,13 +26,13 @@ _MOST_LISTED = 20
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating, decimal.Decimal, fractions.Fraction, str)
 
 
-def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> pd.DataFrame:
+def as_frame(data: Any, wanted: Mapping[str, Hashable], where: str = "The data") -> pd.DataFrame:
     """Return the wanted columns of a table as a DataFrame.
 
     Args:
         data: A DataFrame, whose named index counts as columns where no column has the name; a mapping of names to
             columns; or what hands its columns over as Arrow does (polars, pyarrow, DuckDB).
-        wanted: Names of columns.
+        wanted: Names of columns, by what each is for.
         where: What messages call the table.
 
     Raises:
@@ -40,22 +41,23 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
 
     Example:
         >>> from jaxals.data.columns import as_frame
-        >>> as_frame({"user": ["ann", "bob"], "item": [1, 2]}, ["user", "item"]).shape
+        >>> as_frame({"who": ["ann", "bob"], "item": [1, 2]}, {"user": "who", "item": "item"}).shape
         (2, 2)
     """
+    names = list(wanted.values())
     if isinstance(data, pd.DataFrame):
         present = [*data.columns]
         named = [level for level in data.index.names if level is not None and data.columns.nlevels == 1]
-        levels = [level for level in named if _count(wanted, level) and not _count(present, level)]
+        levels = [level for level in named if _count(names, level) and not _count(present, level)]
         require_columns([*present, *levels], wanted, where)
         return data.reset_index(level=levels) if levels else data
     if isinstance(data, Mapping):
         require_columns(list(data), wanted, where)
-        columns = {name: _column(data[name], name) for name in wanted}
+        columns = {name: _column(data[name], name) for name in names}
     elif hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.Series):
-        table = _arrow("table", data, where)
+        table = read_arrow("table", data, where)
         require_columns(table.column_names, wanted, where)
-        columns = {name: to_series(table[name]) for name in wanted}
+        columns = {name: to_series(table[name]) for name in names}
     else:
         raise DataError(
             f"{where} must be a DataFrame, a dictionary of columns, or a table of polars or Arrow; got {told(data)}."
@@ -66,12 +68,31 @@ def as_frame(data: Any, wanted: Sequence[Hashable], where: str = "The data") -> 
     return pd.DataFrame(columns)
 
 
-def require_columns(present: Sequence[Any], wanted: Sequence[Hashable], where: str) -> None:
-    """Refuse a table, described by `where`, that has not each wanted column once."""
-    for column in wanted:
+def columns_by_role(**columns: Hashable | None) -> dict[str, Hashable]:
+    """Return which column has which role, without that of the values where it is None.
+
+    Raises:
+        DataError: One column has two roles, such as users that are the values, too.
+
+    Example:
+        >>> from jaxals.data.columns import columns_by_role
+        >>> columns_by_role(user="who", item="what", value=None)
+        {'user': 'who', 'item': 'what'}
+    """
+    roles = {role: column for role, column in columns.items() if role != "value" or column is not None}
+    for (first, column), (second, other) in itertools.combinations(roles.items(), 2):
+        if _is_same(column, other):
+            raise DataError(f"`{first}` and `{second}` must be two columns; got {told_label(column)} for both.")
+    return roles
+
+
+def require_columns(present: Sequence[Any], wanted: Mapping[str, Hashable], where: str) -> None:
+    """Refuse a table, described by `where`, that has not each wanted column, by role, once."""
+    for role, column in wanted.items():
         count = _count(present, column)
         if not count:
-            raise DataError(f"{where} has no column {told_label(column)}; its columns are {_listed(present)}.")
+            way = f"name the column by `{role}`" + (", or pass `value=None` to count rows" if role == "value" else "")
+            raise DataError(f"{where} has no column {told_label(column)}; its columns are {_listed(present)}; {way}.")
         if count > 1:
             raise DataError(
                 f"{where} has more than one column {told_label(column)}; its columns are {_listed(present)}."
@@ -213,10 +234,9 @@ def _column(values: Any, name: Hashable) -> pd.Series:
         return values.reset_index(drop=True)
     if isinstance(values, (pd.Index, pd.api.extensions.ExtensionArray)):
         return pd.Series(values)
-    if hasattr(values, "__arrow_c_stream__"):
-        return to_series(_arrow("chunked_array", values, what))
-    if hasattr(values, "__arrow_c_array__"):
-        return to_series(_arrow("array", values, what))
+    if (series := series_of_arrow(values, what)) is not None:
+        return series
+    require_order(what, values)
     if isinstance(values, (str, bytes, Mapping)) or not (hasattr(values, "__iter__") or hasattr(values, "__array__")):
         raise DataError(f"{what} must be a list or an array; got {type(values).__name__}.")
     if hasattr(values, "__array__") and not isinstance(values, np.ma.MaskedArray):
@@ -227,17 +247,6 @@ def _column(values: Any, name: Hashable) -> pd.Series:
     # Objects: pandas would make floats of an integer and a missing one.
     values = values.tolist() if isinstance(values, np.ma.MaskedArray) else list(values)
     return pd.Series(np.fromiter(values, object, len(values)), dtype=object)
-
-
-def _arrow(kind: str, data: Any, what: str) -> Any:
-    try:
-        import pyarrow
-    except ImportError:
-        raise MissingDependencyError("Reading what Arrow holds needs pyarrow: pip install 'jaxals[parquet]'.") from None
-    try:
-        return getattr(pyarrow, kind)(data)
-    except (pyarrow.ArrowException, ValueError, TypeError) as error:
-        raise DataError(f"{what} cannot be read as Arrow's: {first_line(error)}.") from None
 
 
 def _as_array(values: Any, where: str) -> np.ndarray:

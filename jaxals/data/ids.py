@@ -17,8 +17,8 @@ from pandas.api.types import (
     is_unsigned_integer_dtype,
 )
 
-from jaxals._base.arguments import first_line, told
-from jaxals.data.arrow import without_arrow
+from jaxals._base.arguments import first_line, require_order, told
+from jaxals.data.arrow import series_of_arrow, without_arrow
 from jaxals.errors import DataError
 
 # From here on a float64 may stand for several integers.
@@ -34,11 +34,11 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
     number becomes that integer, if there are integers at all.
 
     Args:
-        ids: Anything iterable, with repeats or without.
+        ids: Anything iterable that has an order, with repeats or without.
         where: What messages call the ids.
 
     Raises:
-        DataError: An id cannot be hashed or is no Unicode, or they are no list.
+        DataError: An id cannot be hashed or is no Unicode, or they are no list, but a set, say.
 
     Example:
         >>> from jaxals.data.ids import as_index
@@ -47,8 +47,11 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
     """
     if isinstance(ids, range):
         return pd.RangeIndex(ids.start, ids.stop, ids.step)
-    if isinstance(ids, (str, bytes, Mapping, type)) or not isinstance(ids, Iterable):
+    if isinstance(ids, (str, bytes, Mapping, type, pd.DataFrame)) or not isinstance(ids, Iterable):
         raise DataError(f"The {where} must be a list of them; got {told(ids)}.")
+    require_order(f"The {where}", ids)
+    if not hasattr(ids, "dtype") and (series := series_of_arrow(ids, f"The {where}")) is not None:
+        ids = series
     try:
         given = _as_pandas(ids) if hasattr(ids, "dtype") else None
         index = None if given is None else _of_index(given)

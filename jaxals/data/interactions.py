@@ -15,8 +15,8 @@ from jaxals._base.arguments import checked_dtype, require_kind, told
 from jaxals._base.checks import require_one_of, require_side
 from jaxals._base.pytree import pytree, static
 from jaxals.data.catalog import Catalog, Side
-from jaxals.data.checks import checked_selection, checked_shape
-from jaxals.data.columns import as_frame, as_numbers, require_finite_numbers
+from jaxals.data.checks import checked_selection, checked_shape, require_held
+from jaxals.data.columns import as_frame, as_numbers, columns_by_role, require_finite_numbers
 from jaxals.data.ids import factorize, find
 from jaxals.data.nearest import unknown_message
 from jaxals.data.tables import read_table
@@ -123,7 +123,8 @@ class Interactions:
             Interactions whose catalog holds the ids that were there, in sorted order.
 
         Raises:
-            DataError: A column is missing or there twice, an id is missing, or a value is no finite number.
+            DataError: A column is missing, there twice or named for two roles; an id is missing, or a value is no
+                finite number.
             UnknownIdError: An id is not in `catalog`.
             ConfigurationError: `unknown` is neither "error" nor "drop".
 
@@ -138,7 +139,7 @@ class Interactions:
         if catalog is not None:
             what = "a Catalog, such as that of other interactions, or None"
             require_kind("catalog", catalog, Catalog, what, DataError)
-        frame = as_frame(frame, (user, item) if value is None else (user, item, value))
+        frame = as_frame(frame, columns_by_role(user=user, item=item, value=value))
         rows, users = factorize(frame[user], f"column {user!r}")
         columns, items = factorize(frame[item], f"column {item!r}")
         numbers = np.ones(len(frame), np.float32)
@@ -345,8 +346,12 @@ class Interactions:
 
         Returns:
             The entries as JAX arrays: what `Objective.loss` takes inside of `jax.jit`.
+
+        Raises:
+            DataError: A value is 0 or infinite in `dtype`.
         """
         dtype = checked_dtype("dtype", dtype)
+        require_held(self.value, dtype)
         return COO(
             jnp.asarray(self.user), jnp.asarray(self.item), jnp.asarray(self.value, dtype), self.n_users, self.n_items
         )

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import io
+import itertools
 import lzma
 import math
 import os
@@ -21,7 +22,7 @@ import pandas as pd
 
 from jaxals._base.arguments import checked_path, first_line, listed, require_text
 from jaxals.data.arrow import to_series
-from jaxals.data.columns import as_numbers, require_columns
+from jaxals.data.columns import as_numbers, columns_by_role, require_columns
 from jaxals.errors import DataError, MissingDependencyError
 
 Missing = Literal["error", "drop"]
@@ -40,12 +41,12 @@ _Part = tuple[list[_Codes], np.ndarray | None]  # users and items of a chunk, an
 
 @dataclasses.dataclass(frozen=True)
 class _TextTable:
-    """How a text file is laid out, and which of its columns are wanted."""
+    """How a text file is laid out, and which of its columns are wanted; without a header, that has 0 lines."""
 
     path: Path
     separator: str
     columns: list[str]
-    has_header: bool
+    header_lines: int
     ids: list[int]
     value: int | None
     missing: Missing
@@ -105,23 +106,22 @@ def read_table(
     for name, column in (("user", user), ("item", item), ("value", value)):
         if column is not None or name != "value":
             require_text(name, column, "the name of a column", DataError)
+    wanted = columns_by_role(user=user, item=item, value=value)
     if names is not None:
-        for one in (names := listed("names", names, "a list of names of columns", DataError)):
+        for one in (names := listed("names", names, "a list of names of columns", DataError, is_ordered=True)):
             require_text("names", one, "a list of names of columns", DataError)
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
     try:
         if path.suffix.lower() == ".parquet":
-            return _read_parquet(path, user, item, value, missing)
-        return _read_text(path, user, item, value, names, missing)
+            return _read_parquet(path, wanted, missing)
+        return _read_text(path, wanted, names, missing)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} cannot be read; it may be damaged: {first_line(error)}.") from None
 
 
-def _read_text(
-    path: Path, user: str, item: str, value: str | None, names: Sequence[str] | None, missing: Missing
-) -> pd.DataFrame:
-    table = _layout(path, user, item, value, names, missing)
+def _read_text(path: Path, wanted: dict[str, Any], names: Sequence[str] | None, missing: Missing) -> pd.DataFrame:
+    table = _layout(path, wanted, names, missing)
     frame, suspicious = None, True
     # The second look, line by line, finds what is wrong and says it better than pandas does.
     with contextlib.suppress(ValueError, pd.errors.ParserWarning):
@@ -133,23 +133,33 @@ def _read_text(
     return frame
 
 
-def _layout(
-    path: Path, user: str, item: str, value: str | None, names: Sequence[str] | None, missing: Missing
-) -> _TextTable:
+def _layout(path: Path, wanted: dict[str, Any], names: Sequence[str] | None, missing: Missing) -> _TextTable:
     with _open(path, errors="replace") as handle:
-        first_line = next((line for line in handle if line.strip()), None)
-    if first_line is None:
-        raise DataError(f"{path} is empty.")
+        before, first_line = next(((n, line) for n, line in enumerate(handle) if line.strip()), (0, None))
+        if first_line is None:
+            raise DataError(f"{path} is empty.")
+        separator = _separator(path, first_line)
+        table = _TextTable(path, separator, [], 0, [], None, missing)
+        if names is None:
+            header = _rows(table, itertools.chain([first_line.replace(separator, table.delimiter)], handle))
+            try:
+                names = next(header)  # several lines, where a name in quotes has a line break
+            except csv.Error as error:
+                raise DataError(f"Line {before + 1} of {path} cannot be read: {error}.") from None
+            table = dataclasses.replace(table, header_lines=before + header.line_num)
+    columns = list(names)
+    require_columns(columns, wanted, str(path))
+    place = {role: columns.index(column) for role, column in wanted.items()}
+    return dataclasses.replace(table, columns=columns, ids=[place["user"], place["item"]], value=place.get("value"))
+
+
+def _separator(path: Path, first_line: str) -> str:
     stem = path.with_suffix("") if path.suffix.lower() in _OPENERS else path
     sniffed = next((separator for separator in ("\t", _DOUBLE_COLON, ",") if separator in first_line), None)
     separator = _SEPARATORS.get(stem.suffix.lower(), sniffed)
     if separator is None:
         raise DataError(f"Line 1 of {path} has neither a tab nor `::` nor a comma to separate its columns.")
-    table = _TextTable(path, separator, [], names is None, [], None, missing)
-    columns = list(names) if names is not None else next(_rows(table, [first_line.replace(separator, table.delimiter)]))
-    require_columns(columns, (user, item) if value is None else (user, item, value), str(path))
-    ids, position = [columns.index(user), columns.index(item)], None if value is None else columns.index(value)
-    return dataclasses.replace(table, columns=columns, ids=ids, value=position)
+    return separator
 
 
 def _open(path: Path, separator: str = "", errors: str = "strict") -> io.TextIOWrapper | io.StringIO:
@@ -173,8 +183,8 @@ def _parse(table: _TextTable) -> tuple[pd.DataFrame, bool]:
     suspicious = False
     with _open(table.path, table.separator) as handle, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        if table.has_header:
-            next(line for line in handle if line.strip())
+        for _ in range(table.header_lines):
+            next(handle)
         chunks = pd.read_csv(  # type: ignore[call-overload]
             _WithHeader(table.delimiter.join(map(str, range(len(table.columns) + 1))) + "\n", handle),
             sep=table.delimiter,
@@ -247,7 +257,7 @@ def _as_integers(ids: np.ndarray) -> np.ndarray:
 def _raise_first_broken_line(table: _TextTable) -> None:
     with _open(table.path, table.separator, errors="surrogateescape") as handle:
         rows = _rows(table, handle)
-        header_to_come, line = table.has_header, 1
+        header_to_come, line = table.header_lines > 0, 1
         try:
             for row in rows:
                 first, line = line, rows.line_num + 1
@@ -289,19 +299,19 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _read_parquet(path: Path, user: str, item: str, value: str | None, missing: Missing) -> pd.DataFrame:
+def _read_parquet(path: Path, wanted: dict[str, Any], missing: Missing) -> pd.DataFrame:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise MissingDependencyError("Reading Parquet needs pyarrow: pip install 'jaxals[parquet]'.") from None
-    wanted = [user, item] if value is None else [user, item, value]
+    user, item, value = wanted["user"], wanted["item"], wanted.get("value")
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             # Without what pandas wrote beside the table: it hides columns in an index, and makes floats of integers.
             require_columns(file.schema_arrow.names, wanted, str(path))
-            table = file.read(columns=list(dict.fromkeys(wanted)))
-        frame = pd.DataFrame({column: to_series(table[column]) for column in wanted})
+            table = file.read(columns=[*wanted.values()])
+        frame = pd.DataFrame({column: to_series(table[column]) for column in wanted.values()})
     except DataError:
         raise
     # Besides its own errors pyarrow raises those of Python where a file is damaged.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 
 from jaxals._base.checks import require_fraction, require_integer
 from jaxals.data.catalog import Catalog
-from jaxals.data.columns import as_frame, as_moments
+from jaxals.data.columns import as_frame, as_moments, columns_by_role
 from jaxals.data.ids import factorize, find
 from jaxals.data.interactions import Interactions
 from jaxals.data.split import Split, UserSplit, empty_side
@@ -58,7 +58,7 @@ def temporal_split(
         (['x', 'y'], ['y', 'x'])
     """
     require_fraction("fraction", fraction)
-    frame = as_frame(frame, (user, item, time) if value is None else (user, item, value, time))
+    frame = as_frame(frame, columns_by_role(user=user, item=item, value=value, time=time))
     times = as_moments(frame[time], f"column {time!r}")
     first_later = len(frame) - max(1, round(fraction * len(frame)))
     is_later = (times >= times.sort_values().iloc[first_later]).to_numpy() if len(frame) else np.zeros(0, bool)
@@ -125,7 +125,7 @@ def strong_generalization(
     require_integer("min_users", min_users, 0)
     require_integer("min_items", min_items, 0)
     require_integer("seed", seed, 0, 2**32 - 1)
-    frame = as_frame(frame, (user, item))
+    frame = as_frame(frame, columns_by_role(user=user, item=item))
     (rows, users), (columns, items) = (
         factorize(frame[user], f"column {user!r}"),
         factorize(frame[item], f"column {item!r}"),

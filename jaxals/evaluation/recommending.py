@@ -4,23 +4,24 @@ from collections.abc import Hashable, Iterable
 
 import pandas as pd
 
-from jaxals._base.arguments import listed, require_flag
+from jaxals._base.arguments import require_flag
 from jaxals._base.checks import require_integer
 from jaxals.data.interactions import Interactions, require_interactions
-from jaxals.errors import DataError
 from jaxals.evaluation.ranking import Scorer, require_scorer
+from jaxals.recommend.asked import listed_ids
+from jaxals.recommend.ids import Ids
 from jaxals.recommend.ranking import rank_scores, ranking_frame
 
 
 def recommend_with(
-    scorer: Scorer, train: Interactions, users: Iterable[Hashable], n: int = 10, exclude_seen: bool = True
+    scorer: Scorer, train: Interactions, users: Hashable | Iterable[Hashable], n: int = 10, exclude_seen: bool = True
 ) -> pd.DataFrame:
     """Rank the items that a scorer puts highest for users.
 
     Args:
         scorer: A pytree with `scores(users)`, such as what `EASE().fit(train)` returns.
         train: What the scorer was trained on; has the raw ids.
-        users: Raw user ids.
+        users: Raw user ids, as `Recommender.recommend` takes them.
         n: How many items each, at least 1; fewer where fewer are left.
         exclude_seen: Leave out what a user has in `train`.
 
@@ -46,7 +47,6 @@ def recommend_with(
     require_integer("n", n, 1)
     require_flag("exclude_seen", exclude_seen)
     require_scorer(scorer, 1, train.shape)
-    users = listed("users", users, "a list of raw user ids", DataError)
-    indices = train.catalog.user_indices(users)
+    indices = train.catalog.user_indices(listed_ids("users", users, Ids.of(train.catalog, "user")))
     found, scores = rank_scores(scorer, indices, min(n, train.n_items), train.n_items, train if exclude_seen else None)
     return ranking_frame(indices, found, scores, train.catalog.users, train.catalog.items, ("user", "item"))

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._base.checks import require_at_least, require_integer
 from jaxals._base.pytree import pytree
+from jaxals._base.tracing import calling
 from jaxals.gradient.losses import Terms, batch_loss, exact_loss, sampled_loss
 from jaxals.gradient.user_batches import UserBatch
 from jaxals.objective.factors import Factors
@@ -386,7 +387,7 @@ def _update_batch(
 
 def _updated(gradient: Any, memory: Any, tables: Any, optimizer: Optimizer, **known: Any) -> tuple[Any, Any]:
     # Optimisers count on JAX's usual promotion of types and ranks, which users may have made strict.
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), calling("optimizer"):
         updates, memory = optimizer.update(gradient, memory, tables, **known)
     return optax.apply_updates(tables, updates), memory
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._base.arguments import told
 from jaxals._base.pytree import pytree, static
+from jaxals._base.tracing import calling
 from jaxals.als.kernels.gather import pack
 from jaxals.data.catalog import Side
 from jaxals.errors import ConfigurationError
@@ -64,7 +65,9 @@ class Terms:
             cell = full_weight * (target - score) ** 2
         else:
             # Padding is evaluated as an entry of value 1: a loss that is not finite at 0 has a derivative of NaN.
-            cell = losses_of(self.observed_loss(jnp.where(is_entry, value, jnp.ones_like(value)), score), value.shape)
+            with calling("observed_loss"):
+                cell = self.observed_loss(jnp.where(is_entry, value, jnp.ones_like(value)), score)
+            cell = losses_of(cell, value.shape)
         if is_in_gramian:
             cell = cell - self.objective.unobserved_weight * score**2
         return jnp.sum(jnp.where(is_entry, cell, jnp.zeros_like(cell)))
@@ -88,7 +91,11 @@ class Terms:
     def extra(self, factors: Factors) -> Float[Array, ""]:
         """Compute the penalty."""
         zero = jnp.zeros((), factors.user.dtype)
-        return zero if self.penalty is None else zero + penalty_of(self.penalty(factors), zero.dtype)
+        if self.penalty is None:
+            return zero
+        with calling("penalty"):
+            penalty = self.penalty(factors)
+        return zero + penalty_of(penalty, zero.dtype)
 
 
 def exact_loss(factors: Factors, batch: UserBatch, item_count: Int[Array, " items"], terms: Terms) -> Float[Array, ""]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
+from jaxals.data.checks import require_held
 from jaxals.data.interactions import Interactions
 
 _WIDTHS = (4, 8, 16, 32, 64)
@@ -81,6 +82,7 @@ def build_batches(
 
     Raises:
         ConfigurationError: `mesh` has devices of other processes.
+        DataError: A value is 0 or infinite in `dtype`.
 
     Example:
         >>> import jaxals
@@ -91,6 +93,7 @@ def build_batches(
         ([[0, 3], [1, 2]], [[2, 0], [1, 2]])
     """
     require_one_process(mesh)
+    require_held(interactions.value, dtype)
     counts = interactions.counts()
     batch, slot, n_batches = _whole(len(counts)) if size is None else _dealt(counts, size)
     n_slots = int(slot.max()) + 1

@@ -25,6 +25,7 @@ from jaxals._base.arguments import require_array, require_function, require_kind
 from jaxals._base.checks import require_at_least, require_integer, require_number
 from jaxals._base.pytree import pytree
 from jaxals._base.slopes import with_slope
+from jaxals._base.tracing import calling
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import RowTiles, require_tiles
 from jaxals.als.solver.cholesky import Cholesky
@@ -273,13 +274,15 @@ def build(objective: BuildObjective, parameters: Any) -> Objective:
     Raises:
         ConfigurationError: The function returned something else.
     """
-    made = objective(parameters)
+    with calling("objective"):
+        made = objective(parameters)
     require_kind("objective", made, Objective, "a function that returns an `Objective`")
     return made
 
 
 def _loss_of(validation_loss: Partial, factors: Factors, parameters: Any) -> Float[Array, ""]:
-    value = validation_loss(factors, parameters)
+    with calling("validation_loss"):
+        value = validation_loss(factors, parameters)
     require_array("validation_loss", value, 0, jnp.floating, "a function that returns one number")
     return value
 

@@ -109,10 +109,12 @@ def stack(objectives: Sequence[Objective], dtype: Any) -> Objective:
 def _listed(space: Grid) -> list[dict[str, Any]]:
     if not isinstance(space, Mapping):
         what = "lists of values by the names of settings, or a list of settings"
-        for settings in (found := listed("space", space, what)):
+        for settings in (found := listed("space", space, what, is_ordered=True)):
             require_kind("space", settings, Mapping, what)
         return [dict(settings) for settings in found]
-    space = {name: listed(f"space[{name!r}]", values, "a list of values") for name, values in space.items()}
+    space = {
+        name: listed(f"space[{name!r}]", values, "a list of values", is_ordered=True) for name, values in space.items()
+    }
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 

@@ -256,7 +256,9 @@ def _listed(seed: Any) -> list[Any]:
     """Return one seed, or several, as a list."""
     is_one_array = isinstance(seed, (np.ndarray, jax.Array)) and not seed.ndim
     is_one = is_one_array or isinstance(seed, (str, bytes, type)) or not isinstance(seed, Iterable)
-    return [seed] if is_one else listed("seed", seed, "an integer, a `jax.random.key`, or a list of them")
+    return (
+        [seed] if is_one else listed("seed", seed, "an integer, a `jax.random.key`, or a list of them", is_ordered=True)
+    )
 
 
 def _spread(program: Program, n_models: int, mesh: Mesh | None) -> Mesh | None:

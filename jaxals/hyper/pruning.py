@@ -57,7 +57,7 @@ class MedianPruning:
 
 
 def _checked_curve(name: str, curve: Any) -> list[float]:
-    values = listed(name, curve, "a list of numbers")
+    values = listed(name, curve, "a list of numbers", is_ordered=True)
     for value in values:
         require_number(name, value, "a list of numbers")
     if not values:

@@ -45,7 +45,7 @@ class Choice:
     options: tuple
 
     def __post_init__(self) -> None:
-        options = tuple(_as_python(option) for option in listed("options", self.options, "a list of values"))
+        options = tuple(map(_as_python, listed("options", self.options, "a list of values", is_ordered=True)))
         object.__setattr__(self, "options", options)
         if not self.options:
             raise ConfigurationError("`options` must hold at least one value.")

@@ -73,4 +73,5 @@ def norms_of(vectors: np.ndarray) -> Any:
 
 
 def _values(confidences: Any) -> np.ndarray:
-    return np.where(confidences.data == 0, _NO_CONFIDENCE, confidences.data)
+    # Below normal numbers devices see 0, which is padding; beside 1 such a confidence is none.
+    return np.where(np.abs(confidences.data) < np.finfo(np.float32).tiny, _NO_CONFIDENCE, confidences.data)

@@ -83,7 +83,7 @@ class Model:
 
         Raises:
             UnknownIdError: The other side of an entry is not in the catalog.
-            DataError: There are no entries.
+            DataError: There are no entries, or a value is 0 or infinite in the dtype of the factors.
             NumericalError: A row's system is singular.
         """
         user, user_row = np.unique(new.user, return_inverse=True)

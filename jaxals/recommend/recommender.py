@@ -110,8 +110,7 @@ class Recommender:
         return self._model.catalog
 
     def __repr__(self) -> str:
-        size = f"{self.factors.item.shape[1]} factors, {self.interactions!r}"
-        return f"Recommender({size}, {shown(self.objective)})"
+        return f"Recommender({self.factors.item.shape[1]} factors, {self.interactions!r}, {shown(self.objective)})"
 
     # By raw id
 
@@ -121,17 +120,18 @@ class Recommender:
         n: int = 10,
         exclude_seen: bool = True,
         items: Ids | None = None,
-        exclude: Ids = (),
+        exclude: Ids | None = None,
         scale: Scale = "raw",
     ) -> pd.DataFrame:
         """Rank the items that users are most likely to want next.
 
         Args:
-            users: One raw user id, or a list, tuple, set, array or Series of them, or a mask over all users.
+            users: One raw user id, or several (list, set, array, Series, keys of a dictionary, column of polars or
+                Arrow), or a mask of True or False for each user of the catalog.
             n: How many items each; fewer where fewer are left.
             exclude_seen: Leave out what a user already interacted with.
             items: Raw ids of the only items to consider, by default all.
-            exclude: Raw ids of items to leave out.
+            exclude: Raw ids of items to leave out, by default none.
             scale: "raw" scores, or "unit": a user's scores stretched so that the best candidate has 1 and the worst 0.
 
         Returns:
@@ -149,7 +149,7 @@ class Recommender:
             min(n, len(item_ids)),
             exclude_seen,
             items=None if items is None else item_ids.indices(listed_ids("items", items, item_ids)),
-            exclude=item_ids.indices(listed_ids("exclude", exclude, item_ids)),
+            exclude=None if exclude is None else item_ids.indices(listed_ids("exclude", exclude, item_ids)),
             scale=scale,
         )
         return ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item"))
@@ -158,7 +158,7 @@ class Recommender:
         """Rank the items most alike to each of `items`, itself left out.
 
         Args:
-            items: One raw item id, or a list, range, array or Series of them.
+            items: One raw item id, or several, as in `recommend`.
             n: How many each.
             measure: "cosine" of the vectors, or their "dot" product, which favours popular items.
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxals.data.catalog import Side
+from jaxals.data.checks import require_held
 from jaxals.errors import DataError, NumericalError
 from jaxals.objective.objective import Objective
 from jaxals.recommend.sizes import power
@@ -107,6 +108,7 @@ class _Systems:
 
     @classmethod
     def of(cls, other: Table, count: Any, column: Any, value: Any, objective: Objective) -> "_Systems":
+        require_held(value, other.dtype)
         # Padded, so that there are few programs.
         size = power(8, max(len(value), len(count)), 256)
         if np.ndim(ridge := objective.regularization):

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxals.als.stages import StepInfo
 from jaxals.data.catalog import Side
+from jaxals.data.checks import require_held
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.objective.factors import Factors
@@ -21,16 +22,16 @@ def require_finite_start(
     """Refuse what would make every step NaN.
 
     Raises:
-        DataError: `initial` is not finite.
+        DataError: `initial` is not finite, or a value is 0 or infinite in the type of the factors.
         ConfigurationError: The weights of a value overflow in the type of the factors.
     """
     for name in ("user", "item") if initial is not None else ():
         if bad := int(np.sum(~np.isfinite(getattr(initial, name)).all(axis=1))):
             raise DataError(f"`initial` has {bad:,} {name} rows that are not finite.")
+    require_held(interactions.value, dtype)
     size = np.abs(interactions.value)
     extremes = interactions.value[[np.argmin(size), np.argmax(size)]]
-    with np.errstate(over="ignore"):
-        weights = objective.weights(jnp.asarray(extremes.astype(dtype)))
+    weights = objective.weights(jnp.asarray(extremes.astype(dtype)))
     is_finite = np.isfinite(np.stack(weights)).all(axis=0)
     if not is_finite.all():
         value = extremes[np.argmin(is_finite)]

@@ -6,6 +6,7 @@ import pytest
 from jaxals._base.checks import (
     require_at_least,
     require_finite,
+    require_fraction,
     require_integer,
     require_number,
     require_one_of,
@@ -94,3 +95,12 @@ def test_a_number_that_shapes_a_search_is_no_array():
     require_scalar("low", np.array(1.0))
     with pytest.raises(ConfigurationError, match=r"^`low` must be a number; got 1\.0"):
         require_number("low", np.array(1.0))
+
+
+@pytest.mark.parametrize("flag", [True, False, np.True_, np.array(True), jnp.array(True)])
+def test_truth_values_are_no_numbers(flag):
+    for require in (require_positive, require_finite, require_scalar, require_number, require_fraction):
+        with pytest.raises(ConfigurationError, match="`alpha` must be"):
+            require("alpha", flag)
+    with pytest.raises(ConfigurationError, match="`alpha` must be >= -1; got"):
+        require_at_least("alpha", flag, -1)

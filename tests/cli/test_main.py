@@ -78,5 +78,5 @@ def test_a_shell_without_utf_8_is_understood(tmp_path):
     command = [sys.executable, "-m", "jaxals", "evaluate", str(table), "--user", "wh\u00f6", "--item", "\u0436"]
     done = subprocess.run(command, env=os.environ | shell, capture_output=True, text=True, timeout=120)
     # What there is of the file's name in ASCII; the names of columns as they are in the file.
-    said = rf"jaxals: {tmp_path}/\udcd0\udcb6.csv has no column '\u0436'; its columns are ['wh\xf6', 'what']." + "\n"
-    assert (done.returncode, done.stderr) == (2, said)
+    said = rf"jaxals: {tmp_path}/\udcd0\udcb6.csv has no column '\u0436'; its columns are ['wh\xf6', 'what']; "
+    assert (done.returncode, done.stderr) == (2, f"{said}name the column by `--item`.\n")

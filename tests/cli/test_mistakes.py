@@ -1,5 +1,6 @@
 import errno
 import gzip
+import json
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import pytest
 
 from jaxals import cli
 from jaxals.cli import commands
+from jaxals.cli.options import COLUMNS, read
 from tests.cli import FAST
 
 
@@ -182,3 +184,31 @@ def test_a_full_disk_names_the_file(monkeypatch, fails):
 
     monkeypatch.setattr(commands, "_load", load)
     assert fails("recommend", "model", 3) == "jaxals: No space left on device: /data/model.\n"
+
+
+def test_advice_is_in_words_of_the_shell(folder, fails, run, tmp_path, monkeypatch):
+    table, mine, model = folder / "plays.tsv", tmp_path / "mine.csv", ["--output", tmp_path / "m"]
+    assert "; lower `--holdout`." in fails("fit", table, *model, "--holdout", 99)
+    mine.write_text("user,item,rating\na,x,1\nb,y,2\n")
+    said = fails("fit", mine, *model)
+    assert "name the column by `--value`, or pass `--no-value` to count rows" in said
+    assert "name the column by `--user`" in fails("fit", mine, *model, "--user", "who")
+    assert "must be two columns; got 'user' for both" in fails("fit", mine, *model, "--value", "user")
+    (tmp_path / "runs").mkdir()
+    checkpoint = [*model, "--checkpoint", tmp_path / "runs" / "1", *FAST]
+    run("fit", table, *checkpoint)
+    assert "go on from them with `--resume`, or name another folder" in fails("fit", table, *checkpoint)
+    assert "to go on all the same, pass `--anyway`" in fails("fit", table, *checkpoint, "--resume", "--alpha", 3)
+
+
+def test_metrics_may_have_commas_between_them(folder, run):
+    said = json.loads(run("evaluate", folder / "plays.tsv", "--metrics", "AUC,ndcg@5", "recall@3,", *FAST, "--json"))
+    assert [name for name in ("auc", "ndcg@5", "recall@3") if name in json.dumps(said)] == ["auc", "ndcg@5", "recall@3"]
+
+
+def test_the_file_that_a_folder_was_taken_for_is_named(capsys, tmp_path):
+    (tmp_path / "mine.csv").write_text("user,item,value\na,x,1\n")
+    text = "".join(f"u{n % 4}\t\tartist {n}\t{n}\n" for n in range(1, 12))
+    (tmp_path / "usersha1-artmbid-artname-plays.tsv").write_text(text)
+    assert read(str(tmp_path), COLUMNS).shape == (4, 11)
+    assert "holds usersha1-artmbid-artname-plays.tsv, which is read as the data set" in capsys.readouterr().err

@@ -258,7 +258,7 @@ def test_columns_that_are_there_twice_are_refused():
     twice._table = twice._table.append_column("user", twice._table["user"])
     for table in (twice, pd.DataFrame({"value": [1]}, index=pd.MultiIndex.from_arrays([[1], [2]], names=["user"] * 2))):
         with pytest.raises(DataError, match="The data has more than one column 'user'"):
-            Interactions.from_frame(table, item="user")
+            Interactions.from_frame(table, item="value", value=None)
 
 
 def test_arrow_without_pyarrow_is_named(monkeypatch):

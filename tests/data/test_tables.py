@@ -1,4 +1,5 @@
 import bz2
+import functools
 import gzip
 import lzma
 import sys
@@ -16,6 +17,7 @@ from jaxals.data.columns import require_columns
 from jaxals.data.interactions import Interactions
 from jaxals.data.tables import read_table
 from jaxals.errors import DataError, MissingDependencyError
+from jaxals.evaluation import temporal_split
 
 NAMES = ["u", "i", "v"]
 
@@ -290,6 +292,49 @@ class TestParquet:
 
 def test_columns_of_any_name_may_be_beside_the_wanted_ones():
     present = ["user", np.array([1, 2]), pd.NA, ("a", 1)]
-    require_columns(present, ["user", ("a", 1)], "The data")
+    require_columns(present, {"user": "user", "item": ("a", 1)}, "The data")
     with pytest.raises(DataError, match="has no column 'item'"):
-        require_columns(present, ["item"], "The data")
+        require_columns(present, {"item": "item"}, "The data")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_one_column_for_two_roles_is_refused(tmp_path: Path, name: str) -> None:
+    path, frame = tmp_path / name, pd.DataFrame({"user": [7, 8], "item": [1, 2], "value": [1.0, 2.0]})
+    frame.to_csv(path, index=False) if name == "a.csv" else frame.to_parquet(path, index=False)
+    many: list[dict[str, Any]] = [dict(value="user"), dict(item="user"), dict(user="value")]
+    for roles in many:
+        ((first, second),) = roles.items()
+        for ask in (
+            functools.partial(Interactions.from_file, path, **roles),
+            functools.partial(Interactions.from_frame, frame, **roles),
+            functools.partial(temporal_split, frame, time="when", **({"value": "value"} | roles)),
+        ):
+            with pytest.raises(
+                DataError, match=f"`({first}|{second})` and `.*` must be two columns; got '{second}' for"
+            ):
+                ask()
+
+
+def test_a_header_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "\n" + "x" * 131_073 + ",user,item\n1,2,3\n", "a.csv")
+    with pytest.raises(DataError, match=r"^Line 2 of .*a.csv cannot be read: field larger than field limit"):
+        read(path)
+
+
+@pytest.mark.parametrize("before", ["", "\n\n"])
+def test_a_header_may_have_line_breaks_in_quotes(tmp_path: Path, before: str) -> None:
+    header = before + 'u,i,v,"free\r\n\ntext"\n'
+    path = write(tmp_path, header + "ann,Air,3,z\nbob,Moby,1.5,z\n", "a.csv")
+    assert read(path) == {"u": ["ann", "bob"], "i": ["Air", "Moby"], "v": [3.0, 1.5]}
+    path = write(tmp_path, header + "ann,Air,3,z\nbob,Moby,x,z\n", "a.csv")
+    with pytest.raises(DataError, match=f"^Line {len(header.splitlines()) + 2} of .* has 'x' in column 'v'"):
+        read(path)
+
+
+def test_a_column_that_is_missing_is_asked_for_by_its_role(tmp_path: Path) -> None:
+    path = write(tmp_path, "user,item,rating\na,b,1\n", "a.csv")
+    columns = r"its columns are \['user', 'item', 'rating'\]"
+    with pytest.raises(DataError, match=rf"{columns}; name the column by `value`, or pass `value=None` to count rows"):
+        Interactions.from_file(path)
+    with pytest.raises(DataError, match=rf"{columns}; name the column by `item`\.$"):
+        Interactions.from_frame(pd.read_csv(path), item="what", value=None)

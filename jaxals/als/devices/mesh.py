@@ -68,7 +68,11 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh | None:
         >>> jaxals.make_mesh(jax.devices()[:1]) is None
         True
     """
-    devices = all_devices() if devices is None else listed("devices", devices, "a list of JAX devices, or None")
+    devices = (
+        all_devices()
+        if devices is None
+        else listed("devices", devices, "a list of JAX devices, or None", is_ordered=True)
+    )
     for device in devices:
         require_kind("devices", device, jax.Device, "a list of JAX devices, such as `jax.devices()[:2]`")
     return Mesh(np.asarray(devices), ("rows",)) if len(devices) > 1 else None

@@ -26,6 +26,7 @@ from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
 from jaxals.als.layout.row_classes import ONE_FIT, choose_classes
 from jaxals.data.catalog import Side
+from jaxals.data.checks import require_held
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import DataError
 
@@ -170,7 +171,7 @@ def build_tiles(
     Raises:
         ConfigurationError: A setting lies outside its range, or `mesh` has other axes than "rows", or devices of
             other processes.
-        DataError: `interactions` are something else.
+        DataError: `interactions` are something else, or a value of theirs is 0 or infinite in `dtype`.
 
     Example:
         >>> import jaxals
@@ -186,6 +187,7 @@ def build_tiles(
     if gram_size is not None:
         require_integer("gram_size", gram_size, 0)
     dtype = checked_dtype("dtype", dtype, jnp.int32)  # for `number_entries`
+    require_held(interactions.value, dtype)
     require_mesh(mesh)
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
     require_one_process(mesh)

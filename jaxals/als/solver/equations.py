@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.arguments import is_leaf, require_protocol
 from jaxals._base.pytree import pytree, static
+from jaxals._base.tracing import calling
 from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table, pack
 from jaxals.als.kernels.gram import Precision, sum_grams
@@ -219,7 +220,8 @@ def solve_from_gram(
     """
     solve_gram = getattr(solver, "solve_gram", None)
     if solve_gram is not None:
-        rows, is_unconverged = solve_gram(gram[None], shared[None], target[None])
+        with calling("solver"):
+            rows, is_unconverged = solve_gram(gram[None], shared[None], target[None])
         return rows[0], is_unconverged[0]
     # Eigenvectors as entries, weighed by the eigenvalues, have the same Gram matrix, and as a basis give any target.
     eigenvalues, vectors = eigendecompose(jnp.tril(gram) + jnp.tril(gram, -1).T)
@@ -236,5 +238,6 @@ def solve_from_gram(
         precision=precision,
         target=target[None] if is_derivative else None,
     )
-    rows, is_unconverged = solver.solve(equations)
+    with calling("solver"):
+        rows, is_unconverged = solver.solve(equations)
     return rows[0], is_unconverged[0]
