@@ -205,8 +205,12 @@ def entries_loss(
 
 
 def _require_nothing_traced_around(observed_loss: ObservedLoss | None, dtype: Any) -> None:
+    if observed_loss is None:
+        return
     example = jax.ShapeDtypeStruct((1, 1), dtype)
-    if observed_loss is not None and jax.closure_convert(observed_loss, example, example)[1]:
+    with calling("observed_loss"):
+        around = jax.closure_convert(observed_loss, example, example)[1]
+    if around:
         raise ConfigurationError(
             "`observed_loss` must read no traced array but its arguments, for it is not differentiated by others; "
             f"{told(observed_loss)} does."

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxals._base.arguments import require_array, told, told_error
 from jaxals._base.checks import require_finite, require_positive
 from jaxals._base.pytree import pytree, static
+from jaxals._base.tracing import calling
 from jaxals.errors import ConfigurationError, JaxalsError
 
 Scalar = Float[Array, ""] | float
@@ -180,7 +181,8 @@ def weights_of(confidence: Confidence, value: Float[Array, "*shape"]) -> Weights
         [[2.0, 6.0], [3.0, 0.0]]
     """
     try:
-        weights = confidence(value)
+        with calling("confidence"):
+            weights = confidence(value)
     except JaxalsError:
         raise
     except Exception as error:  # it is the user's code

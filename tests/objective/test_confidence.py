@@ -67,10 +67,7 @@ def test_what_a_function_closes_over_becomes_a_leaf_where_it_is_traced():
     assert opened(known, jnp.float64) is known
 
 
-@pytest.mark.parametrize(
-    ("function", "error"),
-    [(lambda: 1, "TypeError"), (lambda r: 1 / 0, "ZeroDivisionError"), (lambda r: (r, np.log(r)), "TracerArray")],
-)
+@pytest.mark.parametrize(("function", "error"), [(lambda: 1, "TypeError"), (lambda r: 1 / 0, "ZeroDivisionError")])
 def test_a_function_that_fails_is_named(function, error):
     objective = Objective(jax.tree_util.Partial(function))
     with pytest.raises(ConfigurationError, match=rf"`confidence` must take an array.*; a Partial fails: {error}"):
