@@ -18,12 +18,12 @@ from jaxtyping import Array, Bool, Float
 from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table, pack
 from jaxals.als.layout.tiles import RowTiles
-from jaxals.als.stages import EXACT, Arithmetic, arrange, combine_part
+from jaxals.als.stages import Arithmetic, arrange, combine_part
 from jaxals.objective.factors import Factors, gramian
 from jaxals.objective.objective import Objective
 
-# Each costs two passes over the entries, about a quarter of a sweep of conjugate gradient (`docs/why/start.md`).
-_ROUNDS = 2
+# A start needs few digits: half the bytes are gathered, with the range of float32.
+_ROUGHLY = Arithmetic("bfloat16")
 # Entries that weigh this many times as much as other pairs outweigh these (`docs/why/start.md`).
 _OUTWEIGHED = 4000
 
@@ -67,7 +67,7 @@ def spectral_factors(
     item_tiles: RowTiles,
     objective: Objective,
     drawn: Factors,
-    arithmetic: Arithmetic = EXACT,
+    arithmetic: Arithmetic = _ROUGHLY,
     multiply: Multiply = multiply,
 ) -> Factors:
     """Return both tables scaled so that their product is near the best approximation to the targets of its rank.
@@ -76,9 +76,9 @@ def spectral_factors(
         user_tiles: Tiles with users as rows.
         item_tiles: Tiles with items as rows.
         objective: Whose targets to take; neither weights nor ridge matter.
-        drawn: Random tables: the iteration begins with the items', and what the targets leave undetermined, as
+        drawn: Random tables: the iteration begins with the users', and what the targets leave undetermined, as
             where there are more factors than items, stays as it was drawn.
-        arithmetic: How products round.
+        arithmetic: How products round: by default roughly.
         multiply: What makes them.
 
     Returns:
@@ -97,10 +97,9 @@ def spectral_factors(
         >>> bool(objective.loss(near, data) < 0.9 * objective.loss(drawn, data))
         True
     """
-    item = drawn.item
-    for _ in range(_ROUNDS):
-        user = _orthonormal(multiply(user_tiles, _orthonormal(item), objective, arithmetic))
-        item = multiply(item_tiles, user, objective, arithmetic)
+    item = multiply(item_tiles, drawn.user, objective, arithmetic)
+    user = _orthonormal(multiply(user_tiles, _orthonormal(item), objective, arithmetic))
+    item = multiply(item_tiles, user, objective, arithmetic)
     return _scaled(user, item, drawn)
 
 

@@ -124,7 +124,7 @@ class ALSProgram:
         drawn = self._first(key)
         if self.start == "random":
             return drawn, True
-        near = spectral_factors(self.user_tiles, self.item_tiles, objective, drawn, self.arithmetic)
+        near = spectral_factors(self.user_tiles, self.item_tiles, objective, drawn)
         if self.start == "spectral":
             return near, False
         is_random = is_random_better(objective, self.entries.value)

@@ -242,11 +242,9 @@ class ALS:
             if is_random:
                 first = from_one_device(to_every_device(first, mesh), mesh)
             elif shared_memory.share_memory(mesh):
-                tiles_and_first = user_tiles, item_tiles, objective, first
-                first = spectral_factors(*tiles_and_first, self.arithmetic, shared_memory.multiply)
+                first = spectral_factors(user_tiles, item_tiles, objective, first, multiply=shared_memory.multiply)
             else:
-                first = to_every_device(first, mesh)
-                first = spectral_factors(user_tiles, item_tiles, objective, first, self.arithmetic)
+                first = spectral_factors(user_tiles, item_tiles, objective, to_every_device(first, mesh))
                 first = from_one_device(first, mesh)
             memory = no_momentum(first, is_exact(self.solver), is_random) if self.acceleration else None
             return ALSState(first, memory)

@@ -13,6 +13,7 @@ from jaxals.als import RowTiles
 from jaxals.als.devices import shared_memory
 from jaxals.als.layout import row_classes
 from jaxals.als.spectral import is_random_better, multiply, spectral_factors
+from jaxals.als.stages import EXACT
 from tests import oracles
 from tests.combinations import combinations
 
@@ -32,12 +33,11 @@ def drawn(shape: tuple[int, int], factors: int = FACTORS, dtype=jnp.float64) -> 
     return jaxals.initial_factors(jax.random.key(0), *shape, factors, dtype=dtype)
 
 
-def by_dense_algebra(targets: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Return the scores that two rounds of subspace iteration lead to, whatever the basis."""
-    for _ in range(2):
-        user = np.linalg.qr(targets @ np.linalg.qr(item)[0])[0]
-        item = targets.T @ user
-    return user @ item.T
+def by_dense_algebra(targets: np.ndarray, user: np.ndarray) -> np.ndarray:
+    """Return the scores that three products of subspace iteration lead to, whatever the basis."""
+    item = np.linalg.qr(targets.T @ user)[0]
+    user = np.linalg.qr(targets @ item)[0]
+    return user @ user.T @ targets
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_scores_are_those_of_subspace_iteration_on_the_dense_targets(preset, lon
     objective, parameters = oracles.PRESETS[preset]
     data = interactions(VALUES)
     first = drawn(data.shape)
-    expected = by_dense_algebra(oracles.cells(preset, VALUES, parameters)[1], np.asarray(first.item))
+    expected = by_dense_algebra(oracles.cells(preset, VALUES, parameters)[1], np.asarray(first.user))
     mesh = jaxals.make_mesh(jax.devices()[:n_devices])
     tiles = tiles_of(data, mesh)
     assert (tiles[0].long is not None) == (longest == 3)
     for by in (multiply, shared_memory.multiply) if mesh else (multiply,):
-        found = spectral_factors(*tiles, objective, first, multiply=by)
+        found = spectral_factors(*tiles, objective, first, EXACT, by)
         np.testing.assert_allclose(found.user @ found.item.T, expected, atol=1e-9)
         # Each singular value is shared by both sides.
         np.testing.assert_allclose(found.user.T @ found.user, found.item.T @ found.item, atol=1e-9)
@@ -65,7 +65,7 @@ def test_targets_of_low_rank_are_met_and_what_they_leave_open_stays_random():
     groups = np.kron(np.diag([1.0, 2.0]), np.ones((6, 4)))  # binary targets of rank 2
     data = interactions(groups)
     first = drawn(data.shape)
-    found = spectral_factors(*tiles_of(data), Objective.hkv(), first)
+    found = spectral_factors(*tiles_of(data), Objective.hkv(), first, EXACT)
     is_drawn = np.array([bool(jnp.all(a == b)) for a, b in zip(found.item.T, first.item.T, strict=True)])
     assert is_drawn.sum() == 1
     scores = found.user[:, ~is_drawn] @ found.item[:, ~is_drawn].T
@@ -103,7 +103,7 @@ def test_tables_are_scaled_whatever_scale_they_were_drawn_in():
     data = interactions(VALUES)
     scaled = lambda scale: jax.tree.map(lambda table: scale * table, drawn(data.shape))
     tiles = tiles_of(data)
-    tiny, plain = (spectral_factors(*tiles, Objective.hkv(), scaled(scale)) for scale in (1e-200, 1.0))
+    tiny, plain = (spectral_factors(*tiles, Objective.hkv(), scaled(scale), EXACT) for scale in (1e-200, 1.0))
     np.testing.assert_allclose(tiny.item, plain.item, atol=1e-9)
 
 
