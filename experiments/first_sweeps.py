@@ -106,6 +106,7 @@ for column, name in zip(axes.T, arguments.data, strict=True):
         column[1].semilogy(part.index, 100 * (part["loss"] / lowest - 1) + 1e-3, **style)
     column[0].set_title(name)
     column[1].set_xlabel("sweep")
+    column[1].xaxis.get_major_locator().set_params(integer=True)
 axes[0, 0].set_ylabel("NDCG@10")
 axes[1, 0].set_ylabel("loss above the lowest, %")
 axes[1, 0].legend(fontsize="small")
