@@ -81,6 +81,7 @@ def test_the_readme_shows_all_tables_that_were_written(folder, monkeypatch):
     assert rows == ["| title first | first | .5000 |  |", "| title second | second | .5000 ± .0000 |  |"]
 
 
+@pytest.mark.slow
 def test_the_table_of_online_retail(folder, monkeypatch):
     data = datasets.synthetic(n_users=40, n_items=30, n_interactions=400, seed=1)
     frame = pd.DataFrame(

@@ -32,6 +32,8 @@ from jaxals.objective.objective import Objective
 from jaxals.training.beginning import require_allowed, require_beginning, require_pair
 from jaxals.training.program import ALSProgram
 
+_spectral_factors = jax.jit(spectral_factors)
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -244,7 +246,7 @@ class ALS:
             elif shared_memory.share_memory(mesh):
                 first = spectral_factors(user_tiles, item_tiles, objective, first, multiply=shared_memory.multiply)
             else:
-                first = spectral_factors(user_tiles, item_tiles, objective, to_every_device(first, mesh))
+                first = _spectral_factors(user_tiles, item_tiles, objective, to_every_device(first, mesh))
                 first = from_one_device(first, mesh)
             memory = no_momentum(first, is_exact(self.solver), is_random) if self.acceleration else None
             return ALSState(first, memory)

@@ -124,7 +124,7 @@ def slope_by_differences(name: str) -> float:
     ("solver", "n_devices", "longest"),
     [
         pytest.param("Cholesky", 1, 16_384, marks=pytest.mark.slow),
-        ("Cholesky", 2, 3),
+        pytest.param("Cholesky", 2, 3, marks=pytest.mark.slow),
         pytest.param("ConjugateGradient", 1, 16_384, marks=pytest.mark.slow),
         pytest.param("Subspace", 1, 16_384, marks=pytest.mark.slow),
         pytest.param("ConjugateGradient", 2, 3, marks=pytest.mark.slow),
@@ -197,6 +197,7 @@ def test_eigenvalues_that_coincide_do_no_harm(unobserved_weight):
     assert float(got) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_at_its_solution_a_pass_over_blocks_has_the_exact_derivative():
     tiles = tiles_of("user")
     exact = half_step(tiles, OTHER, Objective.hkv(2.0), Cholesky())[0]
@@ -207,6 +208,7 @@ def test_at_its_solution_a_pass_over_blocks_has_the_exact_derivative():
         np.testing.assert_allclose(gradient(OTHER, solver), expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_differentiable():
     user_tiles, item_tiles = tiles_of("user"), tiles_of("item")
     start = initial_factors(jax.random.key(0), N_USERS, N_ITEMS, FACTORS, scale=1.0, dtype=jnp.float64)

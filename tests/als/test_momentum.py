@@ -50,6 +50,7 @@ def test_the_loss_of_many_sweeps_is_reached_in_fewer(solver):
     assert sweeps_needed <= 13
 
 
+@pytest.mark.slow
 def test_a_long_run_ends_where_plain_sweeps_stay():
     trainer = ALS(factors=4, sweeps=150, dtype="float64")
     run = fit(DATA, OBJECTIVE, trainer, progress=False, loss_every=150)

@@ -115,9 +115,9 @@ PLAYS = jaxals.datasets.synthetic(n_users=120, n_items=80, n_interactions=1500, 
     [
         (Objective.hkv(alpha=40.0), False),
         (Objective.hkv(alpha=4e4), True),
-        (Objective.ials(0.1, 0.01), False),
-        (Objective.ials(1e-5, 0.01), True),
-        (Objective.ials(0.0, 0.01), True),
+        pytest.param(Objective.ials(0.1, 0.01), False, marks=pytest.mark.slow),
+        pytest.param(Objective.ials(1e-5, 0.01), True, marks=pytest.mark.slow),
+        pytest.param(Objective.ials(0.0, 0.01), True, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, bool) else None,
 )

@@ -74,7 +74,7 @@ def test_names_reach_any_terminal(encoding, named, ask):
     assert {row["item"] for row in json.loads(out)["similar"]} == {"Björk"}
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", [[], *([name] for name in commands.app if not name.startswith("-"))])
 def test_help_reaches_any_terminal(command, encoding, ask):
     code, out, err = ask(encoding, *command, "--help")

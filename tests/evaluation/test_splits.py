@@ -166,6 +166,7 @@ def test_no_side_of_a_split_is_empty():
             inspect.unwrap(make.__init__)(object.__new__(make), *[None] * len(names.split()))
 
 
+@pytest.mark.slow
 def test_negatives_are_drawn_uniformly():
     data = Interactions.from_arrays([0] * 3, [0, 2, 5], shape=(1, 8))
     test = data.select(data.item > 0)

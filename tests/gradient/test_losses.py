@@ -131,6 +131,7 @@ def test_gradient_against_finite_differences(name):
     assert_slope(problem(DATA, Terms(oracles.PRESETS[name][0])).loss, tables(DATA))
 
 
+@pytest.mark.slow
 def test_one_side_alone_has_the_same_gradient():
     whole = problem(LARGER, Terms(Objective.hkv(alpha=2.0)))
     factors = tables(LARGER)
@@ -169,6 +170,7 @@ def test_gradient_by_a_side_is_zero_where_its_normal_equations_are_solved():
     assert jnp.linalg.norm(after.item) > 1e-3 * jnp.linalg.norm(before.item)
 
 
+@pytest.mark.slow
 def test_gradient_is_zero_at_the_fixed_point_of_alternating_least_squares():
     objective = Objective.hkv(alpha=2.0, regularization=2.0)
     run = fit(LARGER, objective, ALS(factors=4, sweeps=600, dtype="float64"), loss_every=0, progress=False)

@@ -114,6 +114,7 @@ def test_losses_of_different_settings_are_not_compared():
         run(keep="best")
 
 
+@pytest.mark.slow
 def test_other_numbers_of_factors_and_other_confidences_are_programs_of_their_own():
     over = {"factors": [2, 4], "confidence": [LinearConfidence(1.0), LogConfidence(3.0)]}
     found = run(objective=Objective.hkv(regularization=2.0), space=over)
@@ -140,6 +141,7 @@ def test_a_model_that_diverges_spoils_no_other():
         _ = found.best
 
 
+@pytest.mark.slow
 def test_fewer_devices_where_memory_does_not_hold_a_model_on_each(all_devices, monkeypatch):
     sizes = []
     train_many = programs.train_many

@@ -135,6 +135,7 @@ def test_trials_of_the_same_shapes_compile_nothing_new(caplog):
     assert later == []
 
 
+@pytest.mark.slow
 def test_tiles_are_cut_once_for_trials_of_one_layout(monkeypatch):
     cut = []
     real = ALS.cut

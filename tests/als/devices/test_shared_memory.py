@@ -45,6 +45,7 @@ def test_a_sweep_is_that_of_one_program(solver, arithmetic, n_devices):
     assert found.user.devices() == found.item.devices() == {mesh.devices.flat[0]}
 
 
+@pytest.mark.slow
 def test_rows_that_go_wrong_are_counted_as_by_one_program():
     mesh, factors = mesh_of(2), draw(jax.random.key(0), *DATA.shape, 5)
     factors = Factors(factors.user, factors.item.at[3].set(jnp.nan))
