@@ -24,6 +24,7 @@ def search(space=SPACE, **settings) -> SearchResult:
     return tune(DATA, space, **{"trials": 8, "progress": False, "refit": False, **settings})
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_what_fitting_its_settings_gives():
     split = leave_k_out(DATA, 1, seed=3)
     found = search(metrics=["ndcg@10", "auc"], validation=[split], seed=3, pruning=None, patience=6)
@@ -121,6 +122,7 @@ def test_tpe_without_optuna_says_what_to_install(monkeypatch):
     search(trials=1)
 
 
+@pytest.mark.slow
 def test_trials_of_the_same_shapes_compile_nothing_new(caplog):
     settings = {"validation": 2, "seed": 11, "pruning": None}
     space = SearchSpace.preset("ials", ALS(factors=3, sweeps=2), frequency_exponent=Uniform(0.0, 1.0))

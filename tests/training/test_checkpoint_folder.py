@@ -228,6 +228,7 @@ def test_the_folder_stays_locked_while_it_is_written_to(tmp_path, monkeypatch):
     assert_same(train(checkpoint=Checkpoint(tmp_path), resume=True), train())
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_training_and_leaves_what_was_there(tmp_path):
     # A bound on the size of files stands for the disk: the users' table is 512 kB.
     code = f"""

@@ -45,7 +45,7 @@ RESULTS = {
 }
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", ["fit", "many", "search", pytest.param("by gradient", marks=pytest.mark.slow)])
 def test_results_answer_the_same_questions(name):
     found: Any = RESULTS[name]()
     require_shape(found.factors, DATA.shape)

@@ -55,7 +55,7 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
     compile_cost=st.sampled_from([0, 1e6]),
     layout=st.sampled_from([("user", 1, 9), ("item", 1, 0), ("user", 2, 0), ("item", 8, 4)]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @example(r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide_row=8, compile_cost=0, layout=("user", 8, 0))
 def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, cache_bytes, wide_row, compile_cost, layout):
     side, n_devices, gram_size = layout
