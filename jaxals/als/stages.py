@@ -204,7 +204,7 @@ def combine_part(
         groups: Short, middle and wide rows of that part.
         long: Long ones.
         table: The other table.
-        objective: Whose targets to take, 0 where they are not finite.
+        objective: Whose targets to take.
         precision: Of products with the vectors.
 
     Returns:
@@ -213,8 +213,7 @@ def combine_part(
     einsum = functools.partial(jnp.einsum, precision=precision)
 
     def targets(value: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
-        _, target = objective.cells(value.astype(table.dtype))
-        return jnp.where(jnp.isfinite(target), target, jnp.zeros_like(target))
+        return objective.cells(value.astype(table.dtype))[1]
 
     def combine_chunk(chunk: Tiles) -> Float[Array, "rows factors"]:
         by_tile = einsum("tw,twf->tf", targets(chunk.value), table[chunk.column])
