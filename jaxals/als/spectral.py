@@ -8,7 +8,7 @@ that form no matrices. Measurements: `docs/why/start.md`.
 
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table, pack
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.stages import Arithmetic, arrange, combine_part
+from jaxals.als.sweeps import initial_factors
 from jaxals.objective.factors import Factors, gramian
 from jaxals.objective.objective import Objective
 
@@ -66,7 +67,10 @@ def spectral_factors(
     user_tiles: RowTiles,
     item_tiles: RowTiles,
     objective: Objective,
-    drawn: Factors,
+    key: Array,
+    factors: int,
+    scale: float = 0.1,
+    dtype: Any = jnp.float32,
     arithmetic: Arithmetic = _ROUGHLY,
     multiply: Multiply = multiply,
 ) -> Factors:
@@ -76,31 +80,34 @@ def spectral_factors(
         user_tiles: Tiles with users as rows.
         item_tiles: Tiles with items as rows.
         objective: Whose targets to take; neither weights nor ridge matter.
-        drawn: Random tables: the iteration begins with the users', and what the targets leave undetermined, as
-            where there are more factors than items, stays as it was drawn.
+        key: Of the vectors that the iteration begins with. What the targets leave undetermined, as where there are
+            more factors than items, is drawn by `initial_factors` from the same key.
+        factors: Length of the vectors.
+        scale: As in `initial_factors`.
+        dtype: Of both tables, float32 or float64.
         arithmetic: How products round: by default roughly.
         multiply: What makes them.
 
     Returns:
-        Tables of the shapes and the type of `drawn`.
+        Both tables, [users, factors] and [items, factors].
 
     Example:
         >>> import jax
-        >>> import jax.numpy as jnp
         >>> import jaxals
         >>> from jaxals.als.spectral import spectral_factors
         >>> data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
         >>> tiles = [jaxals.build_tiles(data, side, factors=4) for side in ("user", "item")]
-        >>> drawn = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
         >>> objective = jaxals.Objective.ials(0.1, 0.01)
-        >>> near = spectral_factors(*tiles, objective, drawn)
+        >>> near = spectral_factors(*tiles, objective, jax.random.key(0), factors=4)
+        >>> drawn = jaxals.initial_factors(jax.random.key(0), *data.shape, 4)
         >>> bool(objective.loss(near, data) < 0.9 * objective.loss(drawn, data))
         True
     """
-    item = multiply(item_tiles, drawn.user, objective, arithmetic)
+    signs = _random_signs(key, user_tiles.n_rows, factors, dtype)
+    item = multiply(item_tiles, signs, objective, arithmetic)
     user = _orthonormal(multiply(user_tiles, _orthonormal(item), objective, arithmetic))
     item = multiply(item_tiles, user, objective, arithmetic)
-    return _scaled(user, item, drawn)
+    return _scaled(user, item, key, scale)
 
 
 @jax.jit
@@ -118,6 +125,14 @@ def is_random_better(objective: Objective, value: Float[Array, " entries"]) -> B
     return jnp.mean(weight) > _OUTWEIGHED * objective.unobserved_weight
 
 
+@functools.partial(jax.jit, static_argnames=("n_rows", "factors", "dtype"))
+def _random_signs(key: Array, n_rows: int, factors: int, dtype: Any) -> Float[Array, "rows factors"]:
+    """Return a table of 1 and -1, which spans as much as normal numbers and takes one random bit a number."""
+    words = jax.random.bits(key, (n_rows, -(-factors // 32)), jnp.uint32)
+    bits = words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)[None, None] & 1
+    return 2 * bits.reshape(n_rows, -1)[:, :factors].astype(dtype) - 1
+
+
 @jax.jit
 def _orthonormal(table: Float[Array, "rows factors"]) -> Float[Array, "rows factors"]:
     """Return columns that span the same, orthonormal but for rounding; zeros where they span less."""
@@ -127,14 +142,21 @@ def _orthonormal(table: Float[Array, "rows factors"]) -> Float[Array, "rows fact
     return jnp.where(is_found[None], turned / size[None], jnp.zeros_like(turned))
 
 
-@jax.jit
-def _scaled(user: Float[Array, "users factors"], item: Float[Array, "items factors"], drawn: Factors) -> Factors:
+@functools.partial(jax.jit, static_argnames="scale")
+def _scaled(
+    user: Float[Array, "users factors"], item: Float[Array, "items factors"], key: Array, scale: float
+) -> Factors:
     """Turn orthonormal users, and the items Pᵀ U, to the singular vectors, and scale both alike."""
     size, basis, is_found = _directions(item)
     root = jnp.sqrt(size)[None]
     turn = lambda table: jnp.matmul(table, basis, precision="highest")
-    keep = lambda found, random: jnp.where(is_found[None], found, random)
-    return Factors(keep(turn(user) * root, drawn.user), keep(turn(item) / root, drawn.item))
+    found = Factors(turn(user) * root, turn(item) / root)
+
+    def fill() -> Factors:
+        drawn = initial_factors(key, len(user), len(item), len(size), scale, user.dtype)
+        return jax.tree.map(lambda table, random: jnp.where(is_found[None], table, random), found, drawn)
+
+    return jax.lax.cond(jnp.all(is_found), lambda: found, fill)
 
 
 def _directions(

@@ -121,14 +121,14 @@ class ALSProgram:
 
     def _begin(self, objective: Objective, key: Array) -> tuple[Factors, Bool[Array, ""] | bool]:
         """Return the first factors, and whether they are random."""
-        drawn = self._first(key)
-        if self.start == "random":
-            return drawn, True
-        near = spectral_factors(self.user_tiles, self.item_tiles, objective, drawn)
-        if self.start == "spectral":
-            return near, False
+        at_random = lambda: self._first(key)
+        near = lambda: spectral_factors(
+            self.user_tiles, self.item_tiles, objective, key, self.factors, self.initial_scale, self.dtype
+        )
+        if self.start != "auto":
+            return (at_random(), True) if self.start == "random" else (near(), False)
         is_random = is_random_better(objective, self.entries.value)
-        return jax.tree.map(lambda one, other: jnp.where(is_random, one, other), drawn, near), is_random
+        return jax.lax.cond(is_random, at_random, near), is_random
 
     def train(self, objective: Objective, key: Array) -> Trained:
         """Make the sweeps that `ALS` makes."""

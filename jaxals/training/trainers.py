@@ -22,7 +22,7 @@ from jaxals.als.layout.tiles import RowTiles, build_tiles
 from jaxals.als.momentum import Momentum, look_ahead, no_momentum, remember
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.equations import Solver, is_exact, require_solver
-from jaxals.als.spectral import Start, is_random_better, spectral_factors
+from jaxals.als.spectral import Start, is_random_better, multiply, spectral_factors
 from jaxals.als.stages import Arithmetic, StepInfo, TableType
 from jaxals.als.sweeps import initial_factors, sweep
 from jaxals.data.interactions import Interactions, require_interactions
@@ -31,8 +31,6 @@ from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
 from jaxals.training.beginning import require_allowed, require_beginning, require_pair
 from jaxals.training.program import ALSProgram
-
-_spectral_factors = jax.jit(spectral_factors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,15 +237,14 @@ class ALS:
             is_random = initial is not None or self._starts_at_random(interactions, objective)
             if initial is not None:
                 first = jax.tree.map(lambda table: table.astype(dtype), initial)
-            else:
+            elif is_random:
                 first = initial_factors(key, *interactions.shape, self.factors, self.initial_scale, dtype)
-            if is_random:
-                first = from_one_device(to_every_device(first, mesh), mesh)
-            elif shared_memory.share_memory(mesh):
-                first = spectral_factors(user_tiles, item_tiles, objective, first, multiply=shared_memory.multiply)
             else:
-                first = _spectral_factors(user_tiles, item_tiles, objective, to_every_device(first, mesh))
-                first = from_one_device(first, mesh)
+                is_shared = shared_memory.share_memory(mesh)
+                by, seed = (shared_memory.multiply, key) if is_shared else (multiply, to_every_device(key, mesh))
+                drawn = seed, self.factors, self.initial_scale, dtype
+                first = spectral_factors(user_tiles, item_tiles, objective, *drawn, multiply=by)
+            first = from_one_device(to_every_device(first, mesh), mesh)
             memory = no_momentum(first, is_exact(self.solver), is_random) if self.acceleration else None
             return ALSState(first, memory)
 
