@@ -47,7 +47,7 @@ def _run(argv: Sequence[str] | None) -> int:
     # On a machine with a GPU that JAX has no plugin for, it says so at length; `fit` reports the device it used.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: complain(message)
+        warnings.showwarning = lambda message, *_: complain(in_words_of_the_shell(str(message)))
         try:
             if argv is None:  # in a process of its own
                 use_all_cores()

@@ -47,8 +47,10 @@ from jaxals.cli.values import read_value
 from jaxals.errors import ConfigurationError
 from jaxals.evaluation import Evaluation, Popularity, Random, Scorer, leave_k_out, plan_evaluation, run_plan
 from jaxals.models.model import require_model_place, require_storable_ids
+from jaxals.recommend.evidence import SHRINKAGE
 from jaxals.recommend.recommender import Recommender, Scale, Similarity
 from jaxals.training import loop as training
+from jaxals.training.advice import below_popularity
 from jaxals.training.checkpoint import Checkpoint
 from jaxals.training.loop import Run
 
@@ -101,7 +103,8 @@ def fit(
         raise ConfigurationError("`--metrics` are measured on what `--holdout` leaves out; name how many items.")
     if checkpoint is None and (resume or anyway):
         raise ConfigurationError("`--resume` goes on from checkpoints; name their folder with `--checkpoint`.")
-    objective, trainer = build_objective(preset), dataclasses.replace(trainer, solver=SOLVERS[solver])
+    build_objective(preset)  # refuses what is wrong before anything is read
+    trainer = dataclasses.replace(trainer, solver=SOLVERS[solver])
     if checkpoint and checkpoint.resolve().is_relative_to(output.resolve()):
         raise ConfigurationError(f"`--checkpoint` must lie outside of the model, {output}; name another folder.")
     require_model_place(output)
@@ -114,10 +117,12 @@ def fit(
     if not json:
         say(f"{data}: {interactions!r}")
     split = leave_k_out(interactions, holdout, seed) if holdout else None
+    seen = split.train if split else interactions
+    objective = build_objective(preset, seen)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Interrupted|Terminated")  # said below, with what became of the model
         run = training.fit(
-            split.train if split else interactions,
+            seen,
             objective,
             trainer,
             seed=seed,
@@ -133,11 +138,11 @@ def fit(
     if code and run.history.empty:
         complain(f"{run.stopped_early} before the first sweep was finished{how}")
         return code
-    model = Recommender(run.factors, split.train if split else interactions, objective)
+    model = Recommender(run.factors, seen, objective)
     # Not where time may be short: another solve may take, and compile, for long.
     (model if code else model.settled()).save(output)
     summary = {
-        "objective": describe(preset),
+        "objective": describe(preset, seen),
         **_summary(run),
         "held out": len(split.test) if split else None,
         "device": jax.devices()[0].device_kind,
@@ -198,6 +203,7 @@ def similar(
     *,
     n: Count = 10,
     measure: Similarity = "cosine",
+    shrinkage: float = SHRINKAGE,
     users: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> None:
@@ -208,12 +214,13 @@ def similar(
         ids: Ids of items.
         n: How many each.
         measure: Cosine of the vectors, or their dot product, which favours popular items.
+        shrinkage: How little a cosine with an item of few entries counts: k / (k + shrinkage) for k of them.
         users: The ids are users, and users are found.
     """
     recommender = _load(model)
     side, known = ("user", recommender.catalog.users) if users else ("item", recommender.catalog.items)
     asked = raw_ids(known, ids)
-    frame = (recommender.similar_users if users else recommender.similar_items)(asked, n, measure)
+    frame = (recommender.similar_users if users else recommender.similar_items)(asked, n, measure, shrinkage)
     if json:
         print_json({"similar": frame})
         return
@@ -247,17 +254,19 @@ def evaluate(
         holdout: Hold out this many items of each user.
         fraction: Hold out this share of all interactions; a fifth, if neither is given.
     """
-    objective, trainer = build_objective(preset), dataclasses.replace(trainer, solver=SOLVERS[solver])
+    build_objective(preset)  # refuses what is wrong before anything is read
+    trainer = dataclasses.replace(trainer, solver=SOLVERS[solver])
     if trainer.dtype == "float64":
         _allow_float64()
     interactions = read(data, columns)
     split = split_up(interactions, holdout, fraction, seed)
+    objective = build_objective(preset, split.train)
     plan = plan_evaluation(split.train, split.test, metrics)
     if not json:
         say(f"{data}: {interactions!r}, {len(split.test):,} of them held out")
     run = training.fit(split.train, objective, trainer, seed=seed, progress=draws_bars(progress))
     scorers: dict[str, Scorer] = {
-        f"ALS, {describe(preset)}": run.factors,
+        f"ALS, {describe(preset, split.train)}": run.factors,
         "popularity": Popularity.from_interactions(split.train),
         "random": Random(jax.random.key(seed), interactions.n_items),
     }
@@ -267,6 +276,8 @@ def evaluate(
         print_json({"data": data, "held_out": len(split.test), **_summary(run), "metrics": frame})
     else:
         print_table(_side_by_side(measured), "Mean over users ± standard error")
+    if below := below_popularity(next(iter(measured.values())).metrics, measured["popularity"]):
+        warnings.warn(below, stacklevel=2)
 
 
 app.command(

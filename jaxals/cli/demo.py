@@ -12,17 +12,12 @@ from jaxals.cli.output import print_table
 from jaxals.data.interactions import Interactions
 from jaxals.errors import MissingDependencyError
 from jaxals.evaluation import Popularity, Random, Scorer, plan_evaluation, random_holdout, run_plan
-from jaxals.objective.objective import Objective
 from jaxals.plots import plot_loss, plot_metrics
 from jaxals.recommend.recommender import Recommender
 from jaxals.training.loop import Progress, fit
 from jaxals.training.trainers import ALS
 
-# The best of about 100 settings of `hkv` and `ials` by NDCG@10 on a fifth of the training interactions, save for 64
-# factors (up to 0.192, but three times as slow): 0.187. Small alphas with a large ridge win on a set this small;
-# popularity has 0.105, the preset's own defaults 0.098.
-_OBJECTIVE = Objective.hkv(alpha=1.0, regularization=30.0)
-_TRAINER = ALS(factors=32, sweeps=12)
+_TRAINER = ALS()
 _METRICS = ("recall@10", "recall@20", "ndcg@10")
 _LIKED = 3.5
 _USER = 181
@@ -57,7 +52,7 @@ def show(picture: Path, progress: bool = True) -> None:
         if not progress:
             console.print(f"  sweep {done.step:2d}   loss {done.loss:12,.1f}   {done.seconds:5.1f} s")
 
-    run = fit(split.train, _OBJECTIVE, _TRAINER, seed=0, callbacks=[report], progress=progress)
+    run = fit(split.train, trainer=_TRAINER, seed=0, callbacks=[report], progress=progress)
 
     plan = plan_evaluation(split.train, split.test, _METRICS)
     scorers: dict[str, Scorer] = {

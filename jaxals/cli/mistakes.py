@@ -27,6 +27,9 @@ _WORDS = [
     (re.compile(r'`(\w+)="?([^`"]+)"?`'), r"`--\1 \2`"),
     (re.compile(r"(the column by) `(\w+)`"), r"\1 `--\2`"),
     (re.compile(r"lower `k`"), "lower `--holdout`"),
+    (re.compile(r"(leave|lower|raise) `(objective|alpha|regularization)`"), r"\1 `--\2`"),
+    (re.compile(r"raise `unobserved_weight`"), "raise `--unobserved-weight`"),
+    (re.compile(r"`jaxals\.tune`"), "`jaxals tune`"),
 ]
 
 

@@ -27,6 +27,7 @@ from jaxals.cli.values import read_metrics, read_source, require_some
 from jaxals.data.interactions import Duplicates, Interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import Split, leave_k_out, plan_evaluation, random_holdout
+from jaxals.objective.default import DEFAULT_PRESET, default_numbers
 from jaxals.objective.objective import Objective
 from jaxals.training.state import EarlyStopping
 from jaxals.training.trainers import ALS
@@ -58,7 +59,17 @@ def _preset_options() -> type:
         for parameter in signature.parameters.values():
             defaults.setdefault(parameter.name, {})[preset] = parameter.default
     fields: list[tuple[str, Any, Any]] = [
-        ("objective", Annotated[Literal[tuple(_PRESETS)], Parameter(help=f"What to minimise.\n\n{presets}")], "hkv")
+        (
+            "objective",
+            Annotated[
+                Literal[tuple(_PRESETS)] | None,
+                Parameter(
+                    help=f"What to minimise; by default {DEFAULT_PRESET}, with a weight and a ridge that suit the "
+                    f"data, unless they are given.\n\n{presets}"
+                ),
+            ],
+            None,
+        )
     ]
     for name, by_preset in defaults.items():
         listed = ", ".join(f"{preset} (default {value:g})" for preset, value in by_preset.items())
@@ -174,25 +185,35 @@ def read(data: str, columns: Any) -> Interactions:
     return Interactions.from_file(path, **dataclasses.asdict(columns))
 
 
-def build_objective(preset: Any) -> Objective:
-    """Build the preset from the options that were given, refusing those that it does not take."""
-    accepted = _PRESETS[preset.objective].parameters
-    given = _given(preset)
-    for name in given:
-        if name not in accepted:
-            takes = " and ".join(flag(other) for other in accepted)
-            raise ConfigurationError(f"The objective {preset.objective} takes {takes}, but no {flag(name)}.")
-    return getattr(Objective, preset.objective)(**given)
+def build_objective(preset: Any, interactions: Interactions | None = None) -> Objective:
+    """Build the preset from the options that were given, refusing those that it does not take.
+
+    Args:
+        preset: What was given.
+        interactions: What is trained on, which numbers that were not given are to suit where no preset was named.
+    """
+    name, numbers = _numbers(preset, interactions)
+    return getattr(Objective, name)(**numbers)
 
 
-def _given(preset: Any) -> dict[str, float]:
-    return {k: v for k, v in dataclasses.asdict(preset).items() if k != "objective" and v is not None}
-
-
-def describe(preset: Any) -> str:
+def describe(preset: Any, interactions: Interactions) -> str:
     """Name the preset and all of its settings."""
-    settings = {p.name: p.default for p in _PRESETS[preset.objective].parameters.values()} | _given(preset)
-    return f"{preset.objective} ({', '.join(f'{name} {value:g}' for name, value in settings.items())})"
+    name, numbers = _numbers(preset, interactions)
+    return f"{name} ({', '.join(f'{setting} {value:g}' for setting, value in numbers.items())})"
+
+
+def _numbers(preset: Any, interactions: Interactions | None) -> tuple[str, dict[str, float]]:
+    chosen = preset.objective or DEFAULT_PRESET
+    numbers = {p.name: p.default for p in _PRESETS[chosen].parameters.values()}
+    if preset.objective is None and interactions is not None:
+        numbers |= default_numbers(interactions)
+    for name, value in dataclasses.asdict(preset).items():
+        if name != "objective" and value is not None:
+            if name not in numbers:
+                takes = " and ".join(map(flag, numbers))
+                raise ConfigurationError(f"The objective {chosen} takes {takes}, but no {flag(name)}.")
+            numbers[name] = value
+    return chosen, numbers
 
 
 def flag(name: str) -> str:

@@ -30,6 +30,7 @@ from jaxals.errors import ConfigurationError
 from jaxals.hyper import search
 from jaxals.hyper.samplers import Sampler
 from jaxals.hyper.space import DEFAULT_RANGES, Choice, LogUniform, Range, SearchSpace, Uniform
+from jaxals.objective.default import DEFAULT_PRESET
 from jaxals.objective.objective import Objective
 from jaxals.training.trainers import ALS
 
@@ -47,7 +48,7 @@ def _range_options() -> type:
             searched = f" (default {kind.low:g}..{kind.high:g})" if isinstance(kind, LogUniform) else ""
             by_name.setdefault(name, []).append(preset + searched)
     fields: list[tuple[str, Any, Any]] = [
-        ("objective", Annotated[Literal[tuple(DEFAULT_RANGES)], Parameter(help="What to minimise.")], "ials")
+        ("objective", Annotated[Literal[tuple(DEFAULT_RANGES)], Parameter(help="What to minimise.")], DEFAULT_PRESET)
     ]
     for name, presets in by_name.items():
         fields.append(

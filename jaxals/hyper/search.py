@@ -76,7 +76,7 @@ class SearchResult:
 
 def tune(
     interactions: Interactions,
-    space: SearchSpace,
+    space: SearchSpace | None = None,
     *,
     trials: int = 60,
     metrics: str | Sequence[str] = "ndcg@10",
@@ -97,7 +97,7 @@ def tune(
 
     Args:
         interactions: What there is to train on. Keep the test out of it.
-        space: Settings to search, and what they mean.
+        space: Settings to search, and what they mean; `SearchSpace.preset()` by default.
         trials: How many to have in the end, those of `path` included.
         metrics: What is measured, such as "ndcg@10"; the first one chooses.
         validation: How many times to hold out one random item of every user, or splits of your own, each a `Split` or,
@@ -130,6 +130,7 @@ def tune(
         (['regularization', 'unobserved_weight'], 3, (50, 4))
     """
     require_interactions("interactions", interactions)
+    space = SearchSpace.preset() if space is None else space
     require_kind("space", space, SearchSpace, "a `SearchSpace`, such as `SearchSpace.preset()`")
     require_integer("trials", trials, 1)
     require_integer("seed", seed, 0, 2**63 - 1)

@@ -17,6 +17,7 @@ from jaxals._base.settings import settings, shown
 from jaxals.data.catalog import Side
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError
+from jaxals.objective.default import DEFAULT_PRESET
 from jaxals.objective.objective import Objective
 from jaxals.training.fingerprint import describe_values
 from jaxals.training.trainers import ALS, Trainer
@@ -192,7 +193,7 @@ class SearchSpace:
         object.__setattr__(self, "ranges", dict(sorted(self.ranges.items())))
 
     @classmethod
-    def preset(cls, preset: str = "ials", trainer: ALS | None = None, **values: Any) -> "SearchSpace":
+    def preset(cls, preset: str = DEFAULT_PRESET, trainer: ALS | None = None, **values: Any) -> "SearchSpace":
         """Search settings of a preset of `Objective` and of `ALS`.
 
         Where ν (`frequency_exponent`) is searched as well, `regularization` means its value at ν = 1, and is moved to

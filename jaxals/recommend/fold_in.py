@@ -5,7 +5,7 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
@@ -14,6 +14,7 @@ from jaxals.data.catalog import Catalog, Side
 from jaxals.data.interactions import Interactions
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
+from jaxals.recommend.evidence import Evidence
 from jaxals.recommend.histories import Histories
 from jaxals.recommend.ids import Ids
 from jaxals.recommend.rows import are_few, objective_of, singular, solve_rows
@@ -65,6 +66,23 @@ class Model:
         known = self.user_ids.catalog
         is_all = known is self.item_ids.catalog and not (len(self.user_ids.late) or len(self.item_ids.late))
         return known if is_all else Catalog(self.user_ids.whole(), self.item_ids.whole())
+
+    def table(self, side: Side) -> Table:
+        """Return the table of one side."""
+        return self.user if side == "user" else self.item
+
+    def evidence(self, side: Side, shrinkage: float) -> Evidence:
+        """Return what share of its similarity each row of a side keeps, computed once."""
+        known = self._evidence.get((side, shrinkage))
+        if known is None:
+            table = self.table(side)
+            known = Evidence.of(table, self.histories.counts(side, len(table)), shrinkage)
+            self._evidence[side, shrinkage] = known
+        return known
+
+    @functools.cached_property
+    def _evidence(self) -> dict[tuple[Side, float], Evidence]:
+        return {}
 
     def interactions(self) -> Interactions:
         """Put all entries together."""
@@ -124,3 +142,16 @@ def _solve(
     compact = Interactions(*cells, alone.value, Catalog(*map(range, shape)))
     tiles = build_tiles(compact, side, factors=other.factors, dtype=other.dtype)
     return np.asarray(half_step(tiles, jnp.asarray(other.whole()), objective, Cholesky())[0])
+
+
+def solve_side(interactions: Interactions, side: Side, other: Array, objective: Objective) -> Array:
+    """Solve all rows of one side of interactions exactly, on the device.
+
+    Raises:
+        NumericalError: A row's system is singular.
+    """
+    tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
+    rows, info = half_step(tiles, other, objective.of(side), Cholesky())
+    if bad := int(info.non_finite_rows):
+        raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+    return rows

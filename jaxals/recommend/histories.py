@@ -1,6 +1,7 @@
 """What each user did: the interactions of training, and those that were folded in since. Host side."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,11 +14,28 @@ _LATE_ENTRIES = 2**17
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Counted:
+    """Entries of training, and how many each user and item has, counted once, however many histories share them."""
+
+    trained: Interactions
+
+    @functools.cached_property
+    def user(self) -> Int[np.ndarray, " users"]:
+        """Entries of each user."""
+        return self.trained.counts("user")
+
+    @functools.cached_property
+    def item(self) -> Int[np.ndarray, " items"]:
+        """Entries of each item."""
+        return self.trained.counts("item")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Histories:
     """Entries by user: those of training, and late ones, all that users have who changed since.
 
     Attributes:
-        trained: Shared with the histories that these grew from.
+        counted: The entries of training, shared with the histories that these grew from.
         user: Users who changed, ascending.
         start: Where each one's late entries begin, and the end.
         item: Items of the late entries, ascending within a user.
@@ -34,7 +52,7 @@ class Histories:
         [[1, 2], [0, 0, 1], [1.0, 1.0, 1.0]]
     """
 
-    trained: Interactions
+    counted: Counted
     user: Int[np.ndarray, " changed"]
     start: Int[np.ndarray, " changed_plus_1"]
     item: Int[np.ndarray, " entries"]
@@ -43,7 +61,25 @@ class Histories:
     @classmethod
     def of(cls, trained: Interactions) -> "Histories":
         """Begin with the interactions of training."""
-        return cls(trained, np.zeros(0, np.int64), np.zeros(1, np.int64), trained.item[:0], trained.value[:0])
+        nothing = np.zeros(0, np.int64), np.zeros(1, np.int64), trained.item[:0], trained.value[:0]
+        return cls(Counted(trained), *nothing)
+
+    @property
+    def trained(self) -> Interactions:
+        """The entries of training."""
+        return self.counted.trained
+
+    def counts(self, side: Side, n_rows: int) -> Int[np.ndarray, " rows"]:
+        """Return how many entries each user, or each item, has."""
+        known = self.counted.user if side == "user" else self.counted.item
+        counts = np.pad(known, (0, n_rows - len(known)))
+        if side == "user":
+            counts[self.user] = np.diff(self.start)
+        elif len(self.user):
+            first, last = self._trained_range(self.user)
+            counts -= np.bincount(self.trained.item[_listed(first, last - first)], minlength=n_rows)
+            counts += np.bincount(self.item, minlength=n_rows)
+        return counts
 
     def of_users(
         self, users: Int[np.ndarray, " users"]
@@ -96,7 +132,7 @@ class Histories:
         users = np.sort(np.concatenate([self.user[stay], users]))
         start = np.append(np.searchsorted(user[order], users), len(user))
         item, value = np.concatenate([self.item[keep], item])[order], np.concatenate([self.value[keep], value])[order]
-        grown = Histories(self.trained, users, start, item.astype(np.int32), value)
+        grown = Histories(self.counted, users, start, item.astype(np.int32), value)
         return grown if len(item) <= max(_LATE_ENTRIES, len(self.trained) // 64) else grown._settled()
 
     def whole(self, catalog: Catalog) -> Interactions:

@@ -15,6 +15,7 @@ from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import require_memory
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
+from jaxals.recommend.evidence import Evidence
 from jaxals.recommend.histories import Histories
 from jaxals.recommend.ids import Ids
 from jaxals.recommend.known import known_items, known_users
@@ -68,7 +69,7 @@ def rank_columns(
     return _rank(user.read(users), item, n, allowed & item.known, left_out, unit=unit)
 
 
-def nearest_rows(table: Table, rows: Int[np.ndarray, " batch"], n: int, cosine: bool) -> Ranked:
+def nearest_rows(table: Table, rows: Int[np.ndarray, " batch"], n: int, evidence: Evidence | None) -> Ranked:
     """Rank the rows of a table by dot product or cosine with given ones, themselves left out.
 
     Rows that are all zero are like nothing: they are never found, and nothing is found for them.
@@ -77,7 +78,7 @@ def nearest_rows(table: Table, rows: Int[np.ndarray, " batch"], n: int, cosine: 
         table: One side's factors.
         rows: Row indices.
         n: How many rows each.
-        cosine: Whether to divide by the lengths of both rows.
+        evidence: For cosines, what each is multiplied by; None for dot products.
 
     Returns:
         As `rank_columns` does.
@@ -87,10 +88,10 @@ def nearest_rows(table: Table, rows: Int[np.ndarray, " batch"], n: int, cosine: 
     """
     refuse_forked_process()
     queries = table.read(rows)
-    if cosine:
+    if evidence is not None:
         queries = queries * inverse(np.linalg.norm(queries, axis=1))[:, None]
     itself = lambda batch: (np.arange(len(rows[batch])), rows[batch])
-    return _rank(queries, table, n, table.known, itself, cosine=cosine)
+    return _rank(queries, table, n, table.known, itself, evidence=evidence)
 
 
 def _rank(
@@ -99,7 +100,7 @@ def _rank(
     n: int,
     allowed: Bool[np.ndarray, " rows"],
     left_out: Callable[[slice], Cells],
-    cosine: bool = False,
+    evidence: Evidence | None = None,
     unit: bool = False,
 ) -> Ranked:
     """Rank a table's trained rows on the device, and put its late ones among them."""
@@ -108,7 +109,7 @@ def _rank(
     is_candidate = np.zeros(n_trained, bool)
     is_candidate[: len(table)] = allowed[:n_trained]
     is_candidate[table.place[table.place < n_trained]] = False
-    weight = table.trained.inverse_lengths if cosine else table.trained.ones
+    weight = table.trained.ones if evidence is None else evidence.trained
     ranked = []
     for start, stop, size in cut(len(queries), _rows_at_once(n_trained, queries.dtype.itemsize)):
         batch, cells = slice(start, stop), left_out(slice(start, stop))
@@ -122,7 +123,7 @@ def _rank(
     for batch, cells, on_device in ranked:
         best, found, worst = (np.asarray(array)[: batch.stop - batch.start] for array in on_device)
         if len(table.place):
-            late = _late_scores(queries[batch], table, allowed, cells, cosine)
+            late = _late_scores(queries[batch], table, allowed, cells, evidence)
             best, found = _among(best, found, late, table.place, n)
             worst = np.minimum(worst, np.min(np.where(late == -np.inf, np.inf, late), axis=1)) if unit else worst
         if unit:
@@ -172,11 +173,13 @@ def _late_scores(
     table: Table,
     allowed: Bool[np.ndarray, " rows"],
     cells: Cells,
-    cosine: bool,
+    evidence: Evidence | None,
 ) -> Float[np.ndarray, "queries late"]:
     # Sums in float64, so that scores of rows that are alike come out alike, wherever the rows lie.
     scores = queries.astype(np.float64) @ table.late.T.astype(np.float64)
-    scores = (scores * inverse(table.late_lengths) if cosine else scores).astype(queries.dtype)
+    if evidence is not None:
+        scores *= inverse(table.late_lengths) * evidence.late
+    scores = scores.astype(queries.dtype)
     scores[:, ~allowed[table.place]] = -np.inf
     scores[~np.any(queries != 0, axis=1)] = -np.inf
     slot, is_late = table.find_late(cells[1])
@@ -354,6 +357,20 @@ def checked_indices(name: str, indices: Any, size: int) -> Int[np.ndarray, " ind
     if outside.size:
         raise DataError(f"`{name}` must be indices from 0 to {size - 1}; got {outside[0]}.")
     return indices.astype(np.int32)
+
+
+def candidates(n_columns: int, only: Any, exclude: Any) -> Bool[np.ndarray, " columns"]:
+    """Say which columns may be ranked: all, or only some, but for those to leave out.
+
+    Raises:
+        DataError: As `checked_indices` says.
+    """
+    allowed = np.full(n_columns, only is None)
+    if only is not None:
+        allowed[checked_indices("items", only, n_columns)] = True
+    if exclude is not None:
+        allowed[checked_indices("exclude", exclude, n_columns)] = False
+    return allowed
 
 
 def _seen_cells(seen: Histories, users: Int[np.ndarray, " users"]) -> Cells:

@@ -15,9 +15,6 @@ from jaxals._base.arguments import require_flag
 from jaxals._base.checks import require_integer, require_one_of, require_side
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.settings import shown
-from jaxals.als.half_steps import half_step
-from jaxals.als.layout.tiles import build_tiles
-from jaxals.als.solver.cholesky import Cholesky
 from jaxals.data.catalog import Catalog, Side
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
@@ -25,8 +22,9 @@ from jaxals.models import model as models
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective, require_objective
 from jaxals.recommend.asked import Ids, listed_ids
-from jaxals.recommend.fold_in import Model
-from jaxals.recommend.ranking import checked_indices, nearest_rows, rank_columns, ranking_frame
+from jaxals.recommend.evidence import SHRINKAGE, require_shrinkage
+from jaxals.recommend.fold_in import Model, solve_side
+from jaxals.recommend.ranking import candidates, checked_indices, nearest_rows, rank_columns, ranking_frame
 from jaxals.recommend.rows import objective_of, singular, split_score
 from jaxals.recommend.runs import trained
 from jaxals.recommend.tables import is_finite
@@ -141,8 +139,8 @@ class Recommender:
         Raises:
             UnknownIdError: A user or item is not in the catalog.
         """
-        require_integer("n", n, 1)
         user_ids, item_ids = self._model.user_ids, self._model.item_ids
+        require_integer("n", n, 1)
         indices = user_ids.indices(listed_ids("users", users, user_ids))
         found, scores = self.top_items(
             indices,
@@ -154,33 +152,41 @@ class Recommender:
         )
         return ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item"))
 
-    def similar_items(self, items: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
+    def similar_items(
+        self, items: Ids, n: int = 10, measure: Similarity = "cosine", shrinkage: float = SHRINKAGE
+    ) -> pd.DataFrame:
         """Rank the items most alike to each of `items`, itself left out.
 
         Args:
             items: One raw item id, or several, as in `recommend`.
             n: How many each.
             measure: "cosine" of the vectors, or their "dot" product, which favours popular items.
+            shrinkage: s: a cosine counts k / (k + s) of itself for an item of k entries, so that an item of one user is
+                not like all that this user has. 0 for cosines as they are; dot products are never shrunk.
 
         Returns:
             Columns item, similar_item, score and rank (from 1).
 
         Raises:
+            ConfigurationError: `n`, `measure` or `shrinkage` is out of range.
             UnknownIdError: An item is not in the catalog.
         """
-        require_integer("n", n, 1)
-        ids = self._model.item_ids
-        indices = ids.indices(listed_ids("items", items, ids))
-        found, scores = self.nearest(indices, min(n, len(ids)), "item", measure)
-        return ranking_frame(indices, found, scores, ids, ids, ("item", "similar_item"))
+        return self._similar("item", "items", items, n, measure, shrinkage)
 
-    def similar_users(self, users: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
+    def similar_users(
+        self, users: Ids, n: int = 10, measure: Similarity = "cosine", shrinkage: float = SHRINKAGE
+    ) -> pd.DataFrame:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
+        return self._similar("user", "users", users, n, measure, shrinkage)
+
+    def _similar(
+        self, side: Side, name: str, given: Ids, n: int, measure: Similarity, shrinkage: float
+    ) -> pd.DataFrame:
         require_integer("n", n, 1)
-        ids = self._model.user_ids
-        indices = ids.indices(listed_ids("users", users, ids))
-        found, scores = self.nearest(indices, min(n, len(ids)), "user", measure)
-        return ranking_frame(indices, found, scores, ids, ids, ("user", "similar_user"))
+        ids = self._model.item_ids if side == "item" else self._model.user_ids
+        indices = ids.indices(listed_ids(name, given, ids))
+        found, scores = self.nearest(indices, min(n, len(ids)), side, measure, shrinkage)
+        return ranking_frame(indices, found, scores, ids, ids, (side, f"similar_{side}"))
 
     def explain(self, user: Hashable, item: Hashable) -> pd.DataFrame:
         """Split the score of an item into what each item that the user has seen contributes.
@@ -250,9 +256,8 @@ class Recommender:
             ConfigurationError: There is no objective.
             NumericalError: A user's system is singular.
         """
-        return dataclasses.replace(
-            self, factors=dataclasses.replace(self.factors, user=self.solve(self.interactions, "user"))
-        )
+        factors = dataclasses.replace(self.factors, user=self.solve(self.interactions, "user"))
+        return dataclasses.replace(self, factors=factors)
 
     # By index
 
@@ -287,18 +292,18 @@ class Recommender:
         require_flag("exclude_seen", exclude_seen)
         require_one_of("scale", scale, "raw", "unit")
         model = self._model
-        n_items = len(model.item)
         rows = checked_indices("users", users, len(model.user))
-        allowed = np.full(n_items, items is None)
-        if items is not None:
-            allowed[checked_indices("items", items, n_items)] = True
-        if exclude is not None:
-            allowed[checked_indices("exclude", exclude, n_items)] = False
+        allowed = candidates(len(model.item), items, exclude)
         seen = model.histories if exclude_seen else None
         return rank_columns(model.user, model.item, rows, n, allowed, seen, scale == "unit")
 
     def nearest(
-        self, rows: Int[np.ndarray, " batch"], n: int = 10, side: Side = "item", measure: Similarity = "cosine"
+        self,
+        rows: Int[np.ndarray, " batch"],
+        n: int = 10,
+        side: Side = "item",
+        measure: Similarity = "cosine",
+        shrinkage: float = SHRINKAGE,
     ) -> tuple[Int[np.ndarray, "batch n"], Float[np.ndarray, "batch n"]]:
         """Rank the rows of a table most alike to the given ones, themselves left out.
 
@@ -307,19 +312,22 @@ class Recommender:
             n: How many rows each, at least 1.
             side: "item" or "user": the table.
             measure: "cosine" of the vectors, or their "dot" product.
+            shrinkage: Of cosines with rows of few entries, as in `similar_items`.
 
         Returns:
             Row indices (int32) and scores (the table's dtype), best first, padded as in `top_items`.
 
         Raises:
             DataError: An index lies outside the table.
-            ConfigurationError: `n`, `side` or `measure` is out of range, or the answer does not fit into memory.
+            ConfigurationError: An argument is out of range, or the answer does not fit into memory.
         """
         require_integer("n", n, 1)
         require_side(side)
         require_one_of("measure", measure, "cosine", "dot")
-        table = self._model.item if side == "item" else self._model.user
-        return nearest_rows(table, checked_indices("rows", rows, len(table)), n, measure == "cosine")
+        require_shrinkage(shrinkage)
+        table = self._model.table(side)
+        evidence = self._model.evidence(side, shrinkage) if measure == "cosine" else None
+        return nearest_rows(table, checked_indices("rows", rows, len(table)), n, evidence)
 
     def contributions(self, user: int, item: int) -> tuple[Int[np.ndarray, " seen"], Float[np.ndarray, " seen"]]:
         """Split an item's score into what each entry of a user adds: `explain` on arrays.
@@ -369,11 +377,7 @@ class Recommender:
         other = jnp.asarray(self.factors.item if side == "user" else self.factors.user)
         if (given := interactions.shape[side == "user"]) != len(other):
             raise DataError(f"`interactions` have {given:,} columns of the other side, the model {len(other):,}.")
-        tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
-        rows, info = half_step(tiles, other, objective.of(side), Cholesky())
-        if bad := int(info.non_finite_rows):
-            raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
-        return rows
+        return solve_side(interactions, side, other, objective)
 
     # Files
 

@@ -36,8 +36,10 @@ from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
 from jaxals.evaluation.plans import same_ids
+from jaxals.objective.default import default_objective
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective, require_objective
+from jaxals.training.advice import warn_below_popularity, warn_of_far_numbers
 from jaxals.training.checkpoint import Checkpoint, CheckpointFolder
 from jaxals.training.divergence import require_finite_start, require_finite_step
 from jaxals.training.fingerprint import describe
@@ -51,7 +53,7 @@ T = TypeVar("T")
 
 def fit(
     interactions: Interactions,
-    objective: Objective,
+    objective: Objective | None = None,
     trainer: Trainer | None = None,
     *,
     seed: int | jax.Array = 0,
@@ -76,7 +78,7 @@ def fit(
 
     Args:
         interactions: What to train on.
-        objective: What to minimise.
+        objective: What to minimise; by default what `jaxals.objective.default_objective` makes of the interactions.
         trainer: How; `ALS()` by default.
         seed: Seed or `jax.random.key` of the initial factors; the same one gives the same numbers on the
             same devices.
@@ -116,6 +118,7 @@ def fit(
     """
     refuse_forked_process()
     trainer = ALS() if trainer is None else trainer
+    objective = default_objective(interactions) if objective is None else objective
     check_kinds(interactions, objective, trainer)
     if initial is not None:
         require_shape(initial, interactions.shape, "initial")
@@ -130,6 +133,7 @@ def fit(
     plan = plan_validation(interactions, validation, metrics)
     _check_watched(plan, early_stopping, checkpoint, loss_every)
     require_finite_start(interactions, objective, jnp.dtype(getattr(trainer, "dtype", jnp.float32)), initial)
+    warn_of_far_numbers(interactions, objective, stacklevel=3)
     key = as_key(seed)
     devices = choose_devices(mesh)
     training = trainer.begin(interactions, objective, key, initial, devices)
@@ -297,7 +301,10 @@ def minimise(
         done = f"returning the factors after {unit} {standing.step}"
         warnings.warn(f"{standing.stopped.capitalize()}; {done}{how}.", stacklevel=3)
     history = history_frame(standing.records, columns)
-    return Run(standing.factors, history, objective, trainer, standing.stopped, standing.best_step)
+    run = Run(standing.factors, history, objective, trainer, standing.stopped, standing.best_step)
+    if announce and interactions is not None and standing.stopped not in REASONS:
+        warn_below_popularity(run, plan, interactions, stacklevel=4)
+    return run
 
 
 def _is_true(answer: Any) -> bool:

@@ -23,7 +23,7 @@ def test_fit_saves_the_settled_model_of_the_library(folder, run, tmp_path):
     arguments = ["fit", folder / "plays.tsv", "--output", tmp_path / "model", "--json", "--seed", 3]
     document = json.loads(run(*arguments, *FAST))
     data = jaxals.Interactions.from_file(folder / "plays.tsv")
-    expected = jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=4, sweeps=3), seed=3, progress=False)
+    expected = jaxals.fit(data, trainer=jaxals.ALS(factors=4, sweeps=3), seed=3, progress=False)
     assert document["loss"] == expected.history["loss"].iloc[-1]
     assert [row["step"] for row in document["history"]] == [1, 2, 3]
     assert (document["users"], document["items"], document["interactions"]) == (60, 40, 700)
@@ -40,7 +40,7 @@ def test_the_solver_is_chosen_by_name(name, folder, run, tmp_path):
     document = json.loads(run(*arguments, *FAST))
     data = jaxals.Interactions.from_file(folder / "plays.tsv")
     trainer = jaxals.ALS(factors=4, sweeps=3, solver=SOLVERS[name])
-    expected = jaxals.fit(data, jaxals.Objective.hkv(), trainer, progress=False)
+    expected = jaxals.fit(data, trainer=trainer, progress=False)
     assert document["loss"] == expected.history["loss"].iloc[-1]
 
 

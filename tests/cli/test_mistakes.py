@@ -23,13 +23,15 @@ def test_mistakes_on_the_command_line(folder, fails, tmp_path):
     assert "`factors` must be an integer >= 1" in fails(*fit, "--factors", 0)
     assert "`regularization` must be >= 0; got -0.1" in fails(*fit, "--regularization", -0.1)
     assert "`regularization`" in fails(*fit, "--regularization", "nan")
-    assert "`alpha` must be > 0" in fails(*fit, "--alpha", 0)
+    assert "`alpha` must be > 0" in fails(*fit, "--objective", "hkv", "--alpha", 0)
     assert "`patience`" in fails(*fit, "--patience", 0)
     assert "--seed" in fails(*fit, "--seed", -1)
     assert "--dtype" in fails(*fit, "--dtype", "float16")
     assert "--objective" in fails(*fit, "--objective", "bpr")
     assert "ials takes --unobserved-weight" in fails(*fit, "--objective", "ials", "--alpha", 3)
-    assert "hkv takes --alpha and --regularization, but no --epsilon" in fails(*fit, "--epsilon", 3)
+    assert "hkv takes --alpha and --regularization, but no --epsilon" in fails(
+        *fit, "--objective", "hkv", "--epsilon", 3
+    )
     assert "--holdout" in fails(*fit, "--metrics", "ndcg@10")
     assert "name their folder with `--checkpoint`" in fails(*fit, "--resume")
     assert "no metric 'ndgc@10'" in fails(*fit, "--holdout", 1, "--metrics", "ndgc@10")
@@ -198,7 +200,9 @@ def test_advice_is_in_words_of_the_shell(folder, fails, run, tmp_path, monkeypat
     checkpoint = [*model, "--checkpoint", tmp_path / "runs" / "1", *FAST]
     run("fit", table, *checkpoint)
     assert "go on from them with `--resume`, or name another folder" in fails("fit", table, *checkpoint)
-    assert "to go on all the same, pass `--anyway`" in fails("fit", table, *checkpoint, "--resume", "--alpha", 3)
+    assert "to go on all the same, pass `--anyway`" in fails(
+        "fit", table, *checkpoint, "--resume", "--regularization", 3
+    )
 
 
 def test_metrics_may_have_commas_between_them(folder, run):
