@@ -71,6 +71,9 @@ SAID = {
     "jaxals.Interactions.from_frame(DATA.to_scipy())": "The data must be a DataFrame.*got a csr_matrix of",
     "jaxals.Interactions.from_frame({'user': [1]})": "The data has no column 'item'",
     "jaxals.Interactions.from_frame(Polars())": "The data must be a DataFrame.*or a table of polars.*; got a Polars",
+    "jaxals.sklearn.ALSRecommender(solver='cg').fit(DATA.to_scipy())": "`solver` must be a solver.*got 'cg'",
+    "jaxals.sklearn.ALSRecommender(factors='8').fit(DATA.to_scipy())": "`factors` must be an integer.*got '8'",
+    "jaxals.sklearn.ALSRecommender().fit(DATA.to_frame())": "`X` must be a matrix.*Interactions.from_frame",
     "jaxals.exports.save_npz(True, RECOMMENDER.factors, DATA.catalog)": "`path` must be a path.*got True",
 }
 

@@ -187,6 +187,10 @@ def make_world(folder: pathlib.Path) -> World:
         "Recommender.top_items.items": None,
         "rows": [0, 1],
         "Popularity.counts": jnp.ones(8),
+        "X": data.to_scipy(),
+        "y": None,
+        "ALSRecommender.factors": 2,
+        "ALSRecommender.sweeps": 1,
         # Evaluations
         "metrics": ["recall@2", "ndcg@2"],
         **{f"{name}.metrics": () for name in ("fit", "fit_many")},
@@ -252,6 +256,7 @@ def make_world(folder: pathlib.Path) -> World:
         "MedianPruning": jaxals.hyper.MedianPruning(startup_trials=1, warmup_steps=1),
         "Ensemble": jaxals.Ensemble.of([run.factors]),
         "ItemModel": jaxals.EASE().fit(data),
+        "ALSRecommender": jaxals.sklearn.ALSRecommender(factors=2, sweeps=1).fit(data.to_scipy()),
     }
     return World(folder, values, instances)
 
