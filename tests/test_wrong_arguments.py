@@ -67,6 +67,8 @@ SAID = {
     "jaxals.evaluation.random_holdout(DATA, seed=None)": "`seed` must be an integer >= 0; got None",
     "RECOMMENDER.recommend(3, n=5.0)": "`n` must be an integer >= 1; got 5.0",
     "RECOMMENDER.recommend(np.arange(5) > 2)": r"`users` must be a mask of 12 flags, one for each id; got bool\[5\]",
+    "RECOMMENDER.recommend(3, frame='arrow')": '`frame` must be "pandas", "polars" or "pyarrow"; got \'arrow\'',
+    "jaxals.plots.plot_loss(Polars())": "`history` must be a DataFrame; got a Polars",
     "RECOMMENDER.fold_in(DATA.to_scipy())": "`interactions` is a csr_matrix; pass `Interactions.from_scipy",
     "jaxals.Interactions.from_frame(DATA.to_scipy())": "The data must be a DataFrame.*got a csr_matrix of",
     "jaxals.Interactions.from_frame({'user': [1]})": "The data has no column 'item'",
