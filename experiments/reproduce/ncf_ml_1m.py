@@ -20,7 +20,15 @@ import report
 
 import jaxals
 from jaxals.datasets.published import find_published, read_ncf
-from jaxals.evaluation import Evaluation, Popularity, leave_k_out, plan_negatives, run_plan, sample_negatives
+from jaxals.evaluation import (
+    Evaluation,
+    Popularity,
+    leave_k_out,
+    paper_table,
+    plan_negatives,
+    run_plan,
+    sample_negatives,
+)
 
 EASE_RIDGES = (200.0, 350.0, 500.0, 700.0, 1000.0, 1400.0, 2000.0)
 
@@ -104,8 +112,10 @@ rows = [
     report.Row(f"iALS, {arguments.factors} factors", report.columns(runs), ials, "irspack, one run on this file"),
     report.Row(f"the same from singular vectors, {sweeps} sweeps", report.columns(from_spectral), in_readme=False),
 ]
+measured = {"popularity": popularity, "EASE": ease, "iALS": runs, "iALS from singular vectors": from_spectral}
 if importlib.util.find_spec("irspack"):
-    theirs = report.columns([run_plan(train_irspack(seed), plan) for seed in range(arguments.seeds)])
+    measured["irspack"] = [run_plan(train_irspack(seed), plan) for seed in range(arguments.seeds)]
+    theirs = report.columns(measured["irspack"])
     rows.append(report.Row("the same by irspack", theirs, ials, "irspack, one run on this file"))
 report.write(
     "ncf_ml_1m",
@@ -116,4 +126,5 @@ report.write(
     f"{runs[-1].standard_errors['hit_rate@10']:.4f} of HR@10 and {runs[-1].standard_errors['ndcg@10']:.4f} of NDCG@10.",
     rows,
     arguments.out,
+    tests=paper_table(measured, plan, reference="iALS").tests,
 )

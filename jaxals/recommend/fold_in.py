@@ -5,7 +5,7 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
@@ -100,18 +100,34 @@ class Model:
         alone = Interactions.from_arrays(user[user_row], item[item_row], new.value, shape=shape)
         changed = np.unique(user if side == "user" else item)
         table, n_rows = (self.user, shape[0]) if side == "user" else (self.item, shape[1])
-        rows = _solve(alone, side, changed, self.item if side == "user" else self.user, objective)
-        if bad := int((~np.isfinite(rows).all(axis=1)).sum()):
-            raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+        rows = solve_rows_of(alone, side, changed, self.item if side == "user" else self.user, objective)
+        require_regular(rows, side, objective)
         histories = self.histories.replaced(side, changed, alone, n_known=len(table))
         grown = {side: table.replaced(changed, rows, n_rows)}
         return dataclasses.replace(self, **grown, histories=histories, user_ids=user_ids, item_ids=item_ids)
 
 
-def _solve(
+def require_regular(rows: Float[np.ndarray, "rows factors"], side: Side, objective: Objective) -> None:
+    """Refuse rows that came out not finite; raises `NumericalError`."""
+    if bad := int((~np.isfinite(rows).all(axis=1)).sum()):
+        raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+
+
+def solve_rows_of(
     alone: Interactions, side: Side, changed: Int[np.ndarray, " changed"], other: Table, objective: Objective
-) -> np.ndarray:
-    """Solve the rows that have entries, and no others."""
+) -> Float[np.ndarray, "changed factors"]:
+    """Solve the rows that have entries, and no others, against the other side's table; NaN where one is singular.
+
+    Args:
+        alone: Entries of these rows alone.
+        side: "user" or "item": which side the rows are.
+        changed: Their indices, ascending.
+        other: The other side's table.
+        objective: What they minimise.
+
+    Returns:
+        One row for each index, in the other table's dtype.
+    """
     objective = objective_of(objective, side, changed, alone.shape[side == "item"])
     row, column = (alone.user, alone.item) if side == "user" else (alone.item, alone.user)
     row = np.searchsorted(changed, row).astype(np.int32)

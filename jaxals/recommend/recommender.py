@@ -19,6 +19,7 @@ from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.data.catalog import Catalog, Side
+from jaxals.data.frames import Library, require_library, to_library
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.models import model as models
@@ -122,7 +123,8 @@ class Recommender:
         items: Ids | None = None,
         exclude: Ids | None = None,
         scale: Scale = "raw",
-    ) -> pd.DataFrame:
+        frame: Library = "pandas",
+    ) -> Any:
         """Rank the items that users are most likely to want next.
 
         Args:
@@ -133,26 +135,23 @@ class Recommender:
             items: Raw ids of the only items to consider, by default all.
             exclude: Raw ids of items to leave out, by default none.
             scale: "raw" scores, or "unit": a user's scores stretched so that the best candidate has 1 and the worst 0.
+            frame: "pandas", "polars" or "pyarrow": whose frame the answer is to be.
 
         Returns:
-            Columns user, item, score and rank (from 1), best first within each user. Items without interactions are
-            not among them: their score would be 0 and say nothing.
+            Columns user, item, score and rank (from 1), best first within each user; no items without interactions.
 
         Raises:
             UnknownIdError: A user or item is not in the catalog.
+            MissingDependencyError: The library of `frame` is not installed.
         """
         require_integer("n", n, 1)
+        require_library(frame)
         user_ids, item_ids = self._model.user_ids, self._model.item_ids
         indices = user_ids.indices(listed_ids("users", users, user_ids))
-        found, scores = self.top_items(
-            indices,
-            min(n, len(item_ids)),
-            exclude_seen,
-            items=None if items is None else item_ids.indices(listed_ids("items", items, item_ids)),
-            exclude=None if exclude is None else item_ids.indices(listed_ids("exclude", exclude, item_ids)),
-            scale=scale,
-        )
-        return ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item"))
+        chosen = lambda name, ids: None if ids is None else item_ids.indices(listed_ids(name, ids, item_ids))
+        allowed, excluded = chosen("items", items), chosen("exclude", exclude)
+        found, scores = self.top_items(indices, min(n, len(item_ids)), exclude_seen, allowed, excluded, scale)
+        return to_library(ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item")), frame)
 
     def similar_items(self, items: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
         """Rank the items most alike to each of `items`, itself left out.
@@ -174,13 +173,14 @@ class Recommender:
         found, scores = self.nearest(indices, min(n, len(ids)), "item", measure)
         return ranking_frame(indices, found, scores, ids, ids, ("item", "similar_item"))
 
-    def similar_users(self, users: Ids, n: int = 10, measure: Similarity = "cosine") -> pd.DataFrame:
+    def similar_users(self, users: Ids, n: int = 10, measure: Similarity = "cosine", frame: Library = "pandas") -> Any:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
         require_integer("n", n, 1)
+        require_library(frame)
         ids = self._model.user_ids
         indices = ids.indices(listed_ids("users", users, ids))
         found, scores = self.nearest(indices, min(n, len(ids)), "user", measure)
-        return ranking_frame(indices, found, scores, ids, ids, ("user", "similar_user"))
+        return to_library(ranking_frame(indices, found, scores, ids, ids, ("user", "similar_user")), frame)
 
     def explain(self, user: Hashable, item: Hashable) -> pd.DataFrame:
         """Split the score of an item into what each item that the user has seen contributes.
