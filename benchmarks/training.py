@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 
 import jaxals
 from jaxals._base.environment import environment
+from jaxals.plots import PALETTE
 
 SIZES = {
     "small": (5_000, 3_000, 150_000),
@@ -314,9 +315,9 @@ stem = save("training", table, reference_loss=float(reached), target=float(targe
 
 figure = Figure(figsize=(7, 4.2), layout="constrained")
 axes = figure.subplots()
-for name, runs in histories.items():
+for place, (name, runs) in enumerate(histories.items()):
     above = np.maximum(runs[-1]["loss"] / reached - 1, 1e-4)
-    style = {"linestyle": "-" if name.startswith("jaxals") else "--"}
+    style = {"linestyle": "-" if name.startswith("jaxals") else "--", "color": PALETTE[place % len(PALETTE)]}
     axes.plot(runs[-1]["seconds"], above, marker="o", markersize=3, label=name, **style)
 axes.axhline(1e-3, color="0.6", linewidth=1)
 axes.set(xlabel="seconds of training", ylabel="loss above 15 exact sweeps, relative (at least 10⁻⁴)", yscale="log")

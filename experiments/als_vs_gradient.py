@@ -159,7 +159,7 @@ class Report:
             self.content = json.loads(self.file.read_text())
             # Files of before there was a "machine" name the processor among the versions.
             measured_on = self.content.get("machine", self.content["versions"]).get("processor")
-            if measured_on != (here := environment()["machine"]["processor"]):
+            if arguments.only != "tables" and measured_on != (here := environment()["machine"]["processor"]):
                 raise SystemExit(f"{self.file} was measured on {measured_on}, this is {here}: remove it first.")
 
     def part(self, key: str, measure: Callable[[], Any]) -> Any:
@@ -441,7 +441,8 @@ def draw(task: Task, report: Report, file: pathlib.Path) -> None:
         if contenders(task)[name].rate_of == name:
             points = pd.DataFrame(rates(name, report)).T
             line = colours[name]
-            style = {"color": line.get_color(), "linestyle": line.get_linestyle(), "marker": "o", "markersize": 3}
+            style = {"color": line.get_color(), "linestyle": line.get_linestyle(), "markersize": 3}
+            style["marker"] = line.get_marker()
             tried.plot(points.index, points["ndcg@10"].astype(float), **style)
     tried.set(xscale="log", xlabel="learning rate", ylabel="NDCG@10", title="Learning rate, on validation")
     for name in ("ALS, CG", "L-BFGS", "Adam"):

@@ -18,6 +18,7 @@ import pandas as pd
 import jaxals
 from jaxals.datasets.published import find_published, read_adjacency, read_ncf
 from jaxals.evaluation import EvaluationPlan, leave_k_out, plan_evaluation, plan_negatives
+from jaxals.plots import PALETTE
 
 NDCG = "ndcg@10"
 
@@ -66,34 +67,46 @@ parser.add_argument("--data", nargs="+", choices=[*CASES], default=[*CASES])
 parser.add_argument("--factors", type=int, default=64)
 parser.add_argument("--sweeps", type=int, default=20)
 parser.add_argument("--seeds", type=int, default=5)
+parser.add_argument("--draw", action="store_true", help="draw what was measured before, and measure nothing")
 parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
 arguments = parser.parse_args()
-jaxals.use_all_cores()
 
-rows = []
-for name in arguments.data:
-    train, plan = CASES[name].load()
-    for way, settings in WAYS.items():
-        trainer = jaxals.ALS(arguments.factors, arguments.sweeps, jaxals.ConjugateGradient(), **settings)
-        for seed in range(arguments.seeds):
-            run = jaxals.fit(train, CASES[name].objective, trainer, seed=seed, validation=plan, progress=False)
-            rows.append(run.history[["step", "loss", NDCG]].assign(data=name, way=way, seed=seed))
-        print(f"{name}, {way}: NDCG@10 after the last sweep {rows[-1][NDCG].iloc[-1]:.4f}", flush=True)
-table = pd.concat(rows, ignore_index=True)
+
+def measure() -> pd.DataFrame:
+    rows = []
+    for name in arguments.data:
+        train, plan = CASES[name].load()
+        for way, settings in WAYS.items():
+            trainer = jaxals.ALS(arguments.factors, arguments.sweeps, jaxals.ConjugateGradient(), **settings)
+            for seed in range(arguments.seeds):
+                run = jaxals.fit(train, CASES[name].objective, trainer, seed=seed, validation=plan, progress=False)
+                rows.append(run.history[["step", "loss", NDCG]].assign(data=name, way=way, seed=seed))
+            print(f"{name}, {way}: NDCG@10 after the last sweep {rows[-1][NDCG].iloc[-1]:.4f}", flush=True)
+    table = pd.concat(rows, ignore_index=True)
+    by_sweep = table.groupby(["data", "way", "step"], sort=False).agg(
+        loss=("loss", "mean"), ndcg=(NDCG, "mean"), deviation=(NDCG, "std")
+    )
+    return by_sweep
+
+
 arguments.out.mkdir(parents=True, exist_ok=True)
-by_sweep = table.groupby(["data", "way", "step"], sort=False).agg(
-    loss=("loss", "mean"), ndcg=(NDCG, "mean"), deviation=(NDCG, "std")
-)
-by_sweep.reset_index().to_csv(arguments.out / "first_sweeps.csv", index=False, float_format="%.6g")
+file = arguments.out / "first_sweeps.csv"
+if arguments.draw:
+    by_sweep = pd.read_csv(file).set_index(["data", "way", "step"])
+else:
+    jaxals.use_all_cores()
+    by_sweep = measure()
+    by_sweep.reset_index().to_csv(file, index=False, float_format="%.6g")
 best = by_sweep.loc[by_sweep.groupby(["data", "way"], sort=False)["ndcg"].idxmax()].reset_index()
 print(best[["data", "way", "step", "ndcg", "deviation"]].to_string(index=False, float_format="%.4f"))
 
-figure, axes = plt.subplots(2, len(arguments.data), figsize=(3.2 * len(arguments.data), 6), sharex=True, squeeze=False)
-for column, name in zip(axes.T, arguments.data, strict=True):
+names = list(by_sweep.index.unique("data"))
+figure, axes = plt.subplots(2, len(names), figsize=(3.2 * len(names), 6), sharex=True, squeeze=False)
+for column, name in zip(axes.T, names, strict=True):
     lowest = by_sweep.loc[name]["loss"].min()
     for number, way in enumerate(WAYS):
         part = by_sweep.loc[name].loc[way]
-        style = {"color": f"C{number // 2}", "linestyle": ["--", "-"][number % 2], "label": way}
+        style = {"color": PALETTE[number // 2], "linestyle": ["--", "-"][number % 2], "label": way}
         column[0].plot(part.index, part["ndcg"], **style)
         column[0].fill_between(
             part.index,
@@ -110,5 +123,9 @@ for column, name in zip(axes.T, arguments.data, strict=True):
 axes[0, 0].set_ylabel("NDCG@10")
 axes[1, 0].set_ylabel("loss above the lowest, %")
 axes[1, 0].legend(fontsize="small")
+for ax in axes.flat:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+figure.suptitle("How good a model is after each sweep, by where it starts and with or without momentum", fontsize=12)
 figure.tight_layout()
 figure.savefig(arguments.out / "first_sweeps.png", dpi=110)

@@ -42,6 +42,7 @@ from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
 from jaxals.hyper import Implicit, Truncated, hold_out, smooth_ndcg, softmax_cross_entropy, tune_by_gradient
 from jaxals.objective.factors import gramian
+from jaxals.plots import PALETTE
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", choices=["lastfm-2k", "deepcf-lastfm", "ncf-ml-1m"], default="lastfm-2k")
@@ -52,8 +53,10 @@ parser.add_argument("--users", type=int, default=400, help="whose validation los
 parser.add_argument("--sweeps", type=int, default=15, help="of a fit")
 parser.add_argument("--seeds", type=int, default=5, help="of the fits that are compared in the end")
 parser.add_argument("--network", action="store_true", help="tune a confidence of a monotone network, too")
+parser.add_argument("--draw", action="store_true", help="draw what was measured before, and measure nothing")
 parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results")
 arguments = parser.parse_args()
+TITLES = {"lastfm-2k": "Last.fm 2K", "deepcf-lastfm": "Last.fm (DeepCF)", "ncf-ml-1m": "MovieLens 1M (NCF)"}
 
 BUCKETS = 4
 # What random search draws from, log-uniformly, and in the middle of which the tuning by gradient begins.
@@ -336,21 +339,36 @@ def draw_report(report: dict, file: pathlib.Path) -> None:
     for place, (title, one) in enumerate(report["contenders"].items()):
         dashed = "-" if title.startswith("gradient") else "--"
         seconds, best = one["history"]["seconds"], one["history"]["best"]
-        time_ax.plot(seconds, best, dashed, color=f"C{place}", label=title)
+        time_ax.plot(seconds, best, dashed, color=PALETTE[place], label=title)
         for side, marker in (("user", "o"), ("item", "s")):
             ridges = one["parameters"][f"ridge_{side}"]
-            ridge_ax.plot(np.arange(BUCKETS) + 1, ridges, dashed, marker=marker, color=f"C{place}", alpha=0.8)
+            ridge_ax.plot(np.arange(BUCKETS) + 1, ridges, dashed, marker=marker, color=PALETTE[place], alpha=0.8)
     time_ax.set(
         xscale="log",
         xlabel="seconds, without compilation",
-        ylabel=f"best validation {report['metric']}",
+        ylabel=f"best {report['metric'].upper()} on validation",
+        title="How long each search takes to find good settings",
     )
     time_ax.legend(frameon=False, fontsize=8, loc="lower right")
-    ridge_ax.set(yscale="log", xlabel="bucket, least active first (circles: users, squares: items)", ylabel="λ found")
+    ridge_ax.set(
+        yscale="log",
+        xlabel="quarter of the users (circles) or items (squares), least active first",
+        ylabel="ridge λ",
+        title="The ridge that each found, by activity",
+    )
     ridge_ax.set_xticks(np.arange(BUCKETS) + 1)
-    figure.suptitle(f"{report['data']}, {report['factors']} factors")
+    for ax in (time_ax, ridge_ax):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+    size = report["data"].removeprefix("Interactions(").split(", density")[0]
+    figure.suptitle(f"{TITLES[report['name']]}: {size} to train on, {report['factors']} factors", fontsize=11)
     figure.savefig(file, dpi=110)
 
 
-result = run(arguments.data)
+if arguments.draw:
+    file = arguments.out / f"hypergradients-{arguments.data}"
+    result = json.loads(file.with_suffix(".json").read_text())
+    draw_report(result, file.with_suffix(".png"))
+else:
+    result = run(arguments.data)
 print(f"\n{result['data']}, {result['factors']} factors, {result['metric']}\n\n{table(result)}")

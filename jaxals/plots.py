@@ -8,18 +8,21 @@ import pandas as pd
 
 from jaxals._base.arguments import require_kind, require_text, told
 from jaxals._base.checks import require_integer
-from jaxals.errors import DataError, MissingDependencyError
+from jaxals._base.drawing import PALETTE as PALETTE
+from jaxals._base.drawing import axes_of, plain, points_of_a_bar, tidied, title_of, write_names
+from jaxals.errors import DataError
 from jaxals.objective.factors import Factors, require_factors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that stay apart for colour-blind readers and in grey (Okabe and Ito 2008), the strongest first.
-_COLOURS = ("#0072B2", "#E69F00", "#999999", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 # Two-sided 95 % of a normal distribution, in standard errors.
 _CONFIDENCE_WIDTH = 1.96
-# Beyond as many colours as there are, lines are told apart by their dashes.
+# Lines are told apart by their marks as well, and beyond as many colours as there are by their dashes.
 _LINES = ("-", "--", ":")
+_MARKS = "os^Dv"
+# Points: how wide a number of three digits is, how high its line, and how wide the name of a metric.
+_POINTS_OF_A_NUMBER, _POINTS_OF_A_LINE, _POINTS_OF_A_NAME = 24.0, 7.5, 52.0
 # A loss is not drawn closer to the least than this, relative to it: on a logarithmic scale the least has no place.
 _LOSS_FLOOR = 1e-5
 
@@ -49,23 +52,23 @@ def plot_loss(history: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     if "loss" not in history or not history["loss"].notna().any():
         raise DataError(f"There is no loss to draw; the `history` has the columns {told(list(history.columns))}.")
     _require_numbers("history", history, ["loss", history.columns[0]])
-    ax = _axes(ax)
+    ax = axes_of(ax)
     unit = str(history.columns[0])
     known = history[history["loss"].notna()]
-    ax.plot(known[unit], known["loss"], color=_COLOURS[0], marker="o", markersize=4, linewidth=1.8)
+    ax.plot(known[unit], known["loss"], color=PALETTE[0], marker="o", markersize=4, linewidth=1.8)
     last = known.iloc[-1]
     ax.annotate(
-        _plain(last["loss"], None),
+        plain(last["loss"], None),
         (last[unit], last["loss"]),
         xytext=(0, 8),
         textcoords="offset points",
         ha="right",
-        color=_COLOURS[0],
+        color=PALETTE[0],
     )
     ax.set(xlabel=unit, ylabel="loss over all user-item pairs", title=f"Loss after each {unit}")
     ax.locator_params(axis="x", integer=True)
-    ax.yaxis.set_major_formatter(_plain)
-    return _tidied(ax)
+    ax.yaxis.set_major_formatter(plain)
+    return tidied(ax)
 
 
 def plot_metrics(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
@@ -94,9 +97,10 @@ def plot_metrics(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     _require_frame("frame", frame)
     _require_columns(frame, ["model", "metric", "mean", "standard_error"], "The metrics")
     _require_numbers("frame", frame, ["mean", "standard_error"])
-    ax = _axes(ax)
     metrics, models = list(frame["metric"].unique()), list(frame["model"].unique())
+    ax = axes_of(ax, models, len(metrics) * len(models))
     width = 0.8 / len(models)
+    points = points_of_a_bar(ax, models, len(metrics))
     for place, model in enumerate(models):
         rows = frame[frame["model"] == model].set_index("metric").reindex(metrics)
         bars = ax.bar(
@@ -105,16 +109,20 @@ def plot_metrics(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
             0.92 * width,
             yerr=_CONFIDENCE_WIDTH * rows["standard_error"],
             label=model,
-            color=_COLOURS[place % len(_COLOURS)],
+            color=PALETTE[place % len(PALETTE)],
             error_kw={"elinewidth": 1, "ecolor": "#333333"},
         )
-        ax.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)
-    ax.set_xticks(np.arange(len(metrics)), [_title(metric) for metric in metrics])
+        if points >= _POINTS_OF_A_LINE:  # where bars are thinner than letters are high, numbers would lie on each other
+            is_wide = points >= _POINTS_OF_A_NUMBER
+            ax.bar_label(bars, fmt="%.3f", padding=2, fontsize=8 if is_wide else 7, rotation=0 if is_wide else 90)
+    ax.set_xticks(np.arange(len(metrics)), [title_of(metric) for metric in metrics])
+    if points * len(models) / 0.8 < _POINTS_OF_A_NAME:
+        ax.tick_params(axis="x", rotation=25)
     ax.tick_params(axis="x", length=0)
     ax.set(ylabel="mean over users", title="Held-out items found, with 95 % confidence intervals")
-    ax.margins(y=0.2)  # room for the legend
-    ax.legend(frameon=False, ncols=len(models), loc="upper left", fontsize=9)
-    return _tidied(ax)
+    ax.margins(y=0.2)  # room for numbers, and the names within the axes
+    write_names(ax, len(models), loc="upper left", ncols=len(models))
+    return tidied(ax)
 
 
 def plot_curves(
@@ -158,25 +166,26 @@ def plot_curves(
         _require_numbers(f"runs[{told(name)}]", history, [x, y])
     is_loss = y == "loss"
     best = min(history[y].min() for history in runs.values()) if is_loss else 0.0
-    ax = _axes(ax)
+    ax = axes_of(ax, runs)
     for place, (name, history) in enumerate(runs.items()):
         known = history[history[y].notna()]
         height = known[y]
         if is_loss and best:
             above = (known["loss"] - best) / abs(best)
             height = above.where(above >= _LOSS_FLOOR)
-        style = _LINES[place // len(_COLOURS) % len(_LINES)]
-        colour = _COLOURS[place % len(_COLOURS)]
-        ax.plot(known[x], height, style, color=colour, label=name, marker="o", markersize=3, linewidth=1.5)
+        style = _LINES[place // len(PALETTE) % len(_LINES)]
+        colour = PALETTE[place % len(PALETTE)]
+        mark = _MARKS[place % len(_MARKS)]
+        ax.plot(known[x], height, style, color=colour, label=name, marker=mark, markersize=3, linewidth=1.5)
     if is_loss:
         ax.set_yscale("log")
         ax.set_ylabel("loss above the least of all")
         ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     else:
-        ax.set_ylabel(_title(y))
+        ax.set_ylabel(title_of(y))
     ax.set(xlabel="seconds of training" if x == "seconds" else x)
-    ax.legend(frameon=False, fontsize=8)
-    return _tidied(ax)
+    write_names(ax, len(runs))
+    return tidied(ax)
 
 
 def plot_popularity(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
@@ -204,19 +213,20 @@ def plot_popularity(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     _require_frame("frame", frame)
     _require_columns(frame, ["lowest", "highest", "mean", "standard_error"], "The buckets")
     _require_numbers("frame", frame, ["lowest", "highest", "mean", "standard_error"])
-    ax = _axes(ax)
     models = frame.groupby("model", sort=False) if "model" in frame else [("", frame)]
+    ax = axes_of(ax, [model for model, _ in models], len(frame))
     width = 0.8 / len(models)
     for place, (model, rows) in enumerate(models):
         at = np.arange(len(rows)) + (place - (len(models) - 1) / 2) * width
         error = _CONFIDENCE_WIDTH * rows["standard_error"]
-        ax.bar(at, rows["mean"], 0.92 * width, yerr=error, label=model, color=_COLOURS[place % len(_COLOURS)])
+        colour, bar = PALETTE[place % len(PALETTE)], {"elinewidth": 1, "ecolor": "#333333"}
+        ax.bar(at, rows["mean"], 0.92 * width, yerr=error, label=model, color=colour, error_kw=bar)
         labels = [f"{low:,}–{high:,}" for low, high in zip(rows["lowest"], rows["highest"], strict=True)]
         ax.set_xticks(np.arange(len(rows)), labels)
     ax.set(xlabel="users that an item has in training", ylabel="mean, with 95 % confidence interval")
     if "model" in frame:
-        ax.legend(frameon=False, fontsize=9)
-    _tidied(ax).set_ylim(bottom=min(0, frame["mean"].min()))
+        write_names(ax, len(models), fontsize=9)
+    tidied(ax).set_ylim(bottom=min(0, frame["mean"].min()))
     return ax
 
 
@@ -243,21 +253,21 @@ def plot_spectrum(frame: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     """
     _require_frame("frame", frame)
     _require_numbers("frame", frame, list(frame))
-    ax = _axes(ax)
+    ax = axes_of(ax, frame)
     for place, model in enumerate(frame):
         values = frame[model].dropna()
-        colour = _COLOURS[place % len(_COLOURS)]
-        ax.plot(np.arange(1, len(values) + 1), values, color=colour, label=model, marker="o", markersize=3)
+        colour, mark = PALETTE[place % len(PALETTE)], _MARKS[place % len(_MARKS)]
+        ax.plot(np.arange(1, len(values) + 1), values, color=colour, label=model, marker=mark, markersize=3)
     ax.set_yscale("log")
     ax.set(xlabel="factor, the strongest first", ylabel="singular value of the scores")
-    ax.yaxis.set_major_formatter(_plain)
+    ax.yaxis.set_major_formatter(plain)
     # Numbers between powers of ten have room where there is one such power.
     drawn = frame.to_numpy(float)
     has_room = np.max(drawn, initial=0.0, where=drawn > 0) < 10 * np.min(drawn, initial=np.inf, where=drawn > 0)
-    ax.yaxis.set_minor_formatter(_plain if has_room else "")
+    ax.yaxis.set_minor_formatter(plain if has_room else "")
     ax.locator_params(axis="x", integer=True)
-    ax.legend(frameon=False, fontsize=9)
-    return _tidied(ax)
+    write_names(ax, frame.shape[1], fontsize=9)
+    return tidied(ax)
 
 
 def spectrum(factors: Factors) -> np.ndarray:
@@ -308,9 +318,9 @@ def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -
     _require_columns(frame, ["x", "y", "name", "size"], "The map")
     _require_numbers("frame", frame, ["x", "y", "size"])
     require_integer("n_names", n_names, 0)
-    ax = _axes(ax)
+    ax = axes_of(ax)
     group = pd.factorize(frame["group"])[0] if "group" in frame else np.zeros(len(frame), int)
-    colours = [_COLOURS[int(place) % len(_COLOURS)] for place in group]
+    colours = [PALETTE[int(place) % len(PALETTE)] for place in group]
     area = 60 * frame["size"] / frame["size"].max()
     ax.scatter(frame["x"], frame["y"], s=area, c=colours, alpha=0.5, linewidths=0)
     ax.autoscale_view()  # where names end up depends on it
@@ -329,18 +339,6 @@ def plot_map(frame: pd.DataFrame, ax: "Axes | None" = None, n_names: int = 40) -
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
-
-
-def _axes(ax: "Axes | None") -> "Axes":
-    try:
-        from matplotlib.axes import Axes
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("Plots need matplotlib: pip install 'jaxals[plots]'.") from None
-    if ax is not None:
-        require_kind("ax", ax, Axes, "axes of matplotlib, or None", DataError)
-    # A figure of its own, outside pyplot: nothing global changes, and nothing has to be closed.
-    return Figure(figsize=(5, 3.4), layout="constrained").subplots() if ax is None else ax
 
 
 def _require_frame(name: str, frame: Any) -> None:
@@ -364,23 +362,3 @@ def _require_columns(frame: pd.DataFrame, needed: list[str], what: str) -> None:
         needed = [told(column).strip("'") for column in needed]
         plural = "have" if what.startswith("The metrics") or what.startswith("The buckets") else "has"
         raise DataError(f"{what} {plural} no column {told(missing[0])}; needed are {', '.join(needed)}.")
-
-
-def _tidied(ax: "Axes") -> "Axes":
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.title.set_fontsize(10.5)
-    if ax.patches:
-        ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
-    return ax
-
-
-def _plain(value: float, _: object) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _title(metric: str) -> str:
-    """Write a metric as papers do: NDCG@10, recall@20."""
-    kind = metric.split("@")[0]
-    return metric.replace(kind, kind.upper() if kind in ("ndcg", "map", "mrr", "auc") else kind.replace("_", " "))

@@ -1,4 +1,5 @@
 import sys
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -136,3 +137,59 @@ def test_a_map_names_the_largest_items_and_writes_no_name_over_another():
     assert [text.get_text() for text in plot_map(frame, n_names=1).texts] == ["large"]
     with pytest.raises(DataError, match="map has no column 'size'"):
         plot_map(frame.drop(columns="size"))
+
+
+TEN = [f"a model of {number} factors" for number in range(10)]
+WIDE = pd.DataFrame(
+    [
+        {"model": model, "metric": metric, "mean": 0.1 + 0.03 * place, "standard_error": 0.002}
+        for place, model in enumerate(TEN)
+        for metric in ("ndcg@10", "recall@10", "hit_rate@10", "map@10")
+    ]
+)
+BUCKETS = pd.DataFrame(
+    [
+        {"model": model, "lowest": low, "highest": 9 * low, "mean": 0.2, "standard_error": 0.01}
+        for model in TEN
+        for low in (1, 10, 100, 1000)
+    ]
+)
+DRAWN = {
+    "metrics": lambda ax: plot_metrics(WIDE, ax),
+    "curves": lambda ax: plot_curves(dict.fromkeys(TEN, HISTORY), ax=ax),
+    "popularity": lambda ax: plot_popularity(BUCKETS, ax),
+    "spectrum": lambda ax: plot_spectrum(pd.DataFrame({model: [3.0, 2.0, 1.0] for model in TEN}), ax),
+}
+
+
+def extents(texts):
+    return [text.get_window_extent() for text in texts if text.get_visible() and text.get_text()]
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_ten_models_have_room_and_nothing_lies_on_anything(draw: Any):
+    ax: Any = draw(None)
+    ax.figure.draw_without_rendering()
+    assert ax.get_window_extent().width > 0.6 * ax.figure.bbox.width
+    names = ax.get_legend().get_window_extent()
+    assert names.x0 >= ax.get_window_extent().x1
+    assert names.x1 <= ax.figure.bbox.x1
+    for texts in (extents(ax.texts), extents(ax.get_xticklabels())):
+        assert not any(one.overlaps(other) for place, one in enumerate(texts) for other in texts[place + 1 :])
+    assert len(ax.texts) == (40 if draw is DRAWN["metrics"] else 0)
+    handles = ax.get_legend_handles_labels()[0]
+    colours = [one.get_color() if hasattr(one, "get_color") else one.patches[0].get_facecolor() for one in handles]
+    assert len(set(map(str, colours))) == 10
+
+
+def test_names_stay_within_axes_that_nobody_makes_room_beside():
+    ax: Any = Figure().subplots()
+    plot_curves(dict.fromkeys(TEN, HISTORY), ax=ax)
+    ax.figure.draw_without_rendering()
+    assert ax.get_window_extent().contains(*ax.get_legend().get_window_extent().min)
+
+
+def test_thin_bars_have_no_numbers_and_wide_ones_lie_flat():
+    narrow = plot_metrics(WIDE, Figure(figsize=(3, 3)).subplots())
+    assert len(narrow.texts) == 0
+    assert {text.get_rotation() for text in plot_metrics(METRICS).texts} == {0}

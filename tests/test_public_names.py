@@ -14,7 +14,7 @@ FOLDERS = (
     *("als", "data", "datasets", "evaluation", "gradient", "hyper", "implicit_api", "models", "objective"),
     *("recommend", "training"),
 )
-FILES = ("errors", "plots", "models.exports", "datasets.published")
+FILES = ("errors", "plots", "sklearn", "models.exports", "datasets.published")
 
 
 def public() -> dict[str, Any]:

@@ -56,6 +56,8 @@ def test_the_table_of_ncf(folder, monkeypatch, capsys):
     write_ncf(folder / "data" / "ncf-ml-1m")
     rows = run(folder, monkeypatch, "ncf_ml_1m", "--seeds", "2", "--factors", "4")
     assert [label.split(",")[0] for label in rows][:3] == ["popularity", "EASE", "iALS"]
+    pairs = {(test["first"], test["second"]) for test in written(folder, "ncf_ml_1m")["tests"]}
+    assert pairs >= {("popularity", "iALS"), ("EASE", "iALS")}
     values = rows["iALS, 4 factors"]["values"]["hit_rate@10"]
     assert len(set(values)) == 2
     assert rows["popularity"]["published"] == {"hit_rate@10": 0.4535, "ndcg@10": 0.2542}

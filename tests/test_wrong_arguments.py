@@ -67,10 +67,15 @@ SAID = {
     "jaxals.evaluation.random_holdout(DATA, seed=None)": "`seed` must be an integer >= 0; got None",
     "RECOMMENDER.recommend(3, n=5.0)": "`n` must be an integer >= 1; got 5.0",
     "RECOMMENDER.recommend(np.arange(5) > 2)": r"`users` must be a mask of 12 flags, one for each id; got bool\[5\]",
+    "RECOMMENDER.recommend(3, frame='arrow')": '`frame` must be "pandas", "polars" or "pyarrow"; got \'arrow\'',
+    "jaxals.plots.plot_loss(Polars())": "`history` must be a DataFrame; got a Polars",
     "RECOMMENDER.fold_in(DATA.to_scipy())": "`interactions` is a csr_matrix; pass `Interactions.from_scipy",
     "jaxals.Interactions.from_frame(DATA.to_scipy())": "The data must be a DataFrame.*got a csr_matrix of",
     "jaxals.Interactions.from_frame({'user': [1]})": "The data has no column 'item'",
     "jaxals.Interactions.from_frame(Polars())": "The data must be a DataFrame.*or a table of polars.*; got a Polars",
+    "jaxals.sklearn.ALSRecommender(solver='cg').fit(DATA.to_scipy())": "`solver` must be a solver.*got 'cg'",
+    "jaxals.sklearn.ALSRecommender(factors='8').fit(DATA.to_scipy())": "`factors` must be an integer.*got '8'",
+    "jaxals.sklearn.ALSRecommender().fit(DATA.to_frame())": "`X` must be a matrix.*Interactions.from_frame",
     "jaxals.exports.save_npz(True, RECOMMENDER.factors, DATA.catalog)": "`path` must be a path.*got True",
 }
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published
 from jaxals.errors import DataError
@@ -60,7 +62,13 @@ def columns(evaluations: Sequence) -> dict[str, list[float]]:
 
 
 def write(
-    name: str, title: str, protocol: str, rows: Sequence[Row], out: Path, shown: Sequence[str] | None = None
+    name: str,
+    title: str,
+    protocol: str,
+    rows: Sequence[Row],
+    out: Path,
+    shown: Sequence[str] | None = None,
+    tests: pd.DataFrame | None = None,
 ) -> None:
     """Print a table, write `reproduce_<name>.json` and `.md`, and write the README's results anew.
 
@@ -71,6 +79,7 @@ def write(
         rows: The models.
         out: Folder of results; the README two folders above it is written, where there is one.
         shown: Metrics that the README shows; by default all.
+        tests: Of pairs of models, as `paper_table` makes them.
     """
     table = {
         "title": title,
@@ -81,6 +90,7 @@ def write(
         **environment(),
         "shown": None if shown is None else list(shown),
         "rows": [dataclasses.asdict(row) for row in rows],
+        "tests": [] if tests is None else tests.to_dict("records"),
     }
     text = _markdown(table)
     print(f"\n{text}")
@@ -100,6 +110,9 @@ def _markdown(table: dict) -> str:
         published = ", ".join(f"{metric} {_short(value)}" for metric, value in row["published"].items())
         n_seeds = max(len(values) for values in row["values"].values())
         lines.append(_line([row["model"], *cells, str(n_seeds), published, row["source"]]))
+    if table["tests"]:
+        lines += ["", _line(["first - second", "metric", "difference", "95 %", "p, after Holm"]), "|---" * 5 + "|"]
+        lines += [_line(_tested(one)) for one in table["tests"]]
     machine, versions = table["machine"], table["versions"]
     computer = f"{machine['processor']}, {machine['cores']} cores, Python {versions['python']}, JAX {versions['jax']}"
     where = f"{table['date']}, commit {table['commit']}, {computer}"
@@ -119,6 +132,12 @@ def _write_readme(readme: Path, tables: list[dict]) -> None:
     text = readme.read_text()
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     readme.write_text("\n".join([before + BEGIN, *lines, END]) + after)
+
+
+def _tested(test: dict) -> list[str]:
+    pair = f"{test['first']} - {test['second']}"
+    numbers = f"{test['difference']:+.4f}", f"{test['low']:+.4f} to {test['high']:+.4f}", f"{test['corrected']:.2g}"
+    return [pair, test["metric"], *numbers]
 
 
 def _line(cells: list[str]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import report
 
 import jaxals
-from jaxals.evaluation import Evaluation, Popularity, UserSplit, plan_evaluation, run_plan
+from jaxals.evaluation import Evaluation, Popularity, UserSplit, paper_table, plan_evaluation, run_plan
 
 METRICS = ["capped_recall@20", "capped_recall@50", "ndcg@100"]
 Published = dict[str, tuple[tuple[float, float, float], str]]  # of each model: its numbers, and whose they are
@@ -59,7 +59,8 @@ def write_table(
         f"{n_test:,} others are folded in from 80 % of their items, and the rest is to be found among all others. "
         "Recall is of min(k, relevant)."
     )
-    report.write(name, title, protocol, rows, arguments.out)
+    tests = paper_table(measured, plan, reference="iALS").tests
+    report.write(name, title, protocol, rows, arguments.out, tests=tests)
 
 
 def _fold_in_and_measure(split, objective, seed, plan, arguments) -> Evaluation:

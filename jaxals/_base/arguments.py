@@ -26,6 +26,8 @@ _MOST_OF_A_LABEL = 120
 # How many of a list are told.
 _FEW = 8
 _BRACKETS: dict[type, str] = {list: "[]", tuple: "()", dict: "{}", set: "{}", frozenset: "{}"}
+# Where pandas' is meant, others are told apart.
+_OF_SEVERAL_LIBRARIES = ("DataFrame", "Series", "Index")
 # A file system has no longer name.
 _MOST_BYTES_OF_A_NAME = 255
 _ARRAYS = (np.ndarray, np.generic, jax.Array)
@@ -57,6 +59,9 @@ def told(value: Any) -> str:
         return _told_of_many(value)
     shape, kind = getattr(value, "shape", None), type(value).__name__
     of_shape = f" of shape {shape}" if isinstance(shape, tuple) else ""
+    library = type(value).__module__.split(".")[0]
+    if kind in _OF_SEVERAL_LIBRARIES and library != "pandas":
+        return f"a {kind} of {library}{of_shape}"
     return f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}{of_shape}"
 
 

@@ -54,11 +54,9 @@ def look_ahead(factors: Factors, momentum: Momentum) -> Factors:
 def remember(factors: Factors, swept: Factors, momentum: Momentum) -> Momentum:
     """Update the memory after a sweep from where `look_ahead` led from `factors`.
 
-    The streak ends when the sweep moved against the change that it is part of.
+    The streak ends when the sweep moved the items against the change that it is part of.
     """
     along = _advance(factors.item, swept.item, momentum.item, momentum.streak)
-    if momentum.user is not None:
-        along = along + _advance(factors.user, swept.user, momentum.user, momentum.streak)
     streak = jnp.where(along < 0, jnp.zeros_like(momentum.streak), momentum.streak + 1)
     # Not within a compiled function, which would return copies of the tables.
     return Momentum(None if momentum.user is None else factors.user, factors.item, streak)

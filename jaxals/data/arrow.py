@@ -26,12 +26,12 @@ def read_arrow(kind: str, data: Any, what: str) -> Any:
         raise MissingDependencyError("Reading what Arrow holds needs pyarrow: pip install 'jaxals[parquet]'.") from None
     try:
         return getattr(pyarrow, kind)(data)
-    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+    except Exception as error:  # those of whoever computes it, too, such as DuckDB
         raise DataError(f"{what} cannot be read as Arrow's: {first_line(error)}.") from None
 
 
 def series_of_arrow(values: Any, what: str) -> pd.Series | None:
-    """Turn an array of Arrow, or a column of polars, into a Series; None where it is neither.
+    """Turn an array of Arrow, a column of polars, or a table of one column, into a Series; None where it is neither.
 
     Raises:
         DataError: It cannot be read as one column.
@@ -40,8 +40,19 @@ def series_of_arrow(values: Any, what: str) -> pd.Series | None:
     if isinstance(values, (pd.Series, pd.DataFrame)):
         return None
     if hasattr(values, "__arrow_c_stream__"):
-        return to_series(read_arrow("chunked_array", values, what))
+        return to_series(_only_column(read_arrow("chunked_array", values, what), what))
     return to_series(read_arrow("array", values, what)) if hasattr(values, "__arrow_c_array__") else None
+
+
+def _only_column(column: Any, what: str) -> Any:
+    import pyarrow
+
+    if not pyarrow.types.is_struct(column.type):
+        return column
+    if column.type.num_fields != 1:
+        names = ", ".join(field.name for field in column.type)
+        raise DataError(f"{what} must be one column; got a table of {column.type.num_fields}: {names}.")
+    return column.flatten()[0] if isinstance(column, pyarrow.ChunkedArray) else column.field(0)
 
 
 def to_series(column: Any) -> pd.Series:

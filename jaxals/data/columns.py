@@ -16,6 +16,7 @@ from pandas.api.types import infer_dtype
 
 from jaxals._base.arguments import first_line, require_order, told, told_label
 from jaxals.data.arrow import read_arrow, series_of_arrow, to_series, without_arrow
+from jaxals.data.lazy import computed
 from jaxals.errors import DataError
 
 _ISO = re.compile(
@@ -31,7 +32,8 @@ def as_frame(data: Any, wanted: Mapping[str, Hashable], where: str = "The data")
 
     Args:
         data: A DataFrame, whose named index counts as columns where no column has the name; a mapping of names to
-            columns; or what hands its columns over as Arrow does (polars, pyarrow, DuckDB).
+            columns; a list of such mappings of names to values, one for each row; a structured array; what hands its
+            columns over as Arrow does (polars, pyarrow, DuckDB); or what is computed when asked for (LazyFrames, dask).
         wanted: Names of columns, by what each is for.
         where: What messages call the table.
 
@@ -45,6 +47,7 @@ def as_frame(data: Any, wanted: Mapping[str, Hashable], where: str = "The data")
         (2, 2)
     """
     names = list(wanted.values())
+    data = computed(data, wanted, where, require_columns)
     if isinstance(data, pd.DataFrame):
         present = [*data.columns]
         named = [level for level in data.index.names if level is not None and data.columns.nlevels == 1]
@@ -58,9 +61,16 @@ def as_frame(data: Any, wanted: Mapping[str, Hashable], where: str = "The data")
         table = read_arrow("table", data, where)
         require_columns(table.column_names, wanted, where)
         columns = {name: to_series(table[name]) for name in names}
+    elif isinstance(data, np.ndarray) and data.dtype.names is not None and data.ndim == 1:
+        require_columns(data.dtype.names, wanted, where)
+        columns = {name: _column(data[str(name)], name) for name in names}
+    elif isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
+        require_columns(list(data[0]), wanted, where)
+        columns = {name: _column([row.get(name) for row in data], name) for name in names}
     else:
         raise DataError(
-            f"{where} must be a DataFrame, a dictionary of columns, or a table of polars or Arrow; got {told(data)}."
+            f"{where} must be a DataFrame, a dictionary of columns, a list of dictionaries, or a table of polars or "
+            f"Arrow; got {told(data)}."
         )
     if len({len(column) for column in columns.values()}) > 1:
         lengths = ", ".join(f"{len(column)} in {name!r}" for name, column in columns.items())

@@ -26,7 +26,7 @@ _EXACT = 2**53
 _TYPED = [np.dtype(kind) for kind in (bool, np.int64, np.float64)]
 
 
-def as_index(ids: Iterable[Any], where: str) -> pd.Index:
+def as_index(ids: Any, where: str) -> pd.Index:
     """Hold ids in the narrowest index that has room for them as they are.
 
     Integers are int64, past that uint64, past that Python's; floats are float64; text, truth values and times have
@@ -34,7 +34,7 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
     number becomes that integer, if there are integers at all.
 
     Args:
-        ids: Anything iterable that has an order, with repeats or without.
+        ids: Anything iterable that has an order, with repeats or without, or a table of one column.
         where: What messages call the ids.
 
     Raises:
@@ -47,11 +47,13 @@ def as_index(ids: Iterable[Any], where: str) -> pd.Index:
     """
     if isinstance(ids, range):
         return pd.RangeIndex(ids.start, ids.stop, ids.step)
+    if isinstance(ids, pd.DataFrame) and ids.shape[1] == 1:
+        ids = ids.iloc[:, 0]
+    if not hasattr(ids, "dtype") and (series := series_of_arrow(ids, f"The {where}")) is not None:
+        ids = series
     if isinstance(ids, (str, bytes, Mapping, type, pd.DataFrame)) or not isinstance(ids, Iterable):
         raise DataError(f"The {where} must be a list of them; got {told(ids)}.")
     require_order(f"The {where}", ids)
-    if not hasattr(ids, "dtype") and (series := series_of_arrow(ids, f"The {where}")) is not None:
-        ids = series
     try:
         given = _as_pandas(ids) if hasattr(ids, "dtype") else None
         index = None if given is None else _of_index(given)
@@ -249,7 +251,7 @@ def _of_objects(values: list[Any]) -> pd.Index:
     array = np.fromiter(values, object, len(values))
     kind = infer_dtype(array, skipna=False)
     if kind.startswith("mixed"):
-        values = [_plain(raw) for raw in values]
+        values = [raw.as_py() if hasattr(raw, "as_py") else _plain(raw) for raw in values]  # Arrow's scalars, NumPy's
         if any(isinstance(raw, int) and not isinstance(raw, bool) for raw in values):
             values = [int(raw) if isinstance(raw, float) and _is_exact(raw) else raw for raw in values]
         array = np.fromiter(values, object, len(values))

@@ -17,6 +17,7 @@ from jaxals._base.pytree import pytree, static
 from jaxals.data.catalog import Catalog, Side
 from jaxals.data.checks import checked_selection, checked_shape, require_held
 from jaxals.data.columns import as_frame, as_numbers, columns_by_role, require_finite_numbers
+from jaxals.data.frames import Library, require_library, to_library
 from jaxals.data.ids import factorize, find
 from jaxals.data.nearest import unknown_message
 from jaxals.data.tables import read_table
@@ -111,7 +112,8 @@ class Interactions:
 
         Args:
             frame: One row per event or per pair: a DataFrame (columns, or levels of its index, by name), a dictionary
-                of columns, or a table of polars or Arrow.
+                of columns, a list of dictionaries, a structured array, or a table of polars, Arrow,
+                DuckDB or dask; of a LazyFrame or the like only these columns are computed.
             user: Column of raw user ids.
             item: Column of raw item ids.
             value: Column of values, or None to count each row as 1.
@@ -361,10 +363,20 @@ class Interactions:
         indices, starts = self.item.copy(), self.row_starts()
         return scipy.sparse.csr_matrix((self.value.copy(), indices, starts), shape=self.shape)
 
-    def to_frame(self) -> pd.DataFrame:
-        """Copy the triples into a DataFrame of raw ids with columns user, item and value."""
+    def to_frame(self, frame: Library = "pandas") -> Any:
+        """Copy the triples into a DataFrame of raw ids with columns user, item and value.
+
+        Args:
+            frame: "pandas", "polars" or "pyarrow": whose frame it is to be.
+
+        Raises:
+            ConfigurationError: `frame` is none of these.
+            DataError: The library has no type for the ids.
+            MissingDependencyError: The library is not installed.
+        """
+        require_library(frame)
         users, items = self.catalog.users[self.user], self.catalog.items[self.item]
-        return pd.DataFrame({"user": users, "item": items, "value": self.value})
+        return to_library(pd.DataFrame({"user": users, "item": items, "value": self.value}), frame)
 
 
 def require_interactions(name: str, value: Any) -> None:

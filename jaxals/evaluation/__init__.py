@@ -10,6 +10,9 @@ from jaxals.evaluation.buckets import by_popularity as by_popularity
 from jaxals.evaluation.comparison import compare as compare
 from jaxals.evaluation.frame_splits import strong_generalization as strong_generalization
 from jaxals.evaluation.frame_splits import temporal_split as temporal_split
+from jaxals.evaluation.paper import PaperTable as PaperTable
+from jaxals.evaluation.paper import holm as holm
+from jaxals.evaluation.paper import paper_table as paper_table
 from jaxals.evaluation.plans import EvaluationPlan as EvaluationPlan
 from jaxals.evaluation.plans import plan_evaluation as plan_evaluation
 from jaxals.evaluation.plans import plan_negatives as plan_negatives

@@ -133,12 +133,30 @@ def user_holdout(data: Interactions, fraction: float = 0.1, given: float = 0.8, 
             f"`fraction` {fraction} of {len(eligible)} users with two or more positive entries is {n_held_out} to "
             f"hold out; at least one must be held out and at least one entry left to train on."
         )
-    positive = np.flatnonzero(of_held_out & is_positive)
+    is_test = np.zeros(len(data), bool)
+    is_test[of_held_out] = hold_out_of_each(data.select(of_held_out), given, rng)
+    return UserSplit(data.select(~of_held_out), data.select(of_held_out & ~is_test), data.select(is_test))
+
+
+def hold_out_of_each(data: Interactions, given: float, rng: np.random.Generator) -> Bool[np.ndarray, " entries"]:
+    """Choose positive entries to hold out of each user who has two or more, at random.
+
+    Args:
+        data: What to choose from.
+        given: Share of a user's positive entries that stay; rounded, and at least one is on each side.
+        rng: Of the choice.
+
+    Returns:
+        Which entries are held out.
+    """
+    positive = np.flatnonzero(data.value > 0)
+    counts = np.bincount(data.user[positive], minlength=data.n_users)
+    positive = positive[counts[data.user[positive]] >= 2]
     user = data.user[positive]
-    n_given = np.clip(np.rint(given * counts), 1, counts - 1)
+    n_given = np.clip(np.rint(given * counts), 1, np.maximum(counts - 1, 1))
     is_test = np.zeros(len(data), bool)
     is_test[positive[_shuffled_rank(user, rng) >= n_given[user]]] = True
-    return UserSplit(data.select(~of_held_out), data.select(of_held_out & ~is_test), data.select(is_test))
+    return is_test
 
 
 def sample_negatives(data: Interactions, test: Interactions, n: int = 99, seed: int = 0) -> NegativesSplit:

@@ -1,7 +1,7 @@
 """Raw ids as people write them: one, or whatever holds several. Host side."""
 
 from collections.abc import Hashable, Iterable, Iterator, MappingView, Sequence, Set
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,16 @@ from jaxals.data.ids import as_index
 from jaxals.errors import DataError
 from jaxals.recommend.ids import Ids as KnownIds
 
-Ids = np.ndarray | jax.Array | Hashable | Iterable[Hashable]
+
+@runtime_checkable
+class OfArrow(Protocol):
+    """A column, or a table of one, of a library that hands it over as Arrow does."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Return a capsule of a stream."""
+
+
+Ids = np.ndarray | jax.Array | Hashable | Iterable[Hashable] | OfArrow
 
 # What an array, column or the like has, of whatever library.
 _OF_ARRAYS = ("__array__", "__arrow_c_array__", "__arrow_c_stream__")
@@ -38,6 +47,8 @@ def listed_ids(name: str, ids: Any, known: KnownIds) -> list | pd.Index:
         >>> [list(listed_ids("users", asked, known)) for asked in (7, (7, 9), known.whole() > 8)]
         [[7], [7, 9], [9]]
     """
+    if hasattr(ids, "as_py"):  # what a loop over an array of Arrow gives
+        ids = ids.as_py()
     if _is_one(ids, known):
         return [ids]
     several: Any = list(ids) if isinstance(ids, (list, tuple, Set, Iterator)) else _index_of(ids, known)

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 from jaxals._base.checks import require_at_least, require_finite, require_number
 from jaxals.recommend.tables import Table
 
-# Lists of ten then have no artists of one or two listeners, and find more of what is hidden (`experiments/similar_items.py`).
+# Lists of ten then have no artists of one or two listeners, where they had one in six, and find more of what is hidden
+# (`experiments/similar_items.py`).
 SHRINKAGE = 2.0
 
 

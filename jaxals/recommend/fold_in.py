@@ -2,21 +2,25 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
+from jaxals._base.forks import refuse_forked_process
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.data.catalog import Catalog, Side
 from jaxals.data.interactions import Interactions
+from jaxals.errors import DataError
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
 from jaxals.recommend.evidence import Evidence
 from jaxals.recommend.histories import Histories
 from jaxals.recommend.ids import Ids
+from jaxals.recommend.ranking import Ranked, checked_indices, nearest_rows
 from jaxals.recommend.rows import are_few, objective_of, singular, solve_rows
 from jaxals.recommend.tables import Table
 
@@ -67,18 +71,20 @@ class Model:
         is_all = known is self.item_ids.catalog and not (len(self.user_ids.late) or len(self.item_ids.late))
         return known if is_all else Catalog(self.user_ids.whole(), self.item_ids.whole())
 
-    def table(self, side: Side) -> Table:
-        """Return the table of one side."""
-        return self.user if side == "user" else self.item
+    def nearest(self, side: Side, rows: Any, n: int, shrinkage: float | None) -> Ranked:
+        """Rank the rows of a side by shrunk cosines with given ones, or by dot products where there is no shrinkage.
 
-    def evidence(self, side: Side, shrinkage: float) -> Evidence:
-        """Return what share of its similarity each row of a side keeps, computed once."""
-        known = self._evidence.get((side, shrinkage))
-        if known is None:
-            table = self.table(side)
-            known = Evidence.of(table, self.histories.counts(side, len(table)), shrinkage)
-            self._evidence[side, shrinkage] = known
-        return known
+        Raises:
+            DataError: An index lies outside the table.
+        """
+        table = self.user if side == "user" else self.item
+        rows = checked_indices("rows", rows, len(table))
+        if shrinkage is None:
+            return nearest_rows(table, rows, n, None)
+        if (side, shrinkage) not in self._evidence:
+            counts = self.histories.counts(side, len(table))
+            self._evidence[side, shrinkage] = Evidence.of(table, counts, shrinkage)
+        return nearest_rows(table, rows, n, self._evidence[side, shrinkage])
 
     @functools.cached_property
     def _evidence(self) -> dict[tuple[Side, float], Evidence]:
@@ -118,18 +124,34 @@ class Model:
         alone = Interactions.from_arrays(user[user_row], item[item_row], new.value, shape=shape)
         changed = np.unique(user if side == "user" else item)
         table, n_rows = (self.user, shape[0]) if side == "user" else (self.item, shape[1])
-        rows = _solve(alone, side, changed, self.item if side == "user" else self.user, objective)
-        if bad := int((~np.isfinite(rows).all(axis=1)).sum()):
-            raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+        rows = solve_rows_of(alone, side, changed, self.item if side == "user" else self.user, objective)
+        require_regular(rows, side, objective)
         histories = self.histories.replaced(side, changed, alone, n_known=len(table))
         grown = {side: table.replaced(changed, rows, n_rows)}
         return dataclasses.replace(self, **grown, histories=histories, user_ids=user_ids, item_ids=item_ids)
 
 
-def _solve(
+def require_regular(rows: Float[np.ndarray, "rows factors"], side: Side, objective: Objective) -> None:
+    """Refuse rows that came out not finite; raises `NumericalError`."""
+    if bad := int((~np.isfinite(rows).all(axis=1)).sum()):
+        raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
+
+
+def solve_rows_of(
     alone: Interactions, side: Side, changed: Int[np.ndarray, " changed"], other: Table, objective: Objective
-) -> np.ndarray:
-    """Solve the rows that have entries, and no others."""
+) -> Float[np.ndarray, "changed factors"]:
+    """Solve the rows that have entries, and no others, against the other side's table; NaN where one is singular.
+
+    Args:
+        alone: Entries of these rows alone.
+        side: "user" or "item": which side the rows are.
+        changed: Their indices, ascending.
+        other: The other side's table.
+        objective: What they minimise.
+
+    Returns:
+        One row for each index, in the other table's dtype.
+    """
     objective = objective_of(objective, side, changed, alone.shape[side == "item"])
     row, column = (alone.user, alone.item) if side == "user" else (alone.item, alone.user)
     row = np.searchsorted(changed, row).astype(np.int32)
@@ -144,12 +166,17 @@ def _solve(
     return np.asarray(half_step(tiles, jnp.asarray(other.whole()), objective, Cholesky())[0])
 
 
-def solve_side(interactions: Interactions, side: Side, other: Array, objective: Objective) -> Array:
-    """Solve all rows of one side of interactions exactly, on the device.
+def solve_side(interactions: Interactions, side: Side, factors: Factors, objective: Objective) -> Array:
+    """Solve all rows of one side of interactions exactly against the other side's table, on the device.
 
     Raises:
+        DataError: The other side has another length.
         NumericalError: A row's system is singular.
     """
+    refuse_forked_process()
+    other = jnp.asarray(factors.item if side == "user" else factors.user)
+    if (given := interactions.shape[side == "user"]) != len(other):
+        raise DataError(f"`interactions` have {given:,} columns of the other side, the model {len(other):,}.")
     tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
     rows, info = half_step(tiles, other, objective.of(side), Cholesky())
     if bad := int(info.non_finite_rows):

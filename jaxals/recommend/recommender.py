@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._base.arguments import require_flag
 from jaxals._base.checks import require_integer, require_one_of, require_side
-from jaxals._base.forks import refuse_forked_process
 from jaxals._base.settings import shown
 from jaxals.data.catalog import Catalog, Side
+from jaxals.data.frames import Library, require_library, to_library
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.models import model as models
@@ -24,7 +24,7 @@ from jaxals.objective.objective import Objective, require_objective
 from jaxals.recommend.asked import Ids, listed_ids
 from jaxals.recommend.evidence import SHRINKAGE, require_shrinkage
 from jaxals.recommend.fold_in import Model, solve_side
-from jaxals.recommend.ranking import candidates, checked_indices, nearest_rows, rank_columns, ranking_frame
+from jaxals.recommend.ranking import candidates, checked_indices, rank_columns, ranking_frame
 from jaxals.recommend.rows import objective_of, singular, split_score
 from jaxals.recommend.runs import trained
 from jaxals.recommend.tables import is_finite
@@ -120,7 +120,8 @@ class Recommender:
         items: Ids | None = None,
         exclude: Ids | None = None,
         scale: Scale = "raw",
-    ) -> pd.DataFrame:
+        frame: Library = "pandas",
+    ) -> Any:
         """Rank the items that users are most likely to want next.
 
         Args:
@@ -131,38 +132,41 @@ class Recommender:
             items: Raw ids of the only items to consider, by default all.
             exclude: Raw ids of items to leave out, by default none.
             scale: "raw" scores, or "unit": a user's scores stretched so that the best candidate has 1 and the worst 0.
+            frame: "pandas", "polars" or "pyarrow": whose frame the answer is to be.
 
         Returns:
-            Columns user, item, score and rank (from 1), best first within each user. Items without interactions are
-            not among them: their score would be 0 and say nothing.
+            Columns user, item, score and rank (from 1), best first within each user; no items without interactions.
 
         Raises:
             UnknownIdError: A user or item is not in the catalog.
+            MissingDependencyError: The library of `frame` is not installed.
         """
-        user_ids, item_ids = self._model.user_ids, self._model.item_ids
         require_integer("n", n, 1)
+        require_library(frame)
+        user_ids, item_ids = self._model.user_ids, self._model.item_ids
         indices = user_ids.indices(listed_ids("users", users, user_ids))
-        found, scores = self.top_items(
-            indices,
-            min(n, len(item_ids)),
-            exclude_seen,
-            items=None if items is None else item_ids.indices(listed_ids("items", items, item_ids)),
-            exclude=None if exclude is None else item_ids.indices(listed_ids("exclude", exclude, item_ids)),
-            scale=scale,
-        )
-        return ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item"))
+        chosen = lambda name, ids: None if ids is None else item_ids.indices(listed_ids(name, ids, item_ids))
+        allowed, excluded = chosen("items", items), chosen("exclude", exclude)
+        found, scores = self.top_items(indices, min(n, len(item_ids)), exclude_seen, allowed, excluded, scale)
+        return to_library(ranking_frame(indices, found, scores, user_ids, item_ids, ("user", "item")), frame)
 
     def similar_items(
-        self, items: Ids, n: int = 10, measure: Similarity = "cosine", shrinkage: float = SHRINKAGE
-    ) -> pd.DataFrame:
+        self,
+        items: Ids,
+        n: int = 10,
+        measure: Similarity = "cosine",
+        shrinkage: float = SHRINKAGE,
+        frame: Library = "pandas",
+    ) -> Any:
         """Rank the items most alike to each of `items`, itself left out.
 
         Args:
             items: One raw item id, or several, as in `recommend`.
             n: How many each.
             measure: "cosine" of the vectors, or their "dot" product, which favours popular items.
-            shrinkage: s: a cosine counts k / (k + s) of itself for an item of k entries, so that an item of one user is
-                not like all that this user has. 0 for cosines as they are; dot products are never shrunk.
+            shrinkage: s: a cosine with an item of k entries counts k / (k + s), so that an item of one user is not like
+                all that this user has. 0 for cosines as they are; dot products are never shrunk.
+            frame: What to answer in, as in `recommend`.
 
         Returns:
             Columns item, similar_item, score and rank (from 1).
@@ -171,22 +175,26 @@ class Recommender:
             ConfigurationError: `n`, `measure` or `shrinkage` is out of range.
             UnknownIdError: An item is not in the catalog.
         """
-        return self._similar("item", "items", items, n, measure, shrinkage)
+        return self._similar("item", items, n, measure, shrinkage, frame)
 
     def similar_users(
-        self, users: Ids, n: int = 10, measure: Similarity = "cosine", shrinkage: float = SHRINKAGE
-    ) -> pd.DataFrame:
+        self,
+        users: Ids,
+        n: int = 10,
+        measure: Similarity = "cosine",
+        shrinkage: float = SHRINKAGE,
+        frame: Library = "pandas",
+    ) -> Any:
         """Rank the users most alike to each of `users`; as `similar_items`, with columns user and similar_user."""
-        return self._similar("user", "users", users, n, measure, shrinkage)
+        return self._similar("user", users, n, measure, shrinkage, frame)
 
-    def _similar(
-        self, side: Side, name: str, given: Ids, n: int, measure: Similarity, shrinkage: float
-    ) -> pd.DataFrame:
+    def _similar(self, side: Side, given: Ids, n: int, measure: Similarity, shrinkage: float, frame: Library) -> Any:
         require_integer("n", n, 1)
+        require_library(frame)
         ids = self._model.item_ids if side == "item" else self._model.user_ids
-        indices = ids.indices(listed_ids(name, given, ids))
+        indices = ids.indices(listed_ids(f"{side}s", given, ids))
         found, scores = self.nearest(indices, min(n, len(ids)), side, measure, shrinkage)
-        return ranking_frame(indices, found, scores, ids, ids, (side, f"similar_{side}"))
+        return to_library(ranking_frame(indices, found, scores, ids, ids, (side, f"similar_{side}")), frame)
 
     def explain(self, user: Hashable, item: Hashable) -> pd.DataFrame:
         """Split the score of an item into what each item that the user has seen contributes.
@@ -244,13 +252,10 @@ class Recommender:
         return grown
 
     def settled(self) -> "Recommender":
-        """Solve every user exactly against the current items.
+        """Return a recommender with the same items, every user solved exactly against them.
 
         A sweep ends with the items, so users lag half a sweep behind; settled ones score as their fold-in would, and
         `explain` accounts for all of it.
-
-        Returns:
-            A recommender with the same items.
 
         Raises:
             ConfigurationError: There is no objective.
@@ -293,8 +298,7 @@ class Recommender:
         require_one_of("scale", scale, "raw", "unit")
         model = self._model
         rows = checked_indices("users", users, len(model.user))
-        allowed = candidates(len(model.item), items, exclude)
-        seen = model.histories if exclude_seen else None
+        allowed, seen = candidates(len(model.item), items, exclude), model.histories if exclude_seen else None
         return rank_columns(model.user, model.item, rows, n, allowed, seen, scale == "unit")
 
     def nearest(
@@ -325,9 +329,7 @@ class Recommender:
         require_side(side)
         require_one_of("measure", measure, "cosine", "dot")
         require_shrinkage(shrinkage)
-        table = self._model.table(side)
-        evidence = self._model.evidence(side, shrinkage) if measure == "cosine" else None
-        return nearest_rows(table, checked_indices("rows", rows, len(table)), n, evidence)
+        return self._model.nearest(side, rows, n, None if measure == "dot" else shrinkage)
 
     def contributions(self, user: int, item: int) -> tuple[Int[np.ndarray, " seen"], Float[np.ndarray, " seen"]]:
         """Split an item's score into what each entry of a user adds: `explain` on arrays.
@@ -370,14 +372,9 @@ class Recommender:
             ConfigurationError: There is no objective, or `side` is neither.
             NumericalError: A row's system is singular.
         """
-        refuse_forked_process()
         require_side(side)
         require_interactions("interactions", interactions)
-        objective = self._objective()
-        other = jnp.asarray(self.factors.item if side == "user" else self.factors.user)
-        if (given := interactions.shape[side == "user"]) != len(other):
-            raise DataError(f"`interactions` have {given:,} columns of the other side, the model {len(other):,}.")
-        return solve_side(interactions, side, other, objective)
+        return solve_side(interactions, side, self.factors, self._objective())
 
     # Files
 
@@ -387,10 +384,7 @@ class Recommender:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
-        """Read a model that `save` or `jaxals fit` wrote.
-
-        Args:
-            folder: That holds it.
+        """Read a model that `save` or `jaxals fit` wrote to a folder.
 
         Raises:
             CheckpointError: The folder is missing, is not a model, or is damaged.

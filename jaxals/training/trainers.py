@@ -213,7 +213,7 @@ class ALS:
             require_pair(tiles, interactions)
         self._refuse_what_cannot_work(interactions, objective, mesh)
         dtype = jnp.dtype(self.dtype)
-        user_tiles, item_tiles = tiles or self.cut(interactions, mesh)
+        user_tiles, item_tiles = tiles or self.cut(interactions, mesh, is_compact=True)
 
         def step(state: ALSState, with_loss: bool) -> tuple[ALSState, StepInfo]:
             momentum = state.momentum
@@ -292,7 +292,9 @@ class ALS:
             arithmetic=self.arithmetic,
         )
 
-    def cut(self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT) -> tuple[RowTiles, RowTiles]:
+    def cut(
+        self, interactions: Interactions, mesh: Mesh | None, sweeps: int = ONE_FIT, is_compact: bool = False
+    ) -> tuple[RowTiles, RowTiles]:
         """Cut the interactions into tiles, with users as rows and with items as rows.
 
         Trainers of one `layout` can share them.
@@ -301,6 +303,7 @@ class ALS:
             interactions: What to lay out.
             mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
             sweeps: How many sweeps are to be made with them, as in `build_tiles`.
+            is_compact: Whether nothing is differentiated by their values, as in `build_tiles`.
 
         Returns:
             Tiles with users as rows, and with items as rows: what `begin`, `sweep` and `hypergradient` take.
@@ -308,9 +311,8 @@ class ALS:
         Raises:
             ConfigurationError: `mesh` has other axes than "rows".
         """
-        user, item = (
-            build_tiles(interactions, side, mesh=mesh, sweeps=sweeps, **self.layout) for side in ("user", "item")
-        )
+        settings = {"mesh": mesh, "sweeps": sweeps, "is_compact": is_compact} | self.layout
+        user, item = (build_tiles(interactions, side, **settings) for side in ("user", "item"))
         return user, item
 
     @property

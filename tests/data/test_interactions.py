@@ -23,7 +23,7 @@ def frame(users: Any, items: Any, values: Any = None) -> pd.DataFrame:
 
 
 def triples(data: Interactions) -> dict[tuple, float]:
-    return {(row.user, row.item): row.value for row in data.to_frame().itertuples()}  # type: ignore[misc]
+    return {(row.user, row.item): row.value for row in data.to_frame().itertuples()}
 
 
 class TestFromArrays:

@@ -123,10 +123,10 @@ def test_truth_values_may_be_ids():
 
 
 def test_what_holds_no_ids_is_refused(model):
-    for ids in ({"ann": 1}, pd.DataFrame({"user": ["ann"]})):
+    for ids in ({"ann": 1}, pd.DataFrame({"user": ["ann"], "item": [1]})):
         with pytest.raises(DataError, match="The user ids must be a list of them; got"):
             model.recommend(ids)
     with pytest.raises(DataError, match="The user ids must be a list of them; got a DataFrame"):
-        Catalog(pd.DataFrame({"user": ["ann"]}), [1])
+        Catalog(pd.DataFrame({"user": ["ann"], "item": [1]}), [1])
     with pytest.raises(UnknownIdError, match="no user 'anne'"):
         model.recommend(pd.Series(["anne"]).unique())

@@ -12,7 +12,7 @@ from jaxals.recommend.item_models import ItemModel
 
 ROOMS = (
     *("als", "data", "datasets", "evaluation", "exports", "gradient", "hyper", "models", "objective", "plots"),
-    *("recommend", "training"),
+    *("recommend", "sklearn", "training"),
 )
 # Dunder methods that people call by their syntax.
 BY_SYNTAX = ("__call__", "__getitem__")
@@ -28,7 +28,7 @@ BY_PROGRAMS = {
     "NormalEquations": ("matrices", "grams", "sum_by_row", "by_tile", "scores", "combine"),
 }
 LEFT_OUT = {
-    "errors": "types of errors, which take a message",
+    "errors": "types of errors, which take a message, those of jaxals.sklearn too",
     "implicit_api": "it has a walk of its own",
     "Solver, Confidence, Scorer, Batch, Program, Trainer": "protocols: nothing to call",
     **{f"{name}.{'/'.join(methods)}": "called by compiled programs alone" for name, methods in BY_PROGRAMS.items()},
@@ -58,7 +58,11 @@ def public_objects() -> dict[str, Any]:
         found |= {name: getattr(module, name) for name in _handed_on(module)}
     found["ItemModel"] = ItemModel  # what `EASE().fit` returns
     ours = {name: one for name, one in found.items() if getattr(one, "__module__", "").startswith("jaxals")}
-    return {name: one for name, one in sorted(ours.items()) if callable(one)}
+    return {name: one for name, one in sorted(ours.items()) if callable(one) and not _is_error(one)}
+
+
+def _is_error(one: Any) -> bool:
+    return isinstance(one, type) and issubclass(one, Exception)
 
 
 def targets() -> list[Target]:

@@ -187,6 +187,10 @@ def make_world(folder: pathlib.Path) -> World:
         "Recommender.top_items.items": None,
         "rows": [0, 1],
         "Popularity.counts": jnp.ones(8),
+        "X": data.to_scipy(),
+        "y": None,
+        "ALSRecommender.factors": 2,
+        "ALSRecommender.sweeps": 1,
         # Evaluations
         "metrics": ["recall@2", "ndcg@2"],
         **{f"{name}.metrics": () for name in ("fit", "fit_many")},
@@ -194,6 +198,14 @@ def make_world(folder: pathlib.Path) -> World:
         "plan": plan,
         "evaluation": measured,
         "by_popularity.k": 2,
+        "paper_table.models": {"ALS": run.factors},
+        "seeds": [0],
+        "reference": None,
+        "settings": None,
+        "level": 0.05,
+        "p": [0.1, 0.2],
+        "model": "ALS",
+        **{f"PaperTable.{name}.metric": "ndcg@2" for name in ("best", "beats_all")},
         "first": measured,
         "second": measured,
         "resamples": 20,
@@ -236,10 +248,11 @@ def make_world(folder: pathlib.Path) -> World:
     # What is made by the library, and holds what it is given.
     for result in (measured, plan, run, many, split, negatives, held_out, user_tiles):
         values |= {f"{type(result).__name__}.{one}": getattr(result, one) for one in _fields(result)}
+    table = jaxals.evaluation.paper_table({"ALS": run.factors}, plan, resamples=20)
     values |= {f"{name}.{one}": None for name, ones in HOLDERS.items() for one in ones}
     instances = {
         **{type(one).__name__: one for one in (objective, trainer, run, recommender, data, data.catalog, measured)},
-        **{type(one).__name__: one for one in (many, space, run.factors, plan, objective.confidence)},
+        **{type(one).__name__: one for one in (table, many, space, run.factors, plan, objective.confidence)},
         **{type(one).__name__: one for one in (jaxals.Cholesky(), jaxals.ConjugateGradient(), jaxals.Subspace())},
         **{type(one).__name__: one for one in (jaxals.Gradient(factors=2, steps=1), jaxals.EASE(), jaxals.ItemKNN())},
         **{type(one).__name__: one for one in (Popularity.from_interactions(data), Random(jax.random.key(0), 8))},
@@ -252,6 +265,7 @@ def make_world(folder: pathlib.Path) -> World:
         "MedianPruning": jaxals.hyper.MedianPruning(startup_trials=1, warmup_steps=1),
         "Ensemble": jaxals.Ensemble.of([run.factors]),
         "ItemModel": jaxals.EASE().fit(data),
+        "ALSRecommender": jaxals.sklearn.ALSRecommender(factors=2, sweeps=1).fit(data.to_scipy()),
     }
     return World(folder, values, instances)
 
@@ -272,6 +286,7 @@ HOLDERS = {
         *("table", "column", "vectors", "gram_weight", "target_weight", "segment", "shared", "start"),
         "one_tile_per_row",
     ),
+    "PaperTable": ("values", "tests", "n_users", "settings", "level"),
     "ItemModel": ("weights", "history", "is_binary"),
 }
 

@@ -146,7 +146,7 @@ ZOO: dict[str, Callable[[], Any]] = {
 }
 
 try:
-    import polars  # type: ignore[import-not-found]
+    import polars
 except ImportError:
     pass
 else:

@@ -149,6 +149,7 @@ def build_tiles(
     chunk_bytes: int = 2**24,
     sweeps: int = ONE_FIT,
     mesh: Mesh | None = None,
+    is_compact: bool = False,
 ) -> RowTiles:
     """Cut the interactions of all users (or items) into tiles.
 
@@ -164,6 +165,8 @@ def build_tiles(
         sweeps: How many sweeps to be laid out for: the more, the more classes of rows, which save time in each sweep
             but take longer to compile.
         mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
+        is_compact: Whether to keep the values in the smallest type that holds all of them exactly: a byte each where
+            they are small counts, or all 1. Nothing can be differentiated by such values.
 
     Returns:
         Tiles on the mesh, or on the default device.
@@ -191,7 +194,8 @@ def build_tiles(
     require_mesh(mesh)
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
     require_one_process(mesh)
-    rows, place = _rows_of(interactions, side), _Place(mesh, dtype)
+    value_dtype = _smallest_type(interactions.value, dtype) if is_compact else dtype
+    rows, place = _rows_of(interactions, side), _Place(mesh, value_dtype)
     counts = rows.counts
     gram_size = factors if gram_size is None else gram_size
     item_bytes = np.dtype(dtype).itemsize
@@ -223,6 +227,16 @@ def padding(tiles: RowTiles) -> float:
     values = [group.value for group in tiles.groups] + ([tiles.long.value] if tiles.long else [])
     entries = sum(int(np.count_nonzero(value)) for value in values)
     return sum(value.size for value in values) / max(entries, 1)
+
+
+def _smallest_type(value: np.ndarray, dtype: np.dtype) -> np.dtype:
+    """Return the smallest type that holds all values as they are in `dtype`."""
+    held = value.astype(dtype)
+    for smaller in (np.uint8, np.int8, np.uint16, np.int16):
+        limits = np.iinfo(smaller)
+        if limits.min <= held.min() and held.max() <= limits.max and np.array_equal(held.astype(smaller), held):
+            return np.dtype(smaller)
+    return dtype
 
 
 def _rows_of(interactions: Interactions, side: Side) -> _Rows:

@@ -110,8 +110,8 @@ class Solver(Protocol):
 
     What a solver has besides is asked for, and has a default:
 
-    - `is_exact`, whether its rows are the exact solution, wherever it begins: False. Momentum then restarts by another
-      rule.
+    - `is_exact`, whether its rows are the exact solution, wherever it begins: False. Momentum then moves the
+      users on as well.
     - `adjoint(dtype)`, a solver of A v = c for derivatives, such as `Cholesky()`. Without it, half steps cannot be
       differentiated: only the solver knows whether its rows solve A x = Σ b y at all.
     - `solve_gram(gram, shared, target)`, for rows of too many entries to be held at a time: the lower triangle of

@@ -8,7 +8,17 @@ import scipy.sparse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jaxals import Cholesky, ConjugateGradient, Interactions, build_tiles, datasets, half_step, make_mesh
+from jaxals import (
+    ALS,
+    Cholesky,
+    ConjugateGradient,
+    Interactions,
+    Objective,
+    build_tiles,
+    datasets,
+    half_step,
+    make_mesh,
+)
 from jaxals.als.kernels import gram
 from jaxals.als.layout import row_classes
 from jaxals.als.layout import tiles as tiles_module
@@ -150,3 +160,44 @@ def test_sizes_below_one_are_refused(arguments):
     data = Interactions.from_arrays([0], [0])
     with pytest.raises(ConfigurationError, match="must be an integer >= 1; got 0"):
         build_tiles(data, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "held"),
+    [
+        ([1.0, 1.0, 1.0], "float32", np.uint8),
+        ([1.0, 255.0, 3.0], "float64", np.uint8),
+        ([-1.0, 1.0, 5.0], "float32", np.int8),
+        ([256.0, 65535.0, 1.0], "float32", np.uint16),
+        ([-300.0, 1.0, 2.0], "float32", np.int16),
+        ([0.5, 1.0, 2.0], "float32", np.float32),
+        ([65536.0, 1.0, 2.0], "float64", np.float64),
+        ([1 + 1e-9, 2.0, 3.0], "float32", np.uint8),  # what float32 holds
+        ([1 + 1e-9, 2.0, 3.0], "float64", np.float64),
+    ],
+)
+def test_compact_tiles_hold_values_in_the_smallest_type_that_is_exact(values, dtype, held):
+    data = Interactions.from_arrays(np.arange(len(values)), np.arange(len(values)), np.array(values))
+    plain, compact = (
+        build_tiles(data, "user", factors=2, dtype=dtype, is_compact=is_compact) for is_compact in (False, True)
+    )
+    assert all(group.value.dtype == held for group in compact.groups)
+    for one, other in zip(plain.groups, compact.groups, strict=True):
+        assert one.value.dtype == dtype
+        np.testing.assert_array_equal(other.value.astype(dtype), one.value)
+
+
+@pytest.mark.parametrize("n_devices", [1, 2])
+def test_training_on_compact_tiles_is_the_same_to_the_last_bit(n_devices):
+    data = datasets.synthetic(n_users=60, n_items=40, n_interactions=600, seed=0)
+    trainer, mesh = ALS(factors=4, sweeps=2), make_mesh(jax.devices()[:n_devices])
+    tiles = trainer.cut(data, mesh)
+    assert tiles[0].groups[0].value.dtype == np.float32
+    begin = lambda **more: trainer.begin(data, Objective.hkv(), jax.random.key(0), None, mesh, **more)
+    losses = []
+    for training in (begin(tiles=tiles), begin()):
+        state = training.start()
+        for _ in range(2):
+            state, info = training.step(state, True)
+        losses.append((state.factors, info.loss))
+    jax.tree.map(np.testing.assert_array_equal, *losses)
