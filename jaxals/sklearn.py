@@ -23,6 +23,7 @@ from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError, JaxalsError, MissingDependencyError, NotFittedError
 from jaxals.evaluation.ranking import evaluate
 from jaxals.evaluation.splits import hold_out_of_each
+from jaxals.objective.default import DEFAULT_PRESET, default_numbers
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
 from jaxals.recommend.fold_in import require_regular, solve_rows_of
@@ -83,7 +84,8 @@ class ALSRecommender(
 
     Args:
         objective: A preset of `jaxals.Objective` by name ("ials", "hkv", "log", "implicit", "spark"), or an
-            `Objective`, which has all its settings itself.
+            `Objective`, which has all its settings itself; None for "ials" with numbers that suit the data, unless they
+            are given.
         alpha: α of the presets that have it; None for the preset's own default, and so with the next four.
         epsilon: ε of "log".
         unobserved_weight: w0 of "ials".
@@ -116,7 +118,7 @@ class ALSRecommender(
 
     def __init__(
         self,
-        objective: Any = "ials",
+        objective: Any = None,
         *,
         alpha: Any = None,
         epsilon: Any = None,
@@ -158,12 +160,12 @@ class ALSRecommender(
             DataError: `X` is no matrix of finite numbers, or all zero.
             NumericalError: A sweep gave numbers that are not finite.
         """
-        objective = self._objective()
         solver = Cholesky() if self.solver is None else self.solver
         trainer = ALS(factors=self.factors, sweeps=self.sweeps, solver=solver)
         data = _entries(self._matrix(X, is_new=True))
         if not len(data):
             raise DataError("`X` must have entries to train on; all of it is zero.")
+        objective = self._objective(data)
         run = fit(data, objective, trainer, seed=_seed(self.random_state), progress=False)
         self.components_ = np.asarray(run.factors.item).T.copy()
         self.objective_ = objective
@@ -248,22 +250,24 @@ class ALSRecommender(
     def _n_features_out(self) -> int:
         return len(self.components_)
 
-    def _objective(self) -> Objective:
+    def _objective(self, data: Interactions) -> Objective:
         given = {name: value for name in _OF_PRESETS if (value := getattr(self, name)) is not None}
         if isinstance(self.objective, Objective):
             if given:
                 name, value = next(iter(given.items()))
                 raise ConfigurationError(f"`{name}` must be None beside an `Objective`; got {told(value)}.")
             return self.objective
-        require_one_of("objective", self.objective, *_PRESETS)
-        make = getattr(Objective, self.objective)
+        if self.objective is not None:
+            require_one_of("objective", self.objective, *_PRESETS)
+        preset, suited = (DEFAULT_PRESET, default_numbers(data)) if self.objective is None else (self.objective, {})
+        make = getattr(Objective, preset)
         known = list(inspect.signature(make).parameters)
         if other := [name for name in given if name not in known]:
             raise ConfigurationError(
-                f"`{other[0]}` must be None, for `Objective.{self.objective}` has {', '.join(known)} alone; "
+                f"`{other[0]}` must be None, for `Objective.{preset}` has {', '.join(known)} alone; "
                 f"got {told(given[other[0]])}."
             )
-        return make(**given)
+        return make(**(suited | given))
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "components_"):

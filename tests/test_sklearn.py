@@ -3,6 +3,7 @@ import pickle
 import sys
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 import jaxals
 from jaxals.errors import ConfigurationError, DataError, JaxalsError, MissingDependencyError
 from jaxals.evaluation import evaluate, user_holdout
+from jaxals.objective import default_objective
 from jaxals.sklearn import ALSRecommender, UnfittedEstimatorError
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=30, n_interactions=600, n_groups=2, seed=0)
@@ -177,3 +179,10 @@ def test_checks_of_estimators_pass(name):
         check(model)
     except JaxalsError as error:
         pytest.fail(f"{name}: {error}")
+
+
+def test_without_an_objective_numbers_suit_the_data():
+    by_default = ALSRecommender(factors=3, sweeps=1).fit(X).objective_
+    assert jax.tree.leaves(by_default) == jax.tree.leaves(default_objective(DATA))
+    given = ALSRecommender(regularization=0.5, factors=3, sweeps=1).fit(X).objective_
+    assert (given.unobserved_weight, given.regularization) == (by_default.unobserved_weight, 0.5)
