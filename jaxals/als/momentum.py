@@ -8,6 +8,7 @@ O'Donoghue and Candès 2015 for the restart). It costs no pass over the entries.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.pytree import pytree
@@ -38,7 +39,9 @@ def no_momentum(factors: Factors, is_exact: bool, is_random: Bool[Array, ""] | b
         is_exact: Whether the solver is. A sweep then depends on no users before it, so that items alone are
             moved on and remembered.
     """
-    streak = jnp.where(is_random, jnp.full((), -1, jnp.int32), jnp.zeros((), jnp.int32))
+    # Of a bool no program is made.
+    streak = np.int32(-is_random) if isinstance(is_random, bool) else -is_random.astype(jnp.int32)
+    streak = jnp.asarray(streak)
     return Momentum(None if is_exact else factors.user, factors.item, streak)
 
 
@@ -56,12 +59,12 @@ def remember(factors: Factors, swept: Factors, momentum: Momentum) -> Momentum:
 
     The streak ends when the sweep moved against the change that it is part of.
     """
-    along = _advance(factors.item, swept.item, momentum.item, momentum.streak)
+    moved = [(factors.item, swept.item, momentum.item)]
     if momentum.user is not None:
-        along = along + _advance(factors.user, swept.user, momentum.user, momentum.streak)
-    streak = jnp.where(along < 0, jnp.zeros_like(momentum.streak), momentum.streak + 1)
+        moved.append((factors.user, swept.user, momentum.user))
     # Not within a compiled function, which would return copies of the tables.
-    return Momentum(None if momentum.user is None else factors.user, factors.item, streak)
+    user = None if momentum.user is None else factors.user
+    return Momentum(user, factors.item, _next_streak(moved, momentum.streak))
 
 
 @jax.jit
@@ -74,6 +77,12 @@ def _move_on(
 
 
 @jax.jit
+def _next_streak(moved: list[tuple[Array, Array, Array]], streak: Int[Array, ""]) -> Int[Array, ""]:
+    """Return the streak after a sweep from the first of each triple of tables to the second, which the third led to."""
+    along = sum(_advance(*tables, streak) for tables in moved)
+    return jnp.where(along < 0, jnp.zeros_like(streak), streak + 1)
+
+
 def _advance(
     now: Float[Array, "rows factors"],
     swept: Float[Array, "rows factors"],
