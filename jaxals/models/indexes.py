@@ -100,15 +100,17 @@ def faiss_index(table: Table, measure: Measure = "dot", neighbours: int | None =
         >>> positions.tolist()
         [[1, 0, -1]]
     """
-    position, rows = _rows(table, measure, neighbours, effort)
+    position, rows = _rows(table, measure, effort)
+    if neighbours is not None:
+        _require_neighbours(neighbours)
     try:
         import faiss
     except ImportError:
         raise MissingDependencyError("`faiss_index` needs FAISS: pip install 'jaxals[index]'.") from None
     inner: Any = faiss.IndexFlatIP(rows.shape[1])
     if neighbours is not None:
-        inner = faiss.IndexHNSWFlat(rows.shape[1], neighbours, faiss.METRIC_INNER_PRODUCT)
-        inner.hnsw.efConstruction = inner.hnsw.efSearch = effort
+        inner = faiss.IndexHNSWFlat(rows.shape[1], int(neighbours), faiss.METRIC_INNER_PRODUCT)
+        inner.hnsw.efConstruction = inner.hnsw.efSearch = int(effort)
     index = faiss.IndexIDMap2(inner)
     index.add_with_ids(rows, position)
     return index
@@ -139,15 +141,17 @@ def hnswlib_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
         >>> index.knn_query(np.array([[1.0, 3.0]], np.float32), k=2)[0].tolist()
         [[1, 0]]
     """
-    position, rows = _rows(table, measure, neighbours, effort)
+    position, rows = _rows(table, measure, effort)
+    _require_neighbours(neighbours)
     try:
         import hnswlib
     except ImportError:
         raise MissingDependencyError("`hnswlib_index` needs hnswlib: pip install hnswlib.") from None
     index = hnswlib.Index(space="ip" if measure == "dot" else "cosine", dim=rows.shape[1])
-    index.init_index(max_elements=max(len(rows), 1), M=neighbours, ef_construction=effort)
-    index.add_items(rows, position)
-    index.set_ef(effort)
+    index.init_index(max_elements=max(len(rows), 1), M=int(neighbours), ef_construction=int(effort))
+    if len(rows):  # hnswlib fails on none
+        index.add_items(rows, position)
+    index.set_ef(int(effort))
     return index
 
 
@@ -177,7 +181,8 @@ def usearch_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
         >>> index.search(np.array([[1.0, 3.0], [3.0, 1.0]], np.float32), 2).keys.tolist()
         [[1, 0], [0, 1]]
     """
-    position, rows = _rows(table, measure, neighbours, effort)
+    position, rows = _rows(table, measure, effort)
+    _require_neighbours(neighbours)
     try:
         from usearch.index import Index
     except ImportError:
@@ -187,21 +192,23 @@ def usearch_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
         ndim=size,
         metric=metric,
         dtype="f32",
-        connectivity=neighbours,
-        expansion_add=effort,
-        expansion_search=effort,
+        connectivity=int(neighbours),
+        expansion_add=int(effort),
+        expansion_search=int(effort),
     )
     index.add(position, rows)
     return index
 
 
-def _rows(table: Any, measure: Any, neighbours: Any, effort: Any) -> tuple[np.ndarray, np.ndarray]:
+def _require_neighbours(neighbours: Any) -> None:
+    require_integer("neighbours", neighbours, 2, _MOST_NEIGHBOURS)
+
+
+def _rows(table: Any, measure: Any, effort: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of the rows that are not zero, int64, and these rows, float32."""
     what = "a 2-D array of finite floating-point numbers, such as `factors.item`"
     require_array("table", table, 2, jnp.floating, what, DataError)
     require_one_of("measure", measure, "dot", "cosine")
-    if neighbours is not None:
-        require_integer("neighbours", neighbours, 2, _MOST_NEIGHBOURS)
     require_integer("effort", effort, 1, _MOST_EFFORT)
     rows = np.ascontiguousarray(np.asarray(table, np.float32))
     if not np.isfinite(rows).all() or not rows.shape[1]:

@@ -1,3 +1,5 @@
+import importlib.util
+import inspect
 import sys
 from typing import Any
 
@@ -95,6 +97,16 @@ def test_what_is_not_installed_is_named(monkeypatch, module):
     name = module.split(".")[0]
     with pytest.raises(MissingDependencyError, match=rf"`{name}_index` needs .*: pip install "):
         getattr(exports, f"{name}_index")(ITEM)
+
+
+def test_integers_of_numpy_and_tables_without_rows_are_taken():
+    for library, module in (("faiss", "faiss"), ("hnswlib", "hnswlib"), ("usearch", "usearch.index")):
+        if importlib.util.find_spec(module.split(".")[0]) is None:
+            continue
+        make = inspect.unwrap(getattr(exports, f"{library}_index"))
+        make(ITEM, neighbours=np.int64(4), effort=np.int8(20))
+        make(np.zeros((3, 2), np.float32))
+        make(np.zeros((0, 2), np.float32))
 
 
 def test_wrong_arguments_are_named():
