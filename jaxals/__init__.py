@@ -19,6 +19,7 @@ from jaxals import evaluation as evaluation
 from jaxals import hyper as hyper
 from jaxals import plots as plots
 from jaxals import training as training
+from jaxals._base.cache import use_compilation_cache as use_compilation_cache
 from jaxals._base.environment import show_versions as show_versions
 from jaxals._base.pytree import pytree as pytree
 from jaxals._base.pytree import static as static
@@ -108,6 +109,7 @@ __all__ = [  # noqa: RUF022 (by what they are for, not by the alphabet)
     "load_checkpoint",
     "make_mesh",
     "use_all_cores",
+    "use_compilation_cache",
     # Step by step
     "build_tiles",
     "half_step",
