@@ -53,6 +53,7 @@ from jaxals.training.checkpoint import Checkpoint
 from jaxals.training.loop import Run
 
 _EXPLANATIONS = 3
+_WORDS = ("compile_seconds", "unconverged_rows")  # columns of the history as people write them
 
 app = App(
     name="jaxals",
@@ -328,7 +329,7 @@ def _load(model: Path) -> Recommender:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    history = run.history.drop(columns="step").rename(columns={"unconverged_rows": "unconverged rows"})
+    history = run.history.drop(columns="step").rename(columns={name: name.replace("_", " ") for name in _WORDS})
     last = {} if history.empty else history.to_dict("records")[-1]
     return {"sweeps": len(run.history), **{str(k): v for k, v in last.items()}, "stopped early": run.stopped_early}
 

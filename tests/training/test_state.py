@@ -40,7 +40,7 @@ def test_a_position_leaves_the_one_before_as_it_was():
         factors = tables(1.0)
 
     before = Position(State())
-    after = before.after(State(), 3, {"step": 3, "seconds": 0.5, "loss": 2.0})
+    after = before.after(State(), 3, {"step": 3, "seconds": 0.5, "compile_seconds": 0.25, "loss": 2.0})
     assert (before.step, before.records, after.step, after.seconds) == (0, (), 3, 0.5)
     assert after.factors is State.factors
 

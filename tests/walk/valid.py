@@ -272,7 +272,7 @@ def make_world(folder: pathlib.Path) -> World:
 
 # Their constructors take what jaxals has made, and look at nothing of it.
 HOLDERS = {
-    "Progress": ("step", "seconds", "loss", "metrics", "factors"),
+    "Progress": ("step", "seconds", "loss", "metrics", "factors", "compile_seconds"),
     "Trained": ("factors", "info"),
     "Training": ("start", "step", "n_steps", "unit"),
     "StepInfo": ("non_finite_rows", "unconverged_rows"),
