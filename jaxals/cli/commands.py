@@ -262,7 +262,7 @@ def evaluate(
         "popularity": Popularity.from_interactions(split.train),
         "random": Random(jax.random.key(seed), interactions.n_items),
     }
-    measured = {name: run_plan(scorer, plan) for name, scorer in scorers.items()}
+    measured = {name: run_plan(scorer, plan, draws_bars(progress)) for name, scorer in scorers.items()}
     frame = pd.concat({name: one.to_frame() for name, one in measured.items()}, names=["model"]).reset_index("model")
     if json:
         print_json({"data": data, "held_out": len(split.test), **_summary(run), "metrics": frame})

@@ -251,7 +251,6 @@ def minimise(
         CheckpointError: A checkpoint could not be written.
         NumericalError: A step gave numbers that are not finite.
     """
-    standing = _start(training, early_stopping, loss_every) if restore is None else restore()
     unit, columns = training.unit, _columns(plan)
     blas = loaded_blas()
     interruption = Interruption()
@@ -259,9 +258,12 @@ def minimise(
     take = _call if folder is None else interruption.run
     is_first = True
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(
-            tqdm(total=training.n_steps, initial=standing.step, unit=unit, desc="Training", disable=not progress)
-        )
+        bar = stack.enter_context(tqdm(total=training.n_steps, unit=unit, desc="Compiling", disable=not progress))
+        standing = _start(training, early_stopping, loss_every) if restore is None else restore()
+        # What compiling took says nothing of the time to come.
+        bar.reset()
+        bar.initial = bar.n = standing.step
+        bar.set_description("Training")
         if folder is not None:
             stack.enter_context(interruption.listening())
         try:
