@@ -5,10 +5,11 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxals._base.environment import count_cores, settings_of_thread, under
 
@@ -74,6 +75,33 @@ def compile_time() -> Iterator[CompileTime]:
         yield _LISTENING.listener
     finally:
         _LISTENING.listener = outer
+
+
+# JAX keeps what it has compiled for the whole process, and does not tell what that is.
+_BEGUN: set[int] = set()
+
+
+def is_new(arrays: Any, *settings: Hashable) -> bool:
+    """Tell whether programs of these have not been compiled ahead before, as a second fit of one layout need not do.
+
+    Args:
+        arrays: A pytree, of whose arrays shapes and types matter.
+        settings: What else decides what is compiled.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxals._base.compilation import is_new
+        >>> is_new(np.zeros(7), "an example"), is_new(np.ones(7), "an example"), is_new(np.zeros(8), "an example")
+        (True, False, True)
+    """
+    leaves, tree = jax.tree.flatten(arrays)
+    kinds = tuple((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+    # A number, which keeps nothing alive that belongs to somebody else.
+    signature = hash((tree, kinds, settings, *settings_of_thread().values()))
+    if signature in _BEGUN:
+        return False
+    _BEGUN.add(signature)
+    return True
 
 
 def compile_ahead(programs: Sequence[Callable[[], Any]]) -> Callable[[], None]:

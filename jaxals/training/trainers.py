@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxals._base.checks import require_at_least, require_integer, require_number, require_one_of
+from jaxals._base.compilation import is_new
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree
@@ -257,6 +258,9 @@ class ALS:
             return ALSState(first, memory)
 
         def programs(with_loss: bool) -> Sequence[Callable[[], Any]]:
+            inputs = user_tiles, item_tiles, objective, self.solver
+            if not is_new(inputs, self.arithmetic, self.factors, with_loss):
+                return []
             shape = lambda rows: jax.ShapeDtypeStruct((rows, self.factors), dtype, sharding=everywhere(mesh))
             user, item = map(shape, interactions.shape)
             of_a_sweep = shared_memory.programs if shared_memory.share_memory(mesh) else sweep_programs
