@@ -1,6 +1,7 @@
 """How long a person waits: whole processes of five uses, without and with compiled programs kept, beside implicit's.
 
-Every run is a process of its own. Without the cache, each gets an empty folder (`JAXALS_CACHE`); with it, all share one
+Every run is a process of its own; beside its seconds stand those that all cores were at work for it, which say more
+where other programs run. Without the cache, each gets an empty folder (`JAXALS_CACHE`); with it, all share one
 that a run before has filled. The needed folder of Last.fm 2K is looked for in `JAXALS_DATA`.
 
     JAXALS_DATA=... python benchmarks/whole_processes.py --repeats 5
@@ -11,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -60,16 +62,22 @@ USES = {
 chosen = {name: command for name, command in USES.items() if arguments.only is None or name in arguments.only}
 
 
-def run(command: list[str], folder: str, cache: str) -> float:
-    """Return the seconds that one process took."""
+def run(command: list[str], folder: str, cache: str) -> tuple[float, float]:
+    """Return the seconds that one process took, and those that cores were at work for it."""
     surroundings = {**os.environ, "PYTHONPATH": str(arguments.package.resolve()), "JAXALS_CACHE": cache}
     surroundings |= {"OPENBLAS_NUM_THREADS": "1"} if "implicit" in command[-1] else {}
-    start = time.perf_counter()
+    start, before = time.perf_counter(), at_work()
     subprocess.run(command, check=True, cwd=folder, env=surroundings, capture_output=True)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, at_work() - before
 
 
-seconds: dict[str, dict[str, list[float]]] = {name: {"cold": [], "warm": []} for name in chosen}
+def at_work() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+KINDS = ("cold", "cold, of cores", "warm", "warm, of cores")
+seconds: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in chosen}
 with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as kept:
     if "jaxals recommend" in chosen:
         run(USES["jaxals fit lastfm-2k, 32 factors"], folder, kept)
@@ -78,8 +86,9 @@ with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as k
     for _ in range(arguments.repeats):
         for name, command in chosen.items():
             with tempfile.TemporaryDirectory() as empty:
-                seconds[name]["cold"].append(run(command, folder, empty))
-            seconds[name]["warm"].append(run(command, folder, kept))
+                times = *run(command, folder, empty), *run(command, folder, kept)
+            for kind, time_taken in zip(KINDS, times, strict=True):
+                seconds[name][kind].append(time_taken)
 
 medians = {name: {kind: statistics.median(runs) for kind, runs in kinds.items()} for name, kinds in seconds.items()}
 print(pd.DataFrame.from_dict(medians, orient="index").round(2).to_string())
