@@ -2,13 +2,16 @@
 
 The score of a pair is a dot product, so an index for the largest inner product serves recommendations as it is. Prints
 the share of the exact top 10 that an index by inverted lists finds, and seconds for all users, by how many of its lists
-are looked at, beside FAISS's exhaustive index and jaxals itself.
+are looked at, beside FAISS's exhaustive index and jaxals itself. Then the same of graphs, those of hnswlib and usearch
+too where they are installed: of the items as they are, by inner products, and of augmented ones, by cosines.
 
-    pip install 'jaxals[parquet,index]'
+    pip install 'jaxals[parquet,index]' hnswlib usearch
     python benchmarks/nearest_neighbours.py
 """
 
 import argparse
+import functools
+import importlib.util
 import pathlib
 import tempfile
 import time
@@ -71,6 +74,21 @@ for probes in (4, 16, 64):
     inverted.nprobe = probes
     name = f"FAISS, {probes} of {arguments.lists} lists"
     founds[name] = measure(name, lambda: inverted.search(users, arguments.k)[1])
+augmented = exports.augmented(run.factors)
+searches = {
+    "faiss": lambda index, vectors: index.search(vectors, arguments.k)[1],
+    "hnswlib": lambda index, vectors: index.knn_query(vectors, k=arguments.k)[0].astype(np.int64),
+    "usearch": lambda index, vectors: index.search(vectors, arguments.k).keys.astype(np.int64),
+}
+for library, search in searches.items():
+    if importlib.util.find_spec(library) is None:
+        continue
+    make = getattr(exports, f"{library}_index")
+    for measured, table, vectors in (("dot", items, users), ("cosine", augmented.item, np.asarray(augmented.user))):
+        for effort in (50, 200):
+            index = make(table, measured, neighbours=16, effort=effort)
+            name = f"{library}, graph, {'augmented' if measured == 'cosine' else 'as they are'}, effort {effort}"
+            founds[name] = measure(name, functools.partial(search, index, vectors))
 recalls = {
     name: np.mean([np.isin(a, b).mean() for a, b in zip(exact, one, strict=True)]) for name, one in founds.items()
 }

@@ -78,7 +78,8 @@ def train_jaxals(observe: Observer, data: jaxals.Interactions = data, **settings
     last = [0.0]
 
     def callback(progress: jaxals.training.Progress) -> bool:
-        seconds, last[0] = progress.seconds - last[0], progress.seconds
+        total = progress.seconds + progress.compile_seconds
+        seconds, last[0] = total - last[0], total
         return observe(seconds, progress.factors)
 
     trainer = jaxals.ALS(factors=arguments.factors, sweeps=arguments.sweeps, **settings)

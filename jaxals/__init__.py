@@ -16,7 +16,6 @@ from jaxals import data as data
 from jaxals import datasets as datasets
 from jaxals import errors as errors
 from jaxals import evaluation as evaluation
-from jaxals import hyper as hyper
 from jaxals import plots as plots
 from jaxals import training as training
 from jaxals._base.environment import show_versions as show_versions
@@ -33,16 +32,6 @@ from jaxals.als.sweeps import initial_factors as initial_factors
 from jaxals.als.sweeps import sweep as sweep
 from jaxals.data.catalog import Catalog as Catalog
 from jaxals.data.interactions import Interactions as Interactions
-from jaxals.gradient.descent import Alternating as Alternating
-from jaxals.gradient.descent import FullBatch as FullBatch
-from jaxals.gradient.descent import SampledNegatives as SampledNegatives
-from jaxals.gradient.descent import UserBatches as UserBatches
-from jaxals.gradient.trainer import Gradient as Gradient
-from jaxals.hyper.search import tune as tune
-from jaxals.hyper.space import Choice as Choice
-from jaxals.hyper.space import LogUniform as LogUniform
-from jaxals.hyper.space import SearchSpace as SearchSpace
-from jaxals.hyper.space import Uniform as Uniform
 from jaxals.models import exports as exports
 from jaxals.objective.confidence import BinaryConfidence as BinaryConfidence
 from jaxals.objective.confidence import Confidence as Confidence
@@ -64,8 +53,19 @@ from jaxals.training.state import EarlyStopping as EarlyStopping
 from jaxals.training.trainers import ALS as ALS
 
 if _typing.TYPE_CHECKING:
+    from jaxals import hyper as hyper
     from jaxals import implicit_api as implicit_api
     from jaxals import sklearn as sklearn
+    from jaxals.gradient.descent import Alternating as Alternating
+    from jaxals.gradient.descent import FullBatch as FullBatch
+    from jaxals.gradient.descent import SampledNegatives as SampledNegatives
+    from jaxals.gradient.descent import UserBatches as UserBatches
+    from jaxals.gradient.trainer import Gradient as Gradient
+    from jaxals.hyper.search import tune as tune
+    from jaxals.hyper.space import Choice as Choice
+    from jaxals.hyper.space import LogUniform as LogUniform
+    from jaxals.hyper.space import SearchSpace as SearchSpace
+    from jaxals.hyper.space import Uniform as Uniform
 
 __version__ = "0.1.0"
 
@@ -135,7 +135,19 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__", "__doc__"]
 
 
+# What many programs never use, and takes a tenth of a second to import: rooms, and what they hand on.
+_LATER = {
+    "implicit_api": (),
+    "sklearn": (),  # needs an extra
+    "hyper": ("Choice", "LogUniform", "SearchSpace", "Uniform", "tune"),
+    "gradient": ("Alternating", "FullBatch", "Gradient", "SampledNegatives", "UserBatches"),
+}
+_ROOM_OF = {name: room for room, names in _LATER.items() for name in names}
+
+
 def __getattr__(name: str) -> _typing.Any:
-    if name in ("implicit_api", "sklearn"):  # imports that few need: 40 ms, and an extra
+    if name in _LATER:
         return _importlib.import_module(f"jaxals.{name}")
+    if name in _ROOM_OF:
+        return getattr(_importlib.import_module(f"jaxals.{_ROOM_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

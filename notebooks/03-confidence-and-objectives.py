@@ -32,6 +32,7 @@ from jaxals import Objective, plots
 from jaxals.evaluation import by_popularity, evaluate, random_holdout
 
 jaxals.use_all_cores()
+jaxals.training.use_compilation_cache()
 plt.rcParams["axes.titlesize"] = 10.5  # as `jaxals.plots` has it
 small = "JAXALS_SMALL" in os.environ  # a quick run, for tests
 data = jaxals.datasets.load("lastfm-2k")

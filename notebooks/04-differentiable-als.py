@@ -32,6 +32,7 @@ from jaxals.evaluation import plan_evaluation, random_holdout, run_plan
 from jaxals.hyper import Truncated, fit_many, hold_out, number_entries, smooth_ndcg, tune_by_gradient, with_values
 
 jaxals.use_all_cores()
+jaxals.training.use_compilation_cache()
 plt.rcParams["axes.titlesize"] = 10.5  # as `jaxals.plots` has it
 small = "JAXALS_SMALL" in os.environ  # a quick run, for tests
 data = jaxals.datasets.load("lastfm-2k")

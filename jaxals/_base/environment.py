@@ -185,6 +185,13 @@ def _processor() -> tuple[str, str]:
     return facts.get("model name") or platform.processor() or platform.machine(), generation
 
 
+def processor_features() -> str:
+    """Return what programs are compiled for: the processor's name, and its instructions where the system lists them."""
+    lines = _read(_CPU_INFO).split("\n\n")[0].splitlines()
+    instructions = [line for line in lines if line.startswith(("flags", "Features"))]
+    return " ".join([platform.machine(), *_processor(), *instructions])
+
+
 def _devices() -> list[str]:
     try:
         kinds = Counter((device.platform, device.device_kind) for device in jax.devices())

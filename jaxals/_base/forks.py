@@ -26,11 +26,16 @@ def refuse_forked_process() -> None:
         )
 
 
+def has_begun() -> bool:
+    """Tell whether JAX has looked for its devices, after which their number is settled."""
+    # Private, but there is no public name that asks without beginning. Where it is gone, nothing is refused.
+    return bool(getattr(xla_bridge, "backends_are_initialized", lambda: False)())
+
+
 def _note() -> None:
     # A fact about the process: whoever forks before JAX has begun may compute in every child.
     global _forked_after_start
-    # Private, but there is no public name that asks without beginning. Where it is gone, nothing is refused.
-    _forked_after_start = bool(getattr(xla_bridge, "backends_are_initialized", lambda: False)())
+    _forked_after_start = has_begun()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

@@ -8,6 +8,7 @@ O'Donoghue and Candès 2015 for the restart). It costs no pass over the entries.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxals._base.pytree import pytree
@@ -38,7 +39,9 @@ def no_momentum(factors: Factors, is_exact: bool, is_random: Bool[Array, ""] | b
         is_exact: Whether the solver is. A sweep then depends on no users before it, so that items alone are
             moved on and remembered.
     """
-    streak = jnp.where(is_random, jnp.full((), -1, jnp.int32), jnp.zeros((), jnp.int32))
+    # Of a bool no program is made.
+    streak = np.int32(-is_random) if isinstance(is_random, bool) else -is_random.astype(jnp.int32)
+    streak = jnp.asarray(streak)
     return Momentum(None if is_exact else factors.user, factors.item, streak)
 
 
@@ -56,10 +59,10 @@ def remember(factors: Factors, swept: Factors, momentum: Momentum) -> Momentum:
 
     The streak ends when the sweep moved the items against the change that it is part of.
     """
-    along = _advance(factors.item, swept.item, momentum.item, momentum.streak)
-    streak = jnp.where(along < 0, jnp.zeros_like(momentum.streak), momentum.streak + 1)
     # Not within a compiled function, which would return copies of the tables.
-    return Momentum(None if momentum.user is None else factors.user, factors.item, streak)
+    user = None if momentum.user is None else factors.user
+    streak = _next_streak(factors.item, swept.item, momentum.item, momentum.streak)
+    return Momentum(user, factors.item, streak)
 
 
 @jax.jit
@@ -72,12 +75,13 @@ def _move_on(
 
 
 @jax.jit
-def _advance(
+def _next_streak(
     now: Float[Array, "rows factors"],
     swept: Float[Array, "rows factors"],
     last: Float[Array, "rows factors"],
     streak: Int[Array, ""],
-) -> Float[Array, ""]:
-    """Return how far the sweep went along the change that it is part of."""
+) -> Int[Array, ""]:
+    """Return the streak after a sweep: 0 where it went against the change that it is part of."""
     # Where it started is computed again, so that nobody has to keep it until here.
-    return jnp.sum((swept - _move_on(now, last, streak)) * (swept - now))
+    along = jnp.sum((swept - _move_on(now, last, streak)) * (swept - now))
+    return jnp.where(along < 0, jnp.zeros_like(streak), streak + 1)

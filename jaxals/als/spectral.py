@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
@@ -107,7 +108,10 @@ def spectral_factors(
     item = multiply(item_tiles, signs, objective, arithmetic)
     user = _orthonormal(multiply(user_tiles, _orthonormal(item), objective, arithmetic))
     item = multiply(item_tiles, user, objective, arithmetic)
-    return _scaled(user, item, key, scale)
+    found, is_found = _scaled(user, item)
+    if not isinstance(is_found, jax.core.Tracer) and np.asarray(is_found).all():
+        return found
+    return _filled(found, is_found, key, scale)
 
 
 @jax.jit
@@ -142,18 +146,23 @@ def _orthonormal(table: Float[Array, "rows factors"]) -> Float[Array, "rows fact
     return jnp.where(is_found[None], turned / size[None], jnp.zeros_like(turned))
 
 
-@functools.partial(jax.jit, static_argnames="scale")
+@jax.jit
 def _scaled(
-    user: Float[Array, "users factors"], item: Float[Array, "items factors"], key: Array, scale: float
-) -> Factors:
-    """Turn orthonormal users, and the items Pᵀ U, to the singular vectors, and scale both alike."""
+    user: Float[Array, "users factors"], item: Float[Array, "items factors"]
+) -> tuple[Factors, Bool[Array, " factors"]]:
+    """Turn orthonormal users, and the items Pᵀ U, to the singular vectors, and scale both alike; tell which are any."""
     size, basis, is_found = _directions(item)
     root = jnp.sqrt(size)[None]
     turn = lambda table: jnp.matmul(table, basis, precision="highest")
-    found = Factors(turn(user) * root, turn(item) / root)
+    return Factors(turn(user) * root, turn(item) / root), is_found
+
+
+@functools.partial(jax.jit, static_argnames="scale")
+def _filled(found: Factors, is_found: Bool[Array, " factors"], key: Array, scale: float) -> Factors:
+    """Draw what was not found."""
 
     def fill() -> Factors:
-        drawn = initial_factors(key, len(user), len(item), len(size), scale, user.dtype)
+        drawn = initial_factors(key, len(found.user), len(found.item), len(is_found), scale, found.user.dtype)
         return jax.tree.map(lambda table, random: jnp.where(is_found[None], table, random), found, drawn)
 
     return jax.lax.cond(jnp.all(is_found), lambda: found, fill)

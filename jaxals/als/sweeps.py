@@ -1,6 +1,7 @@
 """Sweeps: all users and then all items, as the papers write them; where both tables begin. Device side."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -83,6 +84,37 @@ def sweep(
         loss = whole_loss(on_entries, objective, factors, user_tiles.count, item_tiles.count)
         info = dataclasses.replace(info, loss=loss)
     return factors, info
+
+
+def programs(
+    user_tiles: RowTiles,
+    item_tiles: RowTiles,
+    shapes: tuple[Any, Any],
+    objective: Objective,
+    solver: Solver,
+    arithmetic: Arithmetic = EXACT,
+    with_loss: bool = False,
+) -> list[Callable[[], Any]]:
+    """Return what compiles the programs of a sweep that take long to compile, each by itself.
+
+    Args:
+        user_tiles: As in `sweep`.
+        item_tiles: Likewise.
+        shapes: Of users and of items (`jax.ShapeDtypeStruct`), placed as both tables will be.
+        objective: As in `sweep`, and so below.
+        solver: How each row is solved.
+        arithmetic: How half steps round.
+        with_loss: Whether the sweep is to compute the loss.
+
+    Returns:
+        One function for each.
+    """
+    user = user_tiles, shapes[1], objective.of("user"), solver, shapes[0], arithmetic
+    item = item_tiles, shapes[0], objective.of("item"), solver, shapes[1], arithmetic, with_loss
+    return [
+        lambda: half_step_with_loss.lower(*user, transposed=item_tiles).compile(),
+        lambda: half_step_with_loss.lower(*item, transposed=user_tiles).compile(),
+    ]
 
 
 @jax.jit

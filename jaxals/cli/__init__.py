@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
+from jaxals._base.cache import use_compilation_cache
 from jaxals.als.devices.mesh import use_all_cores
 from jaxals.cli.commands import app
 from jaxals.cli.mistakes import explain, in_words_of_the_shell
@@ -51,6 +52,7 @@ def _run(argv: Sequence[str] | None) -> int:
         try:
             if argv is None:  # in a process of its own
                 use_all_cores()
+                use_compilation_cache()
             arguments = sys.argv[1:] if argv is None else list(argv)
             code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
             _flush()  # what `| head` does not take breaks here, not at exit

@@ -55,6 +55,7 @@ from jaxals.training.checkpoint import Checkpoint
 from jaxals.training.loop import Run
 
 _EXPLANATIONS = 3
+_WORDS = ("compile_seconds", "unconverged_rows")  # columns of the history as people write them
 
 app = App(
     name="jaxals",
@@ -270,7 +271,7 @@ def evaluate(
         "popularity": Popularity.from_interactions(split.train),
         "random": Random(jax.random.key(seed), interactions.n_items),
     }
-    measured = {name: run_plan(scorer, plan) for name, scorer in scorers.items()}
+    measured = {name: run_plan(scorer, plan, draws_bars(progress)) for name, scorer in scorers.items()}
     frame = pd.concat({name: one.to_frame() for name, one in measured.items()}, names=["model"]).reset_index("model")
     if json:
         print_json({"data": data, "held_out": len(split.test), **_summary(run), "metrics": frame})
@@ -339,7 +340,7 @@ def _load(model: Path) -> Recommender:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    history = run.history.drop(columns="step").rename(columns={"unconverged_rows": "unconverged rows"})
+    history = run.history.drop(columns="step").rename(columns={name: name.replace("_", " ") for name in _WORDS})
     last = {} if history.empty else history.to_dict("records")[-1]
     return {"sweeps": len(run.history), **{str(k): v for k, v in last.items()}, "stopped early": run.stopped_early}
 

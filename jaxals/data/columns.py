@@ -149,7 +149,7 @@ def as_numbers(values: Any, where: str) -> Float[np.ndarray, " rows"]:
     for row in np.flatnonzero(~missing):
         raw = objects[row]
         if not isinstance(raw, _NUMBERS) or isinstance(raw, np.timedelta64):
-            raise DataError(f"{where} must be numbers; entry {row} is {raw!r}, of type {type(raw).__name__}.")
+            raise DataError(f"{where} must be numbers; entry {row} is {told_label(raw)}, of type {type(raw).__name__}.")
     return np.array([np.nan if is_missing else _number(raw) for raw, is_missing in zip(objects, missing, strict=True)])
 
 
@@ -234,7 +234,7 @@ def _count(present: Sequence[Any], wanted: Hashable) -> int:
 def _is_same(one: Any, other: Any) -> bool:
     try:
         return isinstance(other, Hashable) and bool(one == other)
-    except (TypeError, ValueError):  # labels may be anything, arrays and missing values too
+    except Exception:  # labels may be anything: arrays, missing values, frames of other libraries with errors of theirs
         return False
 
 

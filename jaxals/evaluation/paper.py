@@ -68,7 +68,7 @@ class PaperTable:
 
     @property
     def means(self) -> pd.DataFrame:
-        """Mean over seeds: a row for each model, a column for each metric."""
+        """Means over seeds, a row for each model and a column for each metric."""
         return self._by_model().mean()
 
     @property

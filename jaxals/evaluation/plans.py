@@ -1,6 +1,7 @@
 """What is ranked for whom and how it is measured: all of an evaluation that no scorer changes. Host side."""
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
@@ -307,12 +308,43 @@ def parse_metrics(names: Any) -> tuple[Metric, ...]:
 def _parse_metric(name: Any) -> Metric:
     if not isinstance(name, str):
         raise ConfigurationError(f"`metrics` must be names of metrics; got {told(name)}; known are {_known_metrics()}.")
+    metric = _metric_of(name)
+    if metric is None:
+        raise ConfigurationError(f"There is no metric {told(name)}{_meant(name)}; known are {_known_metrics()}.")
+    return metric
+
+
+def require_metric(argument: str, name: str, also: Sequence[str] = ()) -> None:
+    """Refuse what is no name of a metric, and say which it may be.
+
+    Args:
+        argument: That it came as.
+        name: Of a metric.
+        also: What else it may be.
+
+    Raises:
+        ConfigurationError: There is no such metric.
+    """
+    if _metric_of(name) is None:
+        known = "".join(f"{told(one)} and " for one in also) + _known_metrics()
+        raise ConfigurationError(f"`{argument}` is {told(name)}, no metric{_meant(name, also)}; known are {known}.")
+
+
+def _metric_of(name: str) -> Metric | None:
     if name == "auc":
         return Metric("auc", None)
     match = re.fullmatch(r"(\w+)@([1-9][0-9]{0,17})", name)
-    if not match or match[1] not in _AT_K:
-        raise ConfigurationError(f"There is no metric {told(name)}; known are {_known_metrics()}.")
-    return Metric(match[1], int(match[2]))
+    return Metric(match[1], int(match[2])) if match and match[1] in _AT_K else None
+
+
+def _meant(name: str, also: Sequence[str] = ()) -> str:
+    """Say which name is nearest to an unknown one, where one is near; a list's length is kept, or 10."""
+    kind, _, length = name.lower().partition("@")
+    near = difflib.get_close_matches(kind, [*_AT_K, "auc", *also], n=1)
+    if not near:
+        return ""
+    length = length if re.fullmatch("[1-9][0-9]{0,17}", length) else "10"
+    return f" (did you mean {told(near[0] if near[0] not in _AT_K else f'{near[0]}@{length}')}?)"
 
 
 def _known_metrics() -> str:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from jaxals._base.arguments import require_flag, require_function, require_kind
 from jaxals._base.checks import require_integer, require_scalar
+from jaxals._base.compilation import compile_time
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.equations import Solver
@@ -49,8 +50,8 @@ class DescentResult:
         factors: The model of that step, warm from the steps before it; train afresh for a model to be compared.
         objective: That of the best parameters.
         trainer: What trains such a model afresh, by the same solver; the number of sweeps is its default.
-        history: One row per step: "step", "seconds" since the start (compilation included, measuring not), "loss", the
-            metrics, "adjoint_sweeps", "last_term" and "residual" (see `Hypergradient`).
+        history: One row per step: "step", "seconds" since the start (neither compilation nor measuring included),
+            "compile_seconds", "loss", the metrics, "adjoint_sweeps", "last_term" and "residual" (see `Hypergradient`).
         best_step: The step of the parameters and the factors.
 
     Example:
@@ -172,18 +173,20 @@ def tune_by_gradient(
     memory = optimizer.init(logs)
     records: list[dict[str, Any]] = []
     best: tuple[float, int, Any, Factors] | None = None
-    seconds = 0.0
+    seconds = compile_seconds = 0.0
     with tqdm(total=steps, unit="step", desc="Tuning", disable=not progress) as bar:
         try:
             for number in range(1, steps + 1):
                 start = time.perf_counter()
-                factors = _train(of_logs, logs, factors, tiles, solver, sweeps)
-                found = hypergradient(
-                    loss_of_logs, logs, factors, objective=of_logs, tiles=tiles, solver=solver, method=method
-                )
-                moved, memory = _follow(optimizer, found.gradient, memory, logs)
-                jax.block_until_ready(moved)
-                seconds += time.perf_counter() - start
+                with compile_time() as compilation:
+                    factors = _train(of_logs, logs, factors, tiles, solver, sweeps)
+                    found = hypergradient(
+                        loss_of_logs, logs, factors, objective=of_logs, tiles=tiles, solver=solver, method=method
+                    )
+                    moved, memory = _follow(optimizer, found.gradient, memory, logs)
+                    jax.block_until_ready(moved)
+                seconds += time.perf_counter() - start - compilation.seconds
+                compile_seconds += compilation.seconds
                 metrics = _checked_metrics(measure(found.factors)) if measure else {}
                 score = next(iter(metrics.values())) if metrics else -float(found.value)
                 if np.isfinite(score) and (best is None or score > best[0]):
@@ -192,6 +195,7 @@ def tune_by_gradient(
                     {
                         "step": number,
                         "seconds": seconds,
+                        "compile_seconds": compile_seconds,
                         "loss": float(found.value),
                         **metrics,
                         "adjoint_sweeps": int(found.adjoint_sweeps),

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from jaxals._base.arguments import checked_path, listed, require_flag, require_kind, told
 from jaxals._base.checks import require_integer
 from jaxals._base.environment import numeric_settings
+from jaxals.als.devices.mesh import use_all_cores_by_default
 from jaxals.als.layout.row_classes import MANY_FITS
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.data.interactions import Interactions, require_interactions
@@ -129,6 +130,7 @@ def tune(
         >>> sorted(found.settings), len(found.table), found.factors.item.shape
         (['regularization', 'unobserved_weight'], 3, (50, 4))
     """
+    use_all_cores_by_default(mesh)
     require_interactions("interactions", interactions)
     space = SearchSpace.preset() if space is None else space
     require_kind("space", space, SearchSpace, "a `SearchSpace`, such as `SearchSpace.preset()`")

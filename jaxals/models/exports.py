@@ -15,6 +15,11 @@ from jaxals._base.archives import read_arrays
 from jaxals._base.arguments import checked_path, first_line, require_kind
 from jaxals.data.catalog import Catalog, Side
 from jaxals.errors import DataError, MissingDependencyError
+from jaxals.models.indexes import augmented as augmented
+from jaxals.models.indexes import faiss_index as faiss_index
+from jaxals.models.indexes import hnswlib_index as hnswlib_index
+from jaxals.models.indexes import normalized as normalized
+from jaxals.models.indexes import usearch_index as usearch_index
 from jaxals.objective.confidence import ImplicitConfidence
 from jaxals.objective.factors import Factors, require_factors, require_shape
 from jaxals.objective.objective import Objective, Sides, require_objective

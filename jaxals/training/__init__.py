@@ -1,5 +1,6 @@
 """From an objective to a model: trainers, the loop that drives them, checkpoints of where it stands."""
 
+from jaxals._base.cache import use_compilation_cache as use_compilation_cache
 from jaxals.training.checkpoint import Checkpoint as Checkpoint
 from jaxals.training.checkpoint import load_checkpoint as load_checkpoint
 from jaxals.training.loop import fit as fit

@@ -5,11 +5,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxals._base.arguments import require_key, require_mesh, told
+from jaxals._base.checks import require_integer
 from jaxals.als.layout.tiles import require_tiles
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
+from jaxals.evaluation import EvaluationPlan
 from jaxals.objective.factors import require_shape
 from jaxals.objective.objective import require_objective
+from jaxals.training.checkpoint import Checkpoint
+from jaxals.training.state import EarlyStopping
 
 
 def require_beginning(interactions: Any, objective: Any, key: Any, initial: Any, mesh: Any, factors: int) -> None:
@@ -50,4 +54,27 @@ def require_allowed(dtype: str) -> None:
     if dtype == "float64" and jnp.result_type(float) != jnp.float64:
         raise ConfigurationError(
             '`dtype="float64"` needs `jax.config.update("jax_enable_x64", True)` before any array is made.'
+        )
+
+
+def require_watched(
+    plan: EvaluationPlan | None, early_stopping: EarlyStopping | None, checkpoint: Checkpoint | None, loss_every: int
+) -> None:
+    """Refuse to watch what is not measured after each step.
+
+    Raises:
+        ConfigurationError: The loss or a metric would be missing.
+    """
+    require_integer("loss_every", loss_every, 0)
+    if checkpoint is not None and checkpoint.best == "loss" and loss_every != 1:
+        raise ConfigurationError(f'`best="loss"` of a checkpoint needs `loss_every=1`; got {loss_every}.')
+    if early_stopping is None:
+        return
+    names = [metric.name for metric in plan.metrics] if plan else []
+    if early_stopping.monitor == "loss":
+        if loss_every != 1:
+            raise ConfigurationError(f"Early stopping on the loss needs `loss_every=1`; got {loss_every}.")
+    elif early_stopping.monitor not in names:
+        raise ConfigurationError(
+            f"Early stopping watches {early_stopping.monitor!r}, which is not among the metrics {names}."
         )

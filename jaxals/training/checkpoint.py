@@ -21,6 +21,7 @@ import pandas as pd
 from jaxals._base.arguments import checked_path, first_line, require_text
 from jaxals._base.checks import require_integer
 from jaxals.errors import CheckpointError, ConfigurationError, DamageError
+from jaxals.evaluation.plans import require_metric
 from jaxals.models.folder import (
     MALFORMED,
     read_document,
@@ -78,6 +79,8 @@ class Checkpoint:
         checked_path("directory", self.directory, ConfigurationError)
         if self.best is not None:
             require_text("best", self.best, '"loss", the name of a metric, or None')
+            if self.best != "loss":
+                require_metric("best", self.best, also=["loss"])
         require_integer("every", self.every, 1)
         require_integer("keep", self.keep, 1)
 
@@ -153,8 +156,8 @@ class CheckpointFolder:
     """
 
     def __init__(self, settings: Checkpoint, description: Description, columns: Sequence[str], devices: str):
-        if settings.best is not None and settings.best not in columns[2:]:
-            raise ConfigurationError(f"`best` is {settings.best!r}, which is not among {list(columns[2:])}.")
+        if settings.best is not None and settings.best not in columns[3:]:
+            raise ConfigurationError(f"`best` is {settings.best!r}, which is not among {list(columns[3:])}.")
         self.path = pathlib.Path(settings.directory).absolute()
         require_utf8(self.path)
         self._settings, self._description, self._columns = settings, description, list(columns)
@@ -209,7 +212,7 @@ class CheckpointFolder:
                     f"({first_line(damaged[steps[-1]])}); name another folder."
                 )
             return start
-        changed = differences(document["description"], self._description)
+        changed = _changed(document["description"], self._description)
         if changed and not despite_changes:
             raise CheckpointError(
                 f"The checkpoints in {self.path} are of another run: {'; '.join(changed.values())}; to go on all the "
@@ -332,6 +335,13 @@ class CheckpointFolder:
 
     def _not_writable(self, error: Exception) -> CheckpointError:
         return CheckpointError(f"Checkpoints cannot be written to {self.path}: {first_line(error)}.")
+
+
+def _changed(there: Description, here: Description) -> dict[str, str]:
+    """Return what differs, but for what only watches a training, and was added."""
+    added = [name for name in ("early_stopping", "validation") if there.get(name, "") is None]
+    found = differences(there, here)
+    return {name: how for name, how in found.items() if name.partition(".")[0] not in added}
 
 
 def _name(step: int) -> str:

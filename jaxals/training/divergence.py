@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxals.als.stages import StepInfo
 from jaxals.data.catalog import Side
 from jaxals.data.checks import require_held
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError, NumericalError
+from jaxals.objective.confidence import Weights
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
 
@@ -31,13 +34,18 @@ def require_finite_start(
     require_held(interactions.value, dtype)
     size = np.abs(interactions.value)
     extremes = interactions.value[[np.argmin(size), np.argmax(size)]]
-    weights = objective.weights(jnp.asarray(extremes.astype(dtype)))
+    weights = _weights(objective, extremes.astype(dtype))
     is_finite = np.isfinite(np.stack(weights)).all(axis=0)
     if not is_finite.all():
         value = extremes[np.argmin(is_finite)]
         raise ConfigurationError(
             f"The weights of a value of {value:.6g} are not finite in {dtype}; lower alpha or scale the values down."
         )
+
+
+@jax.jit
+def _weights(objective: Objective, value: Float[Array, " values"]) -> Weights:
+    return objective.weights(value)
 
 
 def require_finite_step(

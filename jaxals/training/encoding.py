@@ -31,6 +31,7 @@ def encode(position: Position) -> tuple[Arrays, Document]:
     document = {
         "step": position.step,
         "seconds": position.seconds,
+        "compile_seconds": position.compile_seconds,
         "records": position.records,
         "stopped": None if position.stopped in REASONS else position.stopped,
         "leaves": names,
@@ -68,8 +69,14 @@ def decode(arrays: Arrays, document: Document, start: Position, changed: Iterabl
         watch = dataclasses.replace(watch, factors=best, **document["watch"])
     elif watch:
         watch = dataclasses.replace(watch, factors=state.factors)
+        # Stopping that was added: of the steps until here, the factors of the last one alone are there.
+        last = document["records"][-1] if document["records"] else {}
+        if watch.settings.monitor in last and not changed:
+            watch = watch.after(last, state.factors)
     stopped = None if changed else document["stopped"]
-    return Position(state, watch, document["step"], document["seconds"], tuple(document["records"]), stopped)
+    # Older checkpoints count what compiling took among the seconds of training.
+    spent = document["seconds"], document.get("compile_seconds", 0.0)
+    return Position(state, watch, document["step"], *spent, tuple(document["records"]), stopped)
 
 
 def tables(arrays: Arrays, document: Document) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +101,8 @@ def require_document(document: Document) -> None:
         DamageError: Something in it is of another kind.
     """
     watch = document.get("watch", {})
-    numbers = [document["seconds"], *watch.values(), *(one for row in document["records"] for one in row.values())]
+    spent = document["seconds"], document.get("compile_seconds", 0.0)
+    numbers = [*spent, *watch.values(), *(one for row in document["records"] for one in row.values())]
     names = [*document["leaves"], *document["tables"], *document["columns"]]
     whole = [document["records"], document["leaves"], document["tables"], document["columns"]]
     if not (

@@ -26,12 +26,12 @@ from jaxals._base.arguments import (
     told,
 )
 from jaxals._base.blas import loaded_blas, one_blas_thread
-from jaxals._base.checks import require_integer
+from jaxals._base.compilation import compile_ahead, compile_time
 from jaxals._base.devices import devices_of, require_one_process
 from jaxals._base.environment import numeric_settings, usable_devices
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import give_back_memory
-from jaxals.als.devices.mesh import make_mesh
+from jaxals.als.devices.mesh import make_mesh, use_all_cores_by_default
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan
@@ -40,11 +40,12 @@ from jaxals.objective.default import default_objective
 from jaxals.objective.factors import Factors, require_shape
 from jaxals.objective.objective import Objective, require_objective
 from jaxals.training.advice import warn_below_popularity, warn_of_far_numbers
+from jaxals.training.beginning import require_watched
 from jaxals.training.checkpoint import Checkpoint, CheckpointFolder
 from jaxals.training.divergence import require_finite_start, require_finite_step
 from jaxals.training.fingerprint import describe
 from jaxals.training.interruption import REASONS, Interruption, StepAbandoned
-from jaxals.training.run import Callback, Progress, Run
+from jaxals.training.run import Callback, Progress, Run, is_true
 from jaxals.training.state import UNCONVERGED, EarlyStopping, Position, Watch, history_frame
 from jaxals.training.trainers import ALS, Trainer, Training
 
@@ -89,15 +90,17 @@ def fit(
         early_stopping: When to stop before the last step.
         callbacks: Called with a `Progress` for each row of the history; one that returns True ends training.
         loss_every: Compute the loss for each so many rows of the history, 0 for never.
-        mesh: Devices to share the work out over: all that JAX has (on a CPU, see `jaxals.use_all_cores`), those of a
-            mesh, or None for the default device alone.
+        mesh: Devices to share the work out over: all that JAX has, those of a mesh, or None for the default device
+            alone. On a CPU, "all" makes a device of each core where JAX has not begun and nobody has said how many
+            there are to be (`jax_num_cpu_devices`, or `--xla_force_host_platform_device_count` in `XLA_FLAGS`); where
+            it has begun with one, a warning says what to do.
         progress: Whether to draw a progress bar.
         checkpoint: Folder to write down from time to time where training stands, and how often.
         resume: Whether to go on from the newest whole checkpoint, where there is one. What was trained is then, bit by
             bit, what it would be without the interruption, on the same kind and number of devices. Checkpoints of
             another run are refused, with "anyway" they are not; more steps than before may always be asked for, and
-            the history then keeps the row of the step where it had ended. Callbacks do not see again what they have
-            seen.
+            the history then keeps the row of the step where it had ended. `validation` and `early_stopping` may be
+            added, and count from there on. Callbacks do not see again what they have seen.
 
     Returns:
         The factors and how they came about.
@@ -117,6 +120,7 @@ def fit(
         (True, (30, 4))
     """
     refuse_forked_process()
+    use_all_cores_by_default(mesh)
     trainer = ALS() if trainer is None else trainer
     objective = default_objective(interactions) if objective is None else objective
     check_kinds(interactions, objective, trainer)
@@ -131,7 +135,7 @@ def fit(
     callbacks = _checked_callbacks(callbacks)
     require_flag("progress", progress)
     plan = plan_validation(interactions, validation, metrics)
-    _check_watched(plan, early_stopping, checkpoint, loss_every)
+    require_watched(plan, early_stopping, checkpoint, loss_every)
     require_finite_start(interactions, objective, jnp.dtype(getattr(trainer, "dtype", jnp.float32)), initial)
     warn_of_far_numbers(interactions, objective, stacklevel=3)
     key = as_key(seed)
@@ -166,7 +170,8 @@ def fit(
     with CheckpointFolder(checkpoint, description, _columns(plan), _kinds(devices)).opened() as folder:
 
         def restore() -> Position:
-            standing = folder.restore(_start(training, early_stopping), bool(resume), resume == "anyway")
+            begun = _start(training, early_stopping, loss_every)
+            standing = folder.restore(begun, bool(resume), resume == "anyway")
             if standing.step > training.n_steps:
                 raise ConfigurationError(
                     f"The newest checkpoint in {folder.path} is of {training.unit} {standing.step}, past the "
@@ -177,13 +182,22 @@ def fit(
         return go(restore=restore, folder=folder)
 
 
-def _start(training: Training, early_stopping: EarlyStopping | None) -> Position:
-    state, seconds = _timed(training.start, loaded_blas())
-    return Position(state, Watch(early_stopping, state.factors) if early_stopping else None, seconds=seconds)
+def _start(training: Training, early_stopping: EarlyStopping | None, loss_every: int) -> Position:
+    wait = compile_ahead(training.programs(loss_every == 1)) if training.programs and training.n_steps else None
+
+    def start() -> Any:
+        state = training.start()
+        if wait is not None:
+            wait()
+        return state
+
+    state, seconds, compile_seconds = _timed(start, loaded_blas())
+    watch = Watch(early_stopping, state.factors) if early_stopping else None
+    return Position(state, watch, seconds=seconds, compile_seconds=compile_seconds)
 
 
 def _columns(plan: EvaluationPlan | None) -> list[str]:
-    return ["step", "seconds", "loss", *([metric.name for metric in plan.metrics] if plan else [])]
+    return ["step", "seconds", "compile_seconds", "loss", *([metric.name for metric in plan.metrics] if plan else [])]
 
 
 def choose_devices(mesh: Mesh | Literal["all"] | None) -> Mesh | None:
@@ -241,7 +255,6 @@ def minimise(
         CheckpointError: A checkpoint could not be written.
         NumericalError: A step gave numbers that are not finite.
     """
-    standing = _start(training, early_stopping) if restore is None else restore()
     unit, columns = training.unit, _columns(plan)
     blas = loaded_blas()
     interruption = Interruption()
@@ -249,16 +262,19 @@ def minimise(
     take = _call if folder is None else interruption.run
     is_first = True
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(
-            tqdm(total=training.n_steps, initial=standing.step, unit=unit, desc="Training", disable=not progress)
-        )
+        bar = stack.enter_context(tqdm(total=training.n_steps, unit=unit, desc="Compiling", disable=not progress))
+        standing = _start(training, early_stopping, loss_every) if restore is None else restore()
+        # What compiling took says nothing of the time to come.
+        bar.reset()
+        bar.initial = bar.n = standing.step
+        bar.set_description("Training")
         if folder is not None:
             stack.enter_context(interruption.listening())
         try:
             while standing.step < training.n_steps and not standing.stopped:
                 with_loss = loss_every > 0 and (len(standing.records) + 1) % loss_every == 0
                 work = functools.partial(training.step, standing.state, with_loss)
-                (state, info), seconds = take(functools.partial(_timed, work, blas))
+                (state, info), seconds, compile_seconds = take(functools.partial(_timed, work, blas))
                 if is_first:
                     give_back_memory()  # what compiling took
                     is_first = False
@@ -271,15 +287,21 @@ def minimise(
                 require_finite_step(info, state.factors, where, objective, interactions, is_solved, why)
                 loss = float("nan") if info.loss is None else float(info.loss)
                 metrics = take(functools.partial(run_plan, state.factors, plan)).metrics if plan else {}
-                record = {"step": number, "seconds": standing.seconds + seconds, "loss": loss, **metrics}
+                record = {
+                    "step": number,
+                    "seconds": standing.seconds + seconds,
+                    "compile_seconds": standing.compile_seconds + compile_seconds,
+                    "loss": loss,
+                    **metrics,
+                }
                 standing = standing.after(state, number, {**record, UNCONVERGED: int(info.unconverged_rows)})
                 bar.update(number - bar.n)
                 bar.set_postfix({name: f"{value:.5g}" for name, value in {"loss": loss, **metrics}.items()})
 
-                snapshot = Progress(number, standing.seconds, loss, metrics, state.factors)
+                snapshot = Progress(number, standing.seconds, loss, metrics, state.factors, standing.compile_seconds)
                 reason = None
                 answers = [callback(snapshot) for callback in callbacks]  # all of them, whatever the first says
-                if any(map(_is_true, answers)):
+                if any(map(is_true, answers)):
                     reason = "a callback asked to stop"
                 elif standing.watch and standing.watch.has_settled:
                     reason = f"{standing.watch.settings.monitor} stopped improving"
@@ -307,22 +329,17 @@ def minimise(
     return run
 
 
-def _is_true(answer: Any) -> bool:
-    # True alone: what is written to a file, or appended to a list, often returns something, too.
-    is_flag = isinstance(answer, bool) or (getattr(answer, "dtype", None) == np.bool_ and not np.shape(answer))
-    return is_flag and bool(answer)
-
-
 def _call(work: Callable[[], T]) -> T:
     return work()
 
 
-def _timed(work: Callable[[], T], blas: Any) -> tuple[T, float]:
+def _timed(work: Callable[[], T], blas: Any) -> tuple[T, float, float]:
+    """Return what work gives, the seconds that it took, and those that went into compiling for it."""
     start = time.perf_counter()
     # The threads of BLAS, which JAX calls for one small eigendecomposition, would spin on beside JAX's own.
-    with one_blas_thread(blas):
+    with one_blas_thread(blas), compile_time() as compilation:
         done = jax.block_until_ready(work())
-    return done, time.perf_counter() - start
+    return done, time.perf_counter() - start - compilation.seconds, compilation.seconds
 
 
 def as_key(seed: Any) -> jax.Array:
@@ -379,21 +396,3 @@ def plan_validation(
         missing = "validation" if names else "metrics"
         raise ConfigurationError(f"`validation` and `metrics` go together; `{missing}` is missing.")
     return None if validation is None else plan_evaluation(interactions, validation, names)
-
-
-def _check_watched(
-    plan: EvaluationPlan | None, early_stopping: EarlyStopping | None, checkpoint: Checkpoint | None, loss_every: int
-) -> None:
-    require_integer("loss_every", loss_every, 0)
-    if checkpoint is not None and checkpoint.best == "loss" and loss_every != 1:
-        raise ConfigurationError(f'`best="loss"` of a checkpoint needs `loss_every=1`; got {loss_every}.')
-    if early_stopping is None:
-        return
-    names = [metric.name for metric in plan.metrics] if plan else []
-    if early_stopping.monitor == "loss":
-        if loss_every != 1:
-            raise ConfigurationError(f"Early stopping on the loss needs `loss_every=1`; got {loss_every}.")
-    elif early_stopping.monitor not in names:
-        raise ConfigurationError(
-            f"Early stopping watches {early_stopping.monitor!r}, which is not among the metrics {names}."
-        )

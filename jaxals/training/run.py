@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from jaxals._base.settings import shown
@@ -18,10 +19,11 @@ class Progress:
 
     Attributes:
         step: Steps done, from 1.
-        seconds: Time spent in training so far, start and compilation included, evaluations not.
+        seconds: Time spent in training so far, the start included; neither compilation nor evaluations are.
         loss: Loss after the step, NaN where it was not asked for.
         metrics: Validation metrics after the step.
         factors: Both tables after the step.
+        compile_seconds: Time spent on compiling so far.
 
     Example:
         >>> import jaxals
@@ -39,6 +41,7 @@ class Progress:
     loss: float
     metrics: dict[str, float]
     factors: Factors
+    compile_seconds: float = 0.0
 
     def __repr__(self) -> str:
         rest = ", ".join(f"{name} {value:.5g}" for name, value in {"loss": self.loss, **self.metrics}.items())
@@ -55,8 +58,9 @@ class Run:
     Attributes:
         factors: Both tables: after the last step, or the best step under early stopping.
         history: One row per step, or per so many steps as the trainer reports at once: "step", "seconds" spent in
-            training so far (start and compilation included, evaluations not), "loss" and the metrics asked for; also
-            "unconverged_rows" if a step left rows short of the solver's tolerance.
+            training so far, the start included, "compile_seconds" spent on compiling so far, which these leave out as
+            they do evaluations, "loss" and the metrics asked for; also "unconverged_rows" if a step left rows short of
+            the solver's tolerance.
         objective: What was minimised.
         trainer: What minimised it.
         stopped_early: Why training ended before its last step, or None.
@@ -112,3 +116,10 @@ def summary(result: Any, facts: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def is_true(answer: Any) -> bool:
+    """Tell whether a callback answered True, which ends training."""
+    # True alone: what is written to a file, or appended to a list, often returns something, too.
+    is_flag = isinstance(answer, bool) or (getattr(answer, "dtype", None) == np.bool_ and not np.shape(answer))
+    return is_flag and bool(answer)

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxals._base.arguments import require_text
 from jaxals._base.checks import require_at_least, require_integer, require_number
 from jaxals.evaluation import exposure
+from jaxals.evaluation.plans import require_metric
 from jaxals.objective.factors import Factors
 
 Record = dict[str, float]
@@ -27,7 +28,7 @@ class EarlyStopping:
         patience: How many rows of the history in a row may pass without one.
 
     Raises:
-        ConfigurationError: A setting lies outside its range.
+        ConfigurationError: A setting lies outside its range, or there is no such metric.
 
     Example:
         >>> import jaxals
@@ -44,6 +45,8 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         require_text("monitor", self.monitor, '"loss" or the name of a metric')
+        if self.monitor != "loss":
+            require_metric("monitor", self.monitor, also=["loss"])
         require_number("min_improvement", self.min_improvement)
         require_at_least("min_improvement", self.min_improvement, 0)
         require_integer("patience", self.patience, 1)
@@ -93,6 +96,7 @@ class Position:
         watch: What early stopping remembers, None without it.
         step: Steps done.
         seconds: Spent in them, and in the start.
+        compile_seconds: Spent on compiling them, which the others leave out.
         records: Rows of the history.
         stopped: Why training ended here before its last step, or None.
     """
@@ -101,6 +105,7 @@ class Position:
     watch: Watch | None = None
     step: int = 0
     seconds: float = 0.0
+    compile_seconds: float = 0.0
     records: tuple[Record, ...] = ()
     stopped: str | None = None
 
@@ -115,12 +120,13 @@ class Position:
         if self.watch is None:
             return None
         watched, top = self.watch.settings.monitor, self.watch.top
-        return next((int(record["step"]) for record in self.records if record[watched] == top), None)
+        return next((int(record["step"]) for record in self.records if record.get(watched) == top), None)
 
     def after(self, state: Any, step: int, record: Record) -> "Position":
         """Return where training stands after one more row of the history."""
         watch = self.watch.after(record, state.factors) if self.watch else None
-        return Position(state, watch, step, record["seconds"], (*self.records, record))
+        spent = record["seconds"], record["compile_seconds"]
+        return Position(state, watch, step, *spent, (*self.records, record))
 
 
 def history_frame(records: Sequence[Record], columns: Sequence[str]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Trainers: what `fit` drives, and alternating least squares as one of them. Host side."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
@@ -10,12 +10,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxals._base.checks import require_at_least, require_integer, require_number, require_one_of
+from jaxals._base.compilation import is_new
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree
 from jaxals._base.settings import settings
 from jaxals.als.devices import shared_memory
-from jaxals.als.devices.mesh import from_one_device, to_every_device
+from jaxals.als.devices.mesh import everywhere, from_one_device, to_every_device
 from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.row_classes import MANY_FITS, ONE_FIT
 from jaxals.als.layout.tiles import RowTiles, build_tiles
@@ -25,6 +26,7 @@ from jaxals.als.solver.equations import Solver, is_exact, require_solver
 from jaxals.als.spectral import Start, is_random_better, multiply, spectral_factors
 from jaxals.als.stages import Arithmetic, StepInfo, TableType
 from jaxals.als.sweeps import initial_factors, sweep
+from jaxals.als.sweeps import programs as sweep_programs
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError
 from jaxals.objective.factors import Factors
@@ -47,6 +49,8 @@ class Training:
         solves_systems: Whether a step solves systems of equations, whose conditioning may be why numbers go bad.
         explain: From the state before a step that made numbers which are not finite, why that is, or None if it cannot
             be told; by default it never can.
+        programs: From whether the loss is wanted of the first step, what compiles its programs: they are compiled at
+            one time, and while the start is made. By default each is compiled where it is called.
 
     Example:
         >>> import jax
@@ -68,6 +72,7 @@ class Training:
     stride: int = 1
     solves_systems: bool = False
     explain: Callable[[Any], str | None] | None = None
+    programs: Callable[[bool], Sequence[Callable[[], Any]]] | None = None
 
 
 @runtime_checkable
@@ -246,9 +251,22 @@ class ALS:
                 first = spectral_factors(user_tiles, item_tiles, objective, *drawn, multiply=by)
             first = from_one_device(to_every_device(first, mesh), mesh)
             memory = no_momentum(first, is_exact(self.solver), is_random) if self.acceleration else None
+            # A streak that lies where those of later sweeps do: else what it goes into is compiled twice.
+            if memory is not None:
+                streak = from_one_device(to_every_device(memory.streak, mesh), mesh)
+                memory = dataclasses.replace(memory, streak=streak)
             return ALSState(first, memory)
 
-        return Training(start, step, self.sweeps, "sweep", solves_systems=True)
+        def programs(with_loss: bool) -> Sequence[Callable[[], Any]]:
+            inputs = user_tiles, item_tiles, objective, self.solver
+            if not is_new(inputs, self.arithmetic, self.factors, with_loss):
+                return []
+            shape = lambda rows: jax.ShapeDtypeStruct((rows, self.factors), dtype, sharding=everywhere(mesh))
+            user, item = map(shape, interactions.shape)
+            of_a_sweep = shared_memory.programs if shared_memory.share_memory(mesh) else sweep_programs
+            return of_a_sweep(user_tiles, item_tiles, (user, item), objective, self.solver, self.arithmetic, with_loss)
+
+        return Training(start, step, self.sweeps, "sweep", solves_systems=True, programs=programs)
 
     def with_steps(self, n: int) -> "ALS":
         """Return the same trainer with another number of sweeps.

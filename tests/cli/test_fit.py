@@ -57,7 +57,7 @@ def test_fit_watches_what_is_held_out_and_stops_early(folder, run, tmp_path):
     watching = ["--holdout", 2, "--metrics", "ndcg@5", "auc", "--monitor", "ndcg@5", "--patience", 2]
     arguments = ["fit", folder / "plays.tsv", "--output", tmp_path / "m", "--factors", 4, "--sweeps", 50, *watching]
     document = json.loads(run(*arguments, "--json"))
-    assert set(document["history"][0]) == {"step", "seconds", "loss", "ndcg@5", "auc"}
+    assert set(document["history"][0]) == {"step", "seconds", "compile_seconds", "loss", "ndcg@5", "auc"}
     assert document["stopped_early"] == "ndcg@5 stopped improving"
     assert len(document["history"]) < 50
     held_out = document["held_out"]

@@ -5,8 +5,10 @@ import sys
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 import jaxals
 from jaxals._base.arguments import told
@@ -102,6 +104,24 @@ def test_what_a_plan_runs_into_is_one_sentence_of_ours():
     for read in (as_index, lambda stream, _: as_frame(stream, {"user": "user"})):
         with pytest.raises(DataError, match="cannot be read as Arrow's: Conversion Error: no number"):
             read(Stream(), "user ids")
+
+
+def test_a_name_that_cannot_be_compared_is_no_column():
+    class Frame:  # of polars: a comparison with text is an expression that fails
+        def __eq__(self, other):
+            raise RuntimeError("cannot compare string with numeric type")
+
+        def __hash__(self):
+            return 0
+
+    with pytest.raises(DataError, match="has no column"):
+        jaxals.Interactions.from_frame(COLUMNS, user=Frame(), value="plays")
+
+
+def test_values_whose_text_is_long_are_told_on_one_line():
+    matrix = scipy.sparse.csr_array(np.eye(2))
+    with pytest.raises(DataError, match=r"^Column 'value' must be numbers; entry 0 is a csr_array [^\n]*$"):
+        jaxals.Interactions.from_frame({"user": [1], "item": [1], "value": [matrix]})
 
 
 def test_rows_that_lack_a_column_have_a_missing_value_there():

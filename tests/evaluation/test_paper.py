@@ -3,11 +3,12 @@ import inspect
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import jaxals
 from jaxals.errors import ConfigurationError, DataError
-from jaxals.evaluation import Popularity, compare, holm, paper_table, plan_evaluation, run_plan
+from jaxals.evaluation import compare, holm, paper_table, plan_evaluation, run_plan
 from tests.evaluation.test_ranking import Dense, full
 
 N_USERS, N_ITEMS = 40, 12
@@ -87,18 +88,19 @@ def test_latex_escapes_what_latex_reads():
 
 
 def test_what_fit_returned_says_its_settings():
-    data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-    plan = plan_evaluation(data, data, ["recall@5"], exclude=None)
-    runs = [
-        jaxals.fit(data, jaxals.Objective.hkv(), jaxals.ALS(factors=2, sweeps=0), seed=seed, progress=False)
-        for seed in (0, 1)
-    ]
-    table = paper_table({"ALS": runs, "popularity": Popularity.from_interactions(data)}, plan, resamples=50)
+    def run(seed: int) -> jaxals.Run:
+        rng = np.random.default_rng(seed)
+        factors = jaxals.Factors(jnp.asarray(rng.normal(size=(N_USERS, 2))), jnp.asarray(rng.normal(size=(N_ITEMS, 2))))
+        return jaxals.Run(factors, pd.DataFrame(), jaxals.Objective.hkv(), jaxals.ALS(factors=2, sweeps=0))
+
+    evaluation = run_plan(noisy(0), PLAN)
+    table = paper_table({"ALS": [run(0), run(1)], "noise": evaluation, "again": run}, PLAN, resamples=50)
     assert table.settings["ALS"].startswith("Objective(confidence=LinearConfidence(alpha=40.0)")
     assert "ALS(factors=2, sweeps=0" in table.settings["ALS"]
-    assert len(table.values) == 3
-    again = paper_table({"popularity": run_plan(Popularity.from_interactions(data), plan)}, plan)
-    assert again.values["recall@5"][0] == table.values["recall@5"][2]
+    assert list(table.settings) == ["ALS", "again"]
+    values = table.values["ndcg@3"].tolist()
+    assert values[2] == evaluation["ndcg@3"]
+    assert values[3] == values[0] != values[1]
 
 
 def test_holm_is_that_of_the_paper():

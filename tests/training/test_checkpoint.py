@@ -122,6 +122,26 @@ def test_more_steps_end_rows_where_one_longer_run_does(tmp_path):
     assert_same(dataclasses.replace(longer, history=history), whole)
 
 
+def test_stopping_and_what_it_watches_may_be_added_on_resume(tmp_path):
+    split = random_holdout(DATA, 0.2, seed=0)
+    train(interactions=split.train, trainer=dataclasses.replace(PLAIN, sweeps=2), checkpoint=Checkpoint(tmp_path))
+    watched = {"validation": split.test, "metrics": "ndcg@5", "early_stopping": EarlyStopping("ndcg@5", patience=9)}
+    run = train(interactions=split.train, checkpoint=Checkpoint(tmp_path), resume=True, **watched)
+    assert run.history["ndcg@5"].isna().tolist() == [True, True, *[False] * 5]
+    assert run.best_step == run.history.set_index("step")["ndcg@5"].idxmax()
+    assert run.best["ndcg@5"] == run.history["ndcg@5"].max()
+
+
+def test_stopping_that_is_added_counts_the_step_that_it_goes_on_from(tmp_path):
+    train(checkpoint=Checkpoint(tmp_path))
+    worse = EarlyStopping("loss", min_improvement=10.0)
+    run = train(
+        trainer=dataclasses.replace(PLAIN, sweeps=9), checkpoint=Checkpoint(tmp_path), resume=True, early_stopping=worse
+    )
+    assert run.stopped_early == "loss stopped improving"
+    assert run.history["step"].tolist() == list(range(1, 9))
+
+
 def test_another_number_of_devices_goes_on_nearly_the_same(tmp_path, all_devices):
     checkpoint = Checkpoint(tmp_path, every=2)
     with pytest.raises(Cut):

@@ -25,7 +25,7 @@ def train(**settings) -> jaxals.Run:
 
 def test_history_and_determinism():
     run, again, other = train(seed=1), train(seed=1), train(seed=2)
-    assert list(run.history.columns) == ["step", "seconds", "loss"]
+    assert list(run.history.columns) == ["step", "seconds", "compile_seconds", "loss"]
     assert run.history["step"].tolist() == [1, 2, 3, 4]
     assert run.history["seconds"].is_monotonic_increasing
     assert (np.diff(run.history["loss"]) < 0).all()
@@ -70,7 +70,7 @@ def test_metrics_are_measured_and_early_stopping_keeps_the_best():
         early_stopping=EarlyStopping("ndcg@10", min_improvement=0.0, patience=2),
         progress=False,
     )
-    assert list(run.history.columns) == ["step", "seconds", "loss", "ndcg@10", "recall@5"]
+    assert list(run.history.columns) == ["step", "seconds", "compile_seconds", "loss", "ndcg@10", "recall@5"]
     assert run.stopped_early == "ndcg@10 stopped improving"
     assert len(run.history) < 12
     best = run.history["ndcg@10"].max()
@@ -105,7 +105,7 @@ def test_one_metric_by_its_name_and_repeated_ones_once():
         "early_stopping": EarlyStopping("ndcg@10", patience=9),
     }
     one = fit(split.train, OBJECTIVE, TRAINER, metrics="ndcg@10", **settings)
-    assert list(one.history.columns) == ["step", "seconds", "loss", "ndcg@10"]
+    assert list(one.history.columns) == ["step", "seconds", "compile_seconds", "loss", "ndcg@10"]
     twice = fit(split.train, OBJECTIVE, TRAINER, metrics=["ndcg@10", "ndcg@10"], **settings)
     assert list(twice.history.columns) == list(one.history.columns)
     np.testing.assert_array_equal(twice.history["ndcg@10"], one.history["ndcg@10"])
@@ -121,7 +121,7 @@ def test_a_plan_serves_as_validation():
         early_stopping=EarlyStopping("auc", patience=9),
         progress=False,
     )
-    assert list(by_plan.history.columns) == ["step", "seconds", "loss", "ndcg@10", "auc"]
+    assert list(by_plan.history.columns) == ["step", "seconds", "compile_seconds", "loss", "ndcg@10", "auc"]
     measured = evaluate(by_plan.factors, split.train, split.test, ["auc"], exclude=None)["auc"]
     assert measured == pytest.approx(by_plan.history["auc"].max(), rel=1e-6)
     with pytest.raises(ConfigurationError, match="names its own metrics"):
@@ -134,7 +134,7 @@ def test_a_plan_serves_as_validation():
 def test_rows_short_of_the_tolerance_are_in_the_history():
     strict = ConjugateGradient(steps=1, tolerance=1e-12)
     run = train(trainer=ALS(factors=4, sweeps=2, solver=strict))
-    assert list(run.history.columns) == ["step", "seconds", "loss", "unconverged_rows"]
+    assert list(run.history.columns) == ["step", "seconds", "compile_seconds", "loss", "unconverged_rows"]
     assert (run.history["unconverged_rows"] > 50).all()
     reached = train(trainer=ALS(factors=4, sweeps=2, solver=ConjugateGradient(steps=50, tolerance=0.1)))
     assert "unconverged_rows" not in reached.history

@@ -2,7 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxals import EarlyStopping, Factors
+from jaxals import Checkpoint, EarlyStopping, Factors
+from jaxals.errors import ConfigurationError
+from jaxals.evaluation.plans import parse_metrics
 from jaxals.training.state import UNCONVERGED, Position, Watch, history_frame
 
 
@@ -40,7 +42,7 @@ def test_a_position_leaves_the_one_before_as_it_was():
         factors = tables(1.0)
 
     before = Position(State())
-    after = before.after(State(), 3, {"step": 3, "seconds": 0.5, "loss": 2.0})
+    after = before.after(State(), 3, {"step": 3, "seconds": 0.5, "compile_seconds": 0.25, "loss": 2.0})
     assert (before.step, before.records, after.step, after.seconds) == (0, (), 3, 0.5)
     assert after.factors is State.factors
 
@@ -51,3 +53,22 @@ def test_a_history_tells_of_unconverged_rows_only_where_there_are_some():
     assert list(history_frame([], ["step", "seconds"]).columns) == ["step", "seconds"]
     records = [record, {**record, UNCONVERGED: 2}]
     assert history_frame(records, ["step", "seconds", "loss"])[UNCONVERGED].tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: EarlyStopping("ndgc"),
+            r"`monitor` is 'ndgc', no metric \(did you mean 'ndcg@10'\?\); known are 'loss'",
+        ),
+        (lambda: EarlyStopping("NDCG@5"), r"did you mean 'ndcg@5'"),
+        (lambda: EarlyStopping("los"), r"did you mean 'loss'"),
+        (lambda: Checkpoint("runs", best="recal@20"), r"`best` is 'recal@20', no metric \(did you mean 'recall@20'"),
+        (lambda: parse_metrics("ndgc@10"), r"no metric 'ndgc@10' \(did you mean 'ndcg@10'\?\); known"),
+        (lambda: EarlyStopping("zzz"), r"`monitor` is 'zzz', no metric; known"),
+    ],
+)
+def test_an_unknown_metric_is_refused_at_once_with_the_nearest(make, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make()

@@ -119,6 +119,7 @@ def make_world(folder: pathlib.Path) -> World:
         "load_implicit.path": folder / "implicit",
         **{f"{name}.path": fresh(".npz") for name in ("save_npz", "save_implicit")},
         **{f"{name}.folder": fresh("") for name in ("save_parquet", "save_model", "Recommender.save", "find")},
+        "table": run.factors.item,
         "load_parquet.folder": folder / "parquet",
         **{f"{name}.folder": folder / "model" for name in ("load_model", "Recommender.load")},
         "read_ncf.folder": folder / "ncf",
@@ -272,7 +273,7 @@ def make_world(folder: pathlib.Path) -> World:
 
 # Their constructors take what jaxals has made, and look at nothing of it.
 HOLDERS = {
-    "Progress": ("step", "seconds", "loss", "metrics", "factors"),
+    "Progress": ("step", "seconds", "loss", "metrics", "factors", "compile_seconds"),
     "Trained": ("factors", "info"),
     "Training": ("start", "step", "n_steps", "unit"),
     "StepInfo": ("non_finite_rows", "unconverged_rows"),

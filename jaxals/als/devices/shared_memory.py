@@ -8,7 +8,8 @@ same but for rounding; they cannot be differentiated. What it saves: `docs/perfo
 import dataclasses
 import functools
 import gc
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.pytree import pytree
-from jaxals.als.devices.mesh import from_one_device, to_every_device
-from jaxals.als.kernels.gather import Table, pack_without_copy
+from jaxals.als.devices.mesh import everywhere, from_one_device, to_every_device
+from jaxals.als.kernels.gather import Table, pack, pack_without_copy
 from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.solver.equations import Solver
@@ -97,9 +98,41 @@ def multiply(
     Returns:
         One row for each of the tiles, on the first device.
     """
-    everywhere = to_every_device(pack_without_copy(other, arithmetic.table_dtype), tiles.mesh)
-    parts = _finish(_combine_parts(tiles, objective, everywhere, arithmetic.precision))
+    table = to_every_device(pack_without_copy(other, arithmetic.table_dtype), tiles.mesh)
+    parts = _finish(_combine_parts(tiles, objective, table, arithmetic.precision))
     return _finish(_in_order(tiles, parts))[0]
+
+
+def programs(
+    user_tiles: RowTiles,
+    item_tiles: RowTiles,
+    shapes: tuple[Any, Any],
+    objective: Objective,
+    solver: Solver,
+    arithmetic: Arithmetic = EXACT,
+    with_loss: bool = False,
+) -> list[Callable[[], Any]]:
+    """Return what compiles the programs of a sweep that take long to compile, as `jaxals.als.sweeps.programs` does."""
+
+    def compile_side(
+        tiles: RowTiles, other: Any, objective: Objective, start: Any, with_loss: bool = False
+    ) -> Callable[[], Any]:
+        def inputs(other: Array, start: Array) -> tuple[Basis, Table, Array]:
+            basis, turned = eigenbasis(other, objective.unobserved_weight)
+            return basis, pack(turned, arithmetic.table_dtype, "cpu"), start
+
+        def compile_it() -> Any:
+            place = lambda shape: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=everywhere(tiles.mesh))
+            placed = jax.tree.map(place, jax.eval_shape(inputs, other, start))
+            how = {"arithmetic": arithmetic, "with_loss": with_loss}
+            return _solve_parts.lower(tiles, objective, solver, *placed, **how).compile()
+
+        return compile_it
+
+    return [
+        compile_side(user_tiles, shapes[1], objective.of("user"), shapes[0]),
+        compile_side(item_tiles, shapes[0], objective.of("item"), shapes[1], with_loss),
+    ]
 
 
 @pytree
@@ -129,8 +162,8 @@ def _solve(
 ) -> _Parts:
     basis, turned = _eigenbasis(other, objective.unobserved_weight)
     table = pack_without_copy(turned, arithmetic.table_dtype)
-    everywhere = to_every_device((basis, table, start), tiles.mesh)
-    return _solve_parts(tiles, objective, solver, *everywhere, arithmetic=arithmetic, with_loss=with_loss)
+    shared = to_every_device((basis, table, start), tiles.mesh)
+    return _solve_parts(tiles, objective, solver, *shared, arithmetic=arithmetic, with_loss=with_loss)
 
 
 def _finished(tiles: RowTiles, parts: _Parts) -> tuple[Float[Array, "rows factors"], StepInfo]:
