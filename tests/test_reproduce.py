@@ -51,6 +51,7 @@ def write_ncf(folder: Path) -> None:
     (folder / "toy.test.negative").write_text("".join(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Support for class-based `config`:DeprecationWarning")  # irspack's, of pydantic
 def test_the_table_of_ncf(folder, monkeypatch, capsys):
     write_ncf(folder / "data" / "ncf-ml-1m")

@@ -56,6 +56,7 @@ def test_gradient_models_are_those_of_single_fits(batch):
     )
 
 
+@pytest.mark.slow
 def test_models_spread_over_devices_are_those_of_single_fits(all_devices):
     # Nine models on eight devices: the second call has seven devices left over.
     assert len(jax.devices()) == 8
