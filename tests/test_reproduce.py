@@ -116,6 +116,7 @@ def test_the_table_of_lastfm(folder, monkeypatch):
     assert head > tail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ml_20m", pytest.param("msd", marks=pytest.mark.slow)])
 def test_tables_of_unseen_users_run_on_files_of_their_format(folder, monkeypatch, capsys, name):
     options = ["--factors", "4", "--sweeps", "2", "--held-out-users", "20"]

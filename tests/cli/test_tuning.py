@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jaxtyping
 import numpy as np
+import pytest
 
 import jaxals
 from jaxals import cli
@@ -18,6 +19,7 @@ from jaxals.cli.tuning import _command, parse_range
 TUNE = ["--factors", "2,4", "--sweeps", 3, "--trials", 4]
 
 
+@pytest.mark.slow
 def test_tune_finds_what_the_library_finds_and_says_how_to_train_with_it(folder, run, tmp_path):
     arguments = ["tune", folder / "named.csv", "--user", "who", "--item", "what", "--value", "how_often", *TUNE]
     arguments += ["--regularization", "0.01..0.1", "--frequency-exponent", "0..1", "--validation", 2]

@@ -72,6 +72,7 @@ def test_where_nothing_ties_lists_are_counted_as_they_are():
     assert gini(lists, 3) == coverage(lists, 3)
 
 
+@pytest.mark.slow
 def test_what_factors_know_nothing_of_is_on_no_list_but_ranked_among_negatives():
     # Both items that item 2, never trained, lies above have scores below 0; user 1 was told nothing.
     factors = Factors(jnp.array([[1.0], [0.0]]), jnp.array([[-1.0], [-2.0], [0.0], [0.0]]))

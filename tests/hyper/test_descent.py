@@ -51,6 +51,7 @@ def test_the_loss_falls_with_every_method(method):
     assert loss.iloc[-1] < loss.iloc[0]
 
 
+@pytest.mark.slow
 def test_a_second_call_compiles_nothing():
     held_out = hold_out(SPLIT.train, SPLIT.test)
     compiled: Any = gradients._hypergradient

@@ -63,6 +63,7 @@ def test_models_spread_over_devices_are_those_of_single_fits(all_devices):
     check_against_single_fits(run(space={"alpha": np.geomspace(0.5, 20, 9)}))
 
 
+@pytest.mark.slow
 def test_64_models_are_one_compilation(all_devices):
     before = n_compiled()
     found = run(space={"alpha": np.geomspace(0.5, 20, 16)}, seed=range(4), trainer=ALS(4, 3))
