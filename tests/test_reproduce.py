@@ -117,7 +117,8 @@ def test_the_table_of_lastfm(folder, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ml_20m", pytest.param("msd", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore:The objective is far from these data")
+@pytest.mark.parametrize("name", ["ml_20m", "msd"])
 def test_tables_of_unseen_users_run_on_files_of_their_format(folder, monkeypatch, capsys, name):
     options = ["--factors", "4", "--sweeps", "2", "--held-out-users", "20"]
     with pytest.raises(SystemExit):

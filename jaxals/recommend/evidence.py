@@ -43,7 +43,7 @@ class Evidence:
         """Weigh the rows of a table by how many entries each has."""
         if not shrinkage:  # nor is anything known to be wrong with a vector that came without entries
             return cls(table.trained.inverse_lengths, np.ones(len(table.place), table.dtype))
-        kept = (count / (count + shrinkage)).astype(table.dtype)
+        kept = (count / (count + float(shrinkage))).astype(table.dtype)
         trained = np.zeros(len(table.trained), table.dtype)  # more rows than the table has, or fewer
         trained[: len(table)] = kept[: len(trained)]
         return cls(jnp.asarray(trained * np.asarray(table.trained.inverse_lengths)), kept[table.place])

@@ -153,6 +153,7 @@ def test_a_wrong_value_is_one_sentence(number, place, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The model is worse")
 @pytest.mark.parametrize(("command", "name"), PARAMETERS)
 def test_a_wrong_value_is_one_sentence_when_trained(command, name, place, monkeypatch):
     def fit(interactions, objective, trainer, **settings):

@@ -280,6 +280,7 @@ def test_float64_needs_permission():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The objective is far from these data")
 def test_raw_play_counts_in_float32_end_near_float64(lastfm_2k):
     # alpha * r reaches 1.4e7: the largest play count is 352,698.
     objective = Objective.hkv(alpha=40.0, regularization=0.1)
@@ -318,6 +319,7 @@ def test_rounded_tables_end_near_full_ones(table_dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The objective is far from these data")
 def test_a_tolerance_keeps_raw_play_counts_near_the_exact_loss(lastfm_2k):
     objective = Objective.hkv(alpha=40.0)
     run = lambda solver: fit(

@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, Num
 
-from jaxals._base.arguments import checked_dtype, require_kind, require_mesh
+from jaxals._base.arguments import checked_dtype, require_flag, require_kind, require_mesh
 from jaxals._base.checks import require_integer, require_side
 from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
@@ -192,6 +192,7 @@ def build_tiles(
     dtype = checked_dtype("dtype", dtype, jnp.int32)  # for `number_entries`
     require_held(interactions.value, dtype)
     require_mesh(mesh)
+    require_flag("is_compact", is_compact)
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
     require_one_process(mesh)
     value_dtype = _smallest_type(interactions.value, dtype) if is_compact else dtype
