@@ -309,7 +309,7 @@ class ALSRecommender(
 
 def _entries(matrix: scipy.sparse.csr_array) -> Interactions:
     """Read a matrix that may have no entry at all, which is none to train on, but one to be asked about."""
-    if matrix.count_nonzero():
+    if np.count_nonzero(matrix.data):
         return Interactions.from_scipy(matrix)
     index = np.zeros(0, np.int32)
     catalog = Catalog(range(matrix.shape[0]), range(matrix.shape[1]))

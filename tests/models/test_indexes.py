@@ -39,7 +39,7 @@ def test_augmented_vectors_are_of_length_one_and_rank_as_the_scores_do():
     np.testing.assert_allclose(np.linalg.norm(vectors.user, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(vectors.item, axis=1), KNOWN, rtol=1e-6)
     np.testing.assert_array_equal(exact(vectors.user, vectors.item), exact(USER, ITEM))
-    longest = np.linalg.norm(ITEM, axis=1).max()
+    longest = np.max(np.linalg.norm(ITEM, axis=1))
     wanted = USER @ ITEM.T / longest / np.linalg.norm(USER, axis=1)[:, None]
     np.testing.assert_allclose(np.asarray(vectors.user @ vectors.item.T), wanted, atol=1e-6)
     assert vectors.item.dtype == FACTORS.item.dtype
