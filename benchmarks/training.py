@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 
 import jaxals
 from jaxals._base.environment import environment
-from jaxals.plots import PALETTE
+from jaxals.models.plots import PALETTE
 
 SIZES = {
     "small": (5_000, 3_000, 150_000),

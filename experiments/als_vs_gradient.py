@@ -40,7 +40,7 @@ from jaxals import ALS, Alternating, FullBatch, Gradient, SampledNegatives, User
 from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import EvaluationPlan, leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
-from jaxals.plots import plot_curves
+from jaxals.models.plots import plot_curves
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = ["lastfm-2k", "ml-1m", "medium"]

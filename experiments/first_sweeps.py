@@ -18,7 +18,7 @@ import pandas as pd
 import jaxals
 from jaxals.datasets.published import find_published, read_adjacency, read_ncf
 from jaxals.evaluation import EvaluationPlan, leave_k_out, plan_evaluation, plan_negatives
-from jaxals.plots import PALETTE
+from jaxals.models.plots import PALETTE
 
 NDCG = "ndcg@10"
 

@@ -41,8 +41,8 @@ from jaxals._base.environment import environment
 from jaxals.datasets.published import find_published, read_ncf
 from jaxals.evaluation import leave_k_out, plan_evaluation, plan_negatives, random_holdout, run_plan
 from jaxals.hyper import Implicit, Truncated, hold_out, smooth_ndcg, softmax_cross_entropy, tune_by_gradient
+from jaxals.models.plots import PALETTE
 from jaxals.objective.factors import gramian
-from jaxals.plots import PALETTE
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", choices=["lastfm-2k", "deepcf-lastfm", "ncf-ml-1m"], default="lastfm-2k")

@@ -16,7 +16,6 @@ from jaxals import data as data
 from jaxals import datasets as datasets
 from jaxals import errors as errors
 from jaxals import evaluation as evaluation
-from jaxals import plots as plots
 from jaxals import training as training
 from jaxals._base.environment import show_versions as show_versions
 from jaxals._base.pytree import pytree as pytree
@@ -33,6 +32,7 @@ from jaxals.als.sweeps import sweep as sweep
 from jaxals.data.catalog import Catalog as Catalog
 from jaxals.data.interactions import Interactions as Interactions
 from jaxals.models import exports as exports
+from jaxals.models import plots as plots
 from jaxals.objective.confidence import BinaryConfidence as BinaryConfidence
 from jaxals.objective.confidence import Confidence as Confidence
 from jaxals.objective.confidence import ImplicitConfidence as ImplicitConfidence

@@ -56,7 +56,7 @@ def _hear(event: str, duration_secs: float, **_: str | int) -> None:
 
 @contextlib.contextmanager
 def compile_time() -> Iterator[CompileTime]:
-    """Take the time that this thread spends on compiling in here, waiting for `compile_ahead` included.
+    """Take the time that this thread spends on compiling in here, `compile_ahead` included.
 
     Example:
         >>> import jax
@@ -104,34 +104,27 @@ def is_new(arrays: Any, *settings: Hashable) -> bool:
     return True
 
 
-def compile_ahead(programs: Sequence[Callable[[], Any]]) -> Callable[[], None]:
-    """Begin to compile programs at the same time, each in a thread of its own, for XLA needs no lock of Python.
+def compile_ahead(programs: Sequence[Callable[[], Any]]) -> None:
+    """Compile programs at the same time, each in a thread of its own, for XLA needs no lock of Python.
 
     They are compiled as this thread would: under the precision, the types and the default device that are set here.
+    Nothing else is to run meanwhile: it would wait for cores, and seem to take long.
 
     Args:
         programs: Each compiles one, such as `lambda: function.lower(*shapes).compile()`. What goes wrong in them is
             left for the call of the program to say.
-
-    Returns:
-        What waits for them.
     """
     if not programs or getattr(jax.config, "jax_disable_jit"):  # noqa: B009 (unknown to the types of JAX 0.10)
-        return lambda: None
+        return
     settings = settings_of_thread()
 
     def work(compile_one: Callable[[], Any]) -> None:
         with under(settings):
             compile_one()
 
-    with_threads = concurrent.futures.ThreadPoolExecutor(min(len(programs), count_cores()), "jaxals-compile")
-    begun = [with_threads.submit(work, one) for one in programs]
-    with_threads.shutdown(wait=False)
-
-    def wait() -> None:
-        begin = time.perf_counter()
-        concurrent.futures.wait(begun)
-        if _LISTENING.listener is not None:
-            _LISTENING.listener.add(begin, time.perf_counter())
-
-    return wait
+    begin = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(min(len(programs), count_cores()), "jaxals-compile") as threads:
+        for one in programs:
+            threads.submit(work, one)
+    if _LISTENING.listener is not None:
+        _LISTENING.listener.add(begin, time.perf_counter())

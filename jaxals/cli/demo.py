@@ -12,7 +12,7 @@ from jaxals.cli.output import print_table
 from jaxals.data.interactions import Interactions
 from jaxals.errors import MissingDependencyError
 from jaxals.evaluation import Popularity, Random, Scorer, plan_evaluation, random_holdout, run_plan
-from jaxals.plots import plot_loss, plot_metrics
+from jaxals.models.plots import plot_loss, plot_metrics
 from jaxals.recommend.recommender import Recommender
 from jaxals.training.loop import Progress, fit
 from jaxals.training.trainers import ALS

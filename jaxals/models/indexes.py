@@ -4,6 +4,7 @@ A score is an inner product, and indexes are made for that. `normalized` vectors
 for what knows nothing but cosines.
 """
 
+import importlib
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -78,7 +79,7 @@ def faiss_index(table: Table, measure: Measure = "dot", neighbours: int | None =
     """Put the rows of a table into an index of FAISS; those of zeros are left out.
 
     Args:
-        table: Such as `factors.item`; what is found are positions in it.
+        table: [rows, factors], such as `factors.item`; what is found are positions in it.
         measure: "dot", or "cosine" of the rows with what is looked for.
         neighbours: None looks at all rows, which is exact; else each row is linked to so many others (HNSW).
         effort: How many rows such a graph keeps in view, when it is made and when it is searched.
@@ -103,10 +104,7 @@ def faiss_index(table: Table, measure: Measure = "dot", neighbours: int | None =
     position, rows = _rows(table, measure, effort)
     if neighbours is not None:
         _require_neighbours(neighbours)
-    try:
-        import faiss
-    except ImportError:
-        raise MissingDependencyError("`faiss_index` needs FAISS: pip install 'jaxals[index]'.") from None
+    faiss = _library("faiss", "jaxals[index]")
     inner: Any = faiss.IndexFlatIP(rows.shape[1])
     if neighbours is not None:
         inner = faiss.IndexHNSWFlat(rows.shape[1], int(neighbours), faiss.METRIC_INNER_PRODUCT)
@@ -120,7 +118,7 @@ def hnswlib_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
     """Put the rows of a table into a graph of hnswlib; those of zeros are left out.
 
     Args:
-        table: As in `faiss_index`, and so are the others.
+        table: As in `faiss_index`: [rows, factors].
         measure: "dot" or "cosine".
         neighbours: How many others each row is linked to.
         effort: How many rows are kept in view.
@@ -143,10 +141,7 @@ def hnswlib_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
     """
     position, rows = _rows(table, measure, effort)
     _require_neighbours(neighbours)
-    try:
-        import hnswlib
-    except ImportError:
-        raise MissingDependencyError("`hnswlib_index` needs hnswlib: pip install hnswlib.") from None
+    hnswlib = _library("hnswlib", "hnswlib")
     index = hnswlib.Index(space="ip" if measure == "dot" else "cosine", dim=rows.shape[1])
     index.init_index(max_elements=max(len(rows), 1), M=int(neighbours), ef_construction=int(effort))
     if len(rows):  # hnswlib fails on none
@@ -158,20 +153,11 @@ def hnswlib_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
 def usearch_index(table: Table, measure: Measure = "dot", neighbours: int = 16, effort: int = 200) -> Any:
     """Put the rows of a table into a graph of usearch; those of zeros are left out.
 
-    Args:
-        table: As in `faiss_index`, and so are the others.
-        measure: "dot" or "cosine".
-        neighbours: How many others each row is linked to.
-        effort: How many rows are kept in view.
+    Takes and refuses what `hnswlib_index` does.
 
     Returns:
         A `usearch.index.Index`: `index.search(vectors, 10).keys` are positions, a row for each of several vectors;
         scores are 1 - `distances`.
-
-    Raises:
-        ConfigurationError: A setting lies outside its range.
-        DataError: `table` is no table of finite numbers.
-        MissingDependencyError: usearch is not installed.
 
     Example:
         >>> import numpy as np
@@ -183,14 +169,10 @@ def usearch_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
     """
     position, rows = _rows(table, measure, effort)
     _require_neighbours(neighbours)
-    try:
-        from usearch.index import Index
-    except ImportError:
-        raise MissingDependencyError("`usearch_index` needs usearch: pip install usearch.") from None
-    metric, size = "ip" if measure == "dot" else "cos", rows.shape[1]
-    index = Index(
-        ndim=size,
-        metric=metric,
+    usearch = _library("usearch.index", "usearch")
+    index = usearch.Index(
+        ndim=rows.shape[1],
+        metric="ip" if measure == "dot" else "cos",
         dtype="f32",
         connectivity=int(neighbours),
         expansion_add=int(effort),
@@ -198,6 +180,14 @@ def usearch_index(table: Table, measure: Measure = "dot", neighbours: int = 16, 
     )
     index.add(position, rows)
     return index
+
+
+def _library(module: str, requirement: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        name = module.split(".")[0]
+        raise MissingDependencyError(f"`{name}_index` needs {name}: pip install '{requirement}'.") from None
 
 
 def _require_neighbours(neighbours: Any) -> None:

@@ -183,13 +183,10 @@ def fit(
 
 
 def _start(training: Training, early_stopping: EarlyStopping | None, loss_every: int) -> Position:
-    wait = compile_ahead(training.programs(loss_every == 1)) if training.programs and training.n_steps else None
-
     def start() -> Any:
-        state = training.start()
-        if wait is not None:
-            wait()
-        return state
+        if training.programs and training.n_steps:
+            compile_ahead(training.programs(loss_every == 1))
+        return training.start()
 
     state, seconds, compile_seconds = _timed(start, loaded_blas())
     watch = Watch(early_stopping, state.factors) if early_stopping else None

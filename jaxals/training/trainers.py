@@ -50,7 +50,7 @@ class Training:
         explain: From the state before a step that made numbers which are not finite, why that is, or None if it cannot
             be told; by default it never can.
         programs: From whether the loss is wanted of the first step, what compiles its programs: they are compiled at
-            one time, and while the start is made. By default each is compiled where it is called.
+            one time, before the start is made. By default each is compiled where it is called.
 
     Example:
         >>> import jax

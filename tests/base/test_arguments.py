@@ -25,8 +25,8 @@ from jaxals._base.arguments import (
 )
 from jaxals.errors import ConfigurationError, DataError, JaxalsError
 from jaxals.hyper.grid import expand
+from jaxals.models.plots import plot_loss
 from jaxals.objective.objective import Objective
-from jaxals.plots import plot_loss
 from jaxals.training.trainers import ALS
 
 NAMES: Any = {"ann", "bob", "eve"}

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from jaxals.errors import DataError, MissingDependencyError
+from jaxals.models.plots import plot_curves, plot_loss, plot_map, plot_metrics, plot_popularity, plot_spectrum, spectrum
 from jaxals.objective.factors import Factors
-from jaxals.plots import plot_curves, plot_loss, plot_map, plot_metrics, plot_popularity, plot_spectrum, spectrum
 
 HISTORY = pd.DataFrame({"step": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "loss": [900.0, float("nan"), 350.0]})
 METRICS = pd.DataFrame(
