@@ -14,7 +14,7 @@ FOLDERS = (
     *("als", "data", "datasets", "evaluation", "gradient", "hyper", "implicit_api", "models", "objective"),
     *("recommend", "training"),
 )
-FILES = ("errors", "plots", "sklearn", "models.exports", "datasets.published")
+FILES = ("errors", "sklearn", "models.exports", "models.plots", "datasets.published")
 
 
 def public() -> dict[str, Any]:

@@ -22,13 +22,29 @@ class _Limit:
     """How many are in, and what each library had before the first of them."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.count = 0
         self.before: dict[str, int] = {}
 
+    def enter(self, libraries: list[Any]) -> None:
+        if self.count == 0:
+            self.before = {library.filepath: library.num_threads for library in libraries}
+        self.count += 1
+        for library in libraries:
+            _set_threads(library, 1)
 
-# The libraries have one setting for all: so has who changes it.
-_LIMIT = _Limit()
+    def leave(self, libraries: list[Any]) -> None:
+        self.count -= 1
+        for library in libraries:
+            if self.count == 0 and library.filepath in self.before:
+                _set_threads(library, self.before[library.filepath])
+
+
+class _LimitOfThread(_Limit, threading.local):
+    """The same, of each thread."""
+
+
+# Most libraries have one setting for all, those built on OpenMP one for each thread: so has who changes it.
+_LOCK, _OF_ALL, _OF_THREAD = threading.Lock(), _Limit(), _LimitOfThread()
 
 
 @contextlib.contextmanager
@@ -38,22 +54,18 @@ def one_blas_thread(blas: ThreadpoolController) -> Iterator[None]:
     Args:
         blas: What `loaded_blas` returned.
     """
-    with _LIMIT.lock:
-        if _LIMIT.count == 0:
-            _LIMIT.before = {library.filepath: library.num_threads for library in blas.lib_controllers}
-        _LIMIT.count += 1
-        for library in blas.lib_controllers:
-            _set_threads(library, 1)
+    is_own = lambda library: getattr(library, "threading_layer", None) == "openmp"
+    own = [library for library in blas.lib_controllers if is_own(library)]
+    shared = [library for library in blas.lib_controllers if not is_own(library)]
+    with _LOCK:
+        _OF_ALL.enter(shared)
+        _OF_THREAD.enter(own)
     try:
         yield
     finally:
-        with _LIMIT.lock:
-            _LIMIT.count -= 1
-            for library in blas.lib_controllers:
-                # OpenMP has a setting for each thread, which nobody else can put back.
-                is_own = getattr(library, "threading_layer", None) == "openmp"
-                if (_LIMIT.count == 0 or is_own) and library.filepath in _LIMIT.before:
-                    _set_threads(library, _LIMIT.before[library.filepath])
+        with _LOCK:
+            _OF_ALL.leave(shared)
+            _OF_THREAD.leave(own)
 
 
 def _set_threads(library: Any, number: int) -> None:

@@ -3,12 +3,18 @@ import threading
 import numpy as np
 import pytest
 import threadpoolctl
+from threadpoolctl import ThreadpoolController
 
 from jaxals._base.blas import loaded_blas, one_blas_thread
 
 
+def shared() -> ThreadpoolController:
+    """The libraries that have one setting for all threads: FAISS, where another test has loaded it, brings one more."""
+    return loaded_blas().select(threading_layer=["pthreads", "unknown", "disabled"])
+
+
 def threads() -> list[int]:
-    return [library["num_threads"] for library in loaded_blas().info()]
+    return [library["num_threads"] for library in shared().info()]
 
 
 @pytest.fixture
@@ -20,7 +26,7 @@ def three_threads():
 
 def test_limits_that_interleave_leave_what_was_there(three_threads):
     assert set(three_threads) == {3}
-    first, second = one_blas_thread(loaded_blas()), one_blas_thread(loaded_blas())
+    first, second = one_blas_thread(shared()), one_blas_thread(shared())
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -30,7 +36,7 @@ def test_limits_that_interleave_leave_what_was_there(three_threads):
 
 
 def test_many_threads_and_errors_leave_what_was_there(three_threads):
-    blas, seen = loaded_blas(), []
+    blas, seen = shared(), []
 
     def work() -> None:
         for turn in range(20):
@@ -52,14 +58,14 @@ def test_many_threads_and_errors_leave_what_was_there(three_threads):
 
 
 def test_whoever_leaves_last_puts_back_what_another_thread_found(three_threads):
-    blas, is_in, may_leave = loaded_blas(), threading.Event(), threading.Event()
+    blas, is_in, may_leave = shared(), threading.Event(), threading.Event()
 
     def work() -> None:
         with one_blas_thread(blas):
             is_in.set()
             may_leave.wait()
 
-    worker = threading.Thread(target=work)
+    worker = threading.Thread(target=work, daemon=True)  # no failure leaves it waiting
     with one_blas_thread(blas):
         worker.start()
         is_in.wait()
@@ -67,3 +73,40 @@ def test_whoever_leaves_last_puts_back_what_another_thread_found(three_threads):
     may_leave.set()
     worker.join()
     assert threads() == three_threads
+
+
+class OfOpenMP:
+    """A library whose number of threads each thread sets for itself."""
+
+    filepath, threading_layer = "libopenblaso.so", "openmp"
+
+    def __init__(self):
+        self.setting = threading.local()
+
+    @property
+    def num_threads(self) -> int:
+        return getattr(self.setting, "number", 4)
+
+    def set_num_threads(self, number: int) -> None:
+        self.setting.number = number
+
+
+def test_each_thread_has_its_own_limit_where_the_library_has():
+    blas, library, seen = loaded_blas(), OfOpenMP(), []
+    blas.lib_controllers = [library]
+
+    def work() -> None:
+        library.set_num_threads(7)
+        with one_blas_thread(blas):
+            seen.append(library.num_threads)
+        seen.append(library.num_threads)
+
+    with one_blas_thread(blas):
+        with one_blas_thread(blas):
+            pass
+        assert library.num_threads == 1, "this thread is still in"
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+    assert seen == [1, 7]
+    assert library.num_threads == 4
