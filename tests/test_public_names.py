@@ -73,3 +73,7 @@ def test_importing_takes_no_extras():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_rooms_that_are_imported_when_they_are_asked_for():
+    assert jaxals.__getattr__("hyper") is importlib.import_module("jaxals.hyper")

@@ -186,3 +186,8 @@ def test_without_an_objective_numbers_suit_the_data():
     assert jax.tree.leaves(by_default) == jax.tree.leaves(default_objective(DATA))
     given = ALSRecommender(regularization=0.5, factors=3, sweeps=1).fit(X).objective_
     assert (given.unobserved_weight, given.regularization) == (by_default.unobserved_weight, 0.5)
+
+
+def test_interactions_are_refused_with_the_way_to_pass_them():
+    with pytest.raises(DataError, match=r"of `Interactions` pass `X.to_scipy\(\)`"):
+        clone(MODEL).fit(DATA)

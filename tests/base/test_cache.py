@@ -68,3 +68,9 @@ def test_the_older_half_goes_where_there_are_too_many(told, monkeypatch):
     monkeypatch.setattr(cache, "_MOST_PROGRAMS", 4)
     use_compilation_cache()
     assert sorted(one.name for one in folder.iterdir()) == ["0-cache", "1-cache", "2-cache"]
+
+
+def test_a_folder_that_is_not_ours_to_write_to_keeps_nothing(told, monkeypatch):
+    monkeypatch.setattr(cache.os, "access", lambda *_: False)
+    assert use_compilation_cache() is None
+    assert not told

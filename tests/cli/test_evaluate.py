@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import jaxals
 from jaxals.cli.options import split_up
@@ -28,3 +29,9 @@ def test_splits_are_those_of_the_library(folder):
         (split_up(data, None, None, 5), random_holdout(data, seed=5)),
     ):
         np.testing.assert_array_equal(ours.test.item, theirs.test.item)
+
+
+@pytest.mark.filterwarnings("ignore:.*popularity")
+def test_float64_is_taken_where_it_is_asked_for(folder, run):
+    document = json.loads(run("evaluate", folder / "plays.tsv", *FAST, "--dtype", "float64", "--json"))
+    assert document["held_out"] == 140

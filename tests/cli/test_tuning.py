@@ -89,3 +89,11 @@ def test_the_command_that_trains_with_what_was_found_says_all_of_it(monkeypatch)
     assert bound.arguments["solver"] == "conjugate-gradient"
     assert bound.arguments["trainer"].sweeps == 5
     assert build_objective(bound.arguments["preset"]) == jaxals.Objective.ials(0.25, 0.125)
+
+
+def test_tune_prints_a_document_for_programs(folder, run, tmp_path):
+    arguments = ["tune", folder / "plays.tsv", "--factors", "2,4", "--sweeps", 1, "--trials", 1]
+    document = json.loads(run(*arguments, "--path", tmp_path / "trials.jsonl", "--json"))
+    assert document["factors"] in (2, 4)
+    assert len(document["trials"]) == 1
+    assert document["command"].startswith("jaxals fit ")

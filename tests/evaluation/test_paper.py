@@ -139,3 +139,12 @@ def test_wrong_arguments_are_named(changed, message):
             ask("mrr")
     with pytest.raises(ConfigurationError, match="`model` must be one of good_1, bad, flat; got 'none'"):
         TABLE.beats_all("none", "ndcg@3")
+
+
+def test_without_chance_the_note_has_no_deviation_and_numbers_that_are_none_are_refused():
+    table = paper_table({"one": noisy(0), "other": noisy(1)}, PLAN, resamples=50)
+    assert "deviation" not in table.note()
+    broken = dataclasses.replace(run_plan(noisy(0), PLAN))
+    broken.values[0] = np.nan
+    with pytest.raises(DataError, match="finite metrics for every user"):
+        paper_table({"one": broken, "other": noisy(1)}, PLAN)

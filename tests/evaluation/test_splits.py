@@ -174,3 +174,8 @@ def test_negatives_are_drawn_uniformly():
     # 10 sets of 2 out of 5; a share of 0.1 has a standard deviation of 0.0067 here, of which five are allowed.
     assert len(set(sets)) == 10
     assert all(abs(sets.count(one) / 2000 - 0.1) < 0.034 for one in set(sets))
+
+
+def test_negatives_are_drawn_for_a_test_about_the_same_users_and_items():
+    with pytest.raises(DataError, match=r"`test` is about \(5, 30\) users and items, `data` about \(40, 30\)"):
+        sample_negatives(random_data(), random_data(n_users=5), n=3)

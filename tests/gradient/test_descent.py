@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxals import Factors, Objective, SampledNegatives, UserBatches, datasets
+from jaxals import Factors, FullBatch, Gradient, Objective, SampledNegatives, UserBatches, datasets, fit
 from jaxals.gradient.descent import Batch, DescentState, Problem, descend, has_line_search
 from jaxals.gradient.losses import Terms
 from jaxals.gradient.user_batches import build_batches
@@ -82,3 +82,13 @@ def test_line_searches_are_known_by_what_they_remember():
     assert has_line_search(optax.lbfgs().init(factors))
     assert not has_line_search(optax.adam(0.1).init(factors))
     assert not has_line_search(optax.lbfgs(linesearch=None).init(factors))
+
+
+def test_a_line_search_goes_on_from_the_gradient_that_it_ended_with():
+    run = fit(
+        DATA,
+        Objective.hkv(1.0),
+        Gradient(factors=4, steps=15, batch=FullBatch(), optimizer=optax.lbfgs()),
+        progress=False,
+    )
+    assert run.history["loss"].is_monotonic_decreasing

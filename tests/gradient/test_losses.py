@@ -27,6 +27,7 @@ from jaxals import (
 from jaxals.errors import ConfigurationError
 from jaxals.gradient.descent import Problem, batch_gradient
 from jaxals.gradient.losses import Terms, batch_loss, sampled_loss
+from jaxals.gradient.returned import losses_of
 from jaxals.gradient.user_batches import build_batches
 from tests import oracles
 
@@ -261,3 +262,10 @@ def test_what_is_closed_over_is_differentiated_or_refused():
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(2.0), (values * (1 - scores) ** 2).sum(), rtol=1e-10)
     with pytest.raises(ConfigurationError, match="`observed_loss` must read no traced array"):
         jax.grad(lambda weight: loss(2.0, lambda value, score: weight * (value - score) ** 2))(2.0)
+
+
+def test_a_loss_of_observed_pairs_returns_a_number_for_each():
+    cells = jnp.ones((2, 3))
+    assert losses_of(cells, (2, 3)) is cells
+    with pytest.raises(ConfigurationError, match=r"one number for each value, of shape \(6,\)"):
+        losses_of(cells, (6,))

@@ -3,6 +3,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from jax.tree_util import Partial
 
@@ -87,3 +88,8 @@ def test_nothing_is_returned_of_what_was_interrupted_before_a_first_step():
 def test_parameters_must_be_above_zero():
     with pytest.raises(ConfigurationError, match="must all be above zero"):
         tuned(start=0.0)
+
+
+def test_an_optimizer_of_ones_own_is_used():
+    still, moved = (tuned(optimizer=optax.sgd(rate), steps=2).history["loss"] for rate in (0.0, 1e-6))
+    assert still.tolist() != moved.tolist()

@@ -309,3 +309,8 @@ def test_arguments_out_of_range_are_refused_before_the_first_trial(settings, mes
     # Without the run-time check of types, which tests have and users have not.
     with pytest.raises(ConfigurationError, match=message):
         inspect.unwrap(tune)(DATA, **{"space": SPACE, **settings})
+
+
+def test_a_trainer_of_no_steps_is_refused():
+    with pytest.raises(ConfigurationError, match="takes no steps, so there is nothing to measure"):
+        search(SearchSpace.preset("ials", ALS(factors=4, sweeps=0), sweeps=Choice((0,))), trials=1)

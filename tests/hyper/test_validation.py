@@ -70,3 +70,12 @@ def test_users_can_weigh_differently():
     assert float(softmax_cross_entropy(FACTORS, held_out, 1.0, weight)) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(DataError, match="`user_weight` must have one number for each of 30 users; got 3"):
         softmax_cross_entropy(FACTORS, held_out, 1.0, weight[:3])
+
+
+def test_without_k_every_rank_counts():
+    exact = []
+    for scores, is_relevant in users():
+        gains = is_relevant[np.argsort(-scores)] / np.log2(np.arange(len(scores)) + 2)
+        exact.append(gains.sum() / (1 / np.log2(np.arange(is_relevant.sum()) + 2)).sum())
+    loss = smooth_ndcg(FACTORS, hold_out(SPLIT.train, SPLIT.test), temperature=1e-4, k=None)
+    assert 1 - float(loss) == pytest.approx(np.mean(exact), abs=1e-3)

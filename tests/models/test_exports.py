@@ -147,3 +147,12 @@ def test_places_that_cannot_be_written_and_names_that_are_missing_are_told(tmp_p
     np.savez(tmp_path / "few.npz", user_factors=np.ones((2, 4), np.float32))
     with pytest.raises(DataError, match=r"it holds no user_ids and no item_factors and no item_ids\.$"):
         exports.load_npz(tmp_path / "few.npz")
+
+
+def test_implicits_file_keeps_the_ridge_where_it_is_one_number(tmp_path):
+    for regularization, is_kept in ((0.5, True), (jaxals.Sides(user=0.1, item=0.2), False)):
+        objective = Objective(jaxals.objective.ImplicitConfidence(alpha=3.0), regularization=regularization)
+        exports.save_implicit(tmp_path / "model.npz", factors(), objective)
+        with np.load(tmp_path / "model.npz") as saved:
+            assert saved["alpha"] == 3.0
+            assert ("regularization" in saved) == is_kept

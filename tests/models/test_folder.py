@@ -270,3 +270,9 @@ def test_a_list_of_checksums_beyond_all_measure_is_not_read(tmp_path, monkeypatc
     monkeypatch.setattr(storage, "_MOST_CHECKSUM_BYTES", 10)
     with pytest.raises(DamageError, match=r"folder is damaged: .* is too large\.$"):
         read_folder(tmp_path / "folder")
+
+
+def test_arrays_without_a_number_come_back(tmp_path):
+    write_folder(tmp_path / "model", {"none": np.zeros((0, 3), np.float32)}, {"a": 1})
+    arrays, document = read_folder(tmp_path / "model")
+    assert (arrays["none"].shape, arrays["none"].dtype, document) == ((0, 3), np.float32, {"a": 1})

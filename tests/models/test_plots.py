@@ -193,3 +193,9 @@ def test_thin_bars_have_no_numbers_and_wide_ones_lie_flat():
     narrow = plot_metrics(WIDE, Figure(figsize=(3, 3)).subplots())
     assert len(narrow.texts) == 0
     assert {text.get_rotation() for text in plot_metrics(METRICS).texts} == {0}
+
+
+def test_a_column_of_text_is_named():
+    history = pd.DataFrame({"step": [1, 2], "loss": ["high", "low"]})
+    with pytest.raises(DataError, match=r"must have numbers in its column 'loss'; got"):
+        plot_loss(history)

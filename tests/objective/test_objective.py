@@ -136,3 +136,11 @@ def test_counts_of_other_rows_are_refused():
 def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(ConfigurationError, match=message):
         make()
+
+
+def test_counts_and_scores_of_other_shapes_are_refused():
+    objective, factors = Objective.hkv(regularization=0.5), tables(jnp.float64)
+    ridge = objective.ridge_loss(factors, jnp.ones(9, jnp.int32), jnp.ones(14, jnp.int32))
+    assert ridge == pytest.approx(0.5 * sum(float(jnp.sum(table**2)) for table in (factors.user, factors.item)))
+    with pytest.raises(DataError, match="`item_count` must have one number for each of 14 rows; got 9"):
+        objective.ridge_loss(factors, jnp.ones(9, jnp.int32), jnp.ones(9, jnp.int32))

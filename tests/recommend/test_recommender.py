@@ -7,6 +7,7 @@ import pytest
 from jaxals import ALS, Catalog, Factors, Interactions, Objective, Recommender, Sides, datasets, fit
 from jaxals.errors import ConfigurationError, DataError, NumericalError, UnknownIdError
 from jaxals.evaluation import user_holdout
+from jaxals.recommend.fold_in import solve_side
 
 
 @pytest.fixture(scope="module")
@@ -289,3 +290,9 @@ def test_zero_rows_are_like_nothing():
     index, score = model.nearest(np.array([0, 1]), 5)
     assert index.tolist() == [[2, -1, -1, -1, -1], [-1, -1, -1, -1, -1]]
     assert not np.isnan(score).any()
+
+
+def test_rows_are_solved_against_as_many_columns_as_the_model_has(model):
+    other = Interactions.from_arrays([0], [0], shape=(2, 3))
+    with pytest.raises(DataError, match="3 columns of the other side, the model"):
+        solve_side(other, "user", model.factors, Objective.hkv())

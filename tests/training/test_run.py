@@ -1,6 +1,7 @@
 """What all results answer alike, whoever trained."""
 
 import dataclasses
+import types
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from jaxals.evaluation import leave_k_out
 from jaxals.hyper import fit_many, hold_out, smooth_ndcg, tune_by_gradient
 from jaxals.objective.factors import require_shape
 from jaxals.training import Checkpoint, Trained, Training
+from jaxals.training.run import summary
 
 DATA = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
 SPLIT = leave_k_out(DATA, 1, seed=0)
@@ -201,3 +203,8 @@ def test_progress_is_printed_on_a_line():
     jaxals.fit(DATA, Objective.hkv(), TRAINER, callbacks=[callback], progress=False)
     assert seen[-1].startswith("Progress(step 3, ")
     assert ", loss " in seen[-1]
+
+
+def test_a_result_without_a_model_says_so():
+    result = types.SimpleNamespace(factors=None, objective=jaxals.Objective.hkv(), trainer=jaxals.ALS())
+    assert summary(result, {"steps": 3, "seed": None}).startswith("SimpleNamespace(no factors\n    steps 3\n")
