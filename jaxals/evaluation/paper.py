@@ -14,12 +14,13 @@ from jaxals._base.settings import shown
 from jaxals.data.columns import as_numbers
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation.comparison import p_values, resampled_means
+from jaxals.evaluation.metrics import LIST_METRICS
 from jaxals.evaluation.plans import EvaluationPlan
 from jaxals.evaluation.ranking import Scorer, run_plan
 from jaxals.evaluation.results import Evaluation
 
 # Of these alone is more always better.
-_BETTER_IF_MORE = ("recall", "capped_recall", "precision", "ndcg", "map", "mrr", "hit_rate", "auc")
+_BETTER_IF_MORE = (*LIST_METRICS, "auc")
 _GREEK = {"α": "alpha", "β": "beta", "ε": "epsilon", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "σ": "sigma"}
 _OF_LATEX = str.maketrans(
     {one: f"\\{one}" for one in "&%$#_{}"}
