@@ -173,7 +173,7 @@ def _residual(system: System, rows: Float[Array, "rows factors"]) -> Float[Array
     """Compute ρ of every row in one pass over the entries."""
 
     def part(entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array) -> Array:
-        table, own = pack(other), _with_zero_row(rows)
+        table, own = pack(other, in_pieces=in_cache), _with_zero_row(rows)
 
         def step(sums: Array, chunk: _Entries) -> tuple[Array, None]:
             vectors = table[chunk.column]  # [tiles, width] -> [tiles, width, factors]
@@ -186,7 +186,7 @@ def _residual(system: System, rows: Float[Array, "rows factors"]) -> Float[Array
             sums = jax.lax.scan(step, sums, group)[0]
         return sums if mesh is None else jax.lax.psum(sums, "rows")
 
-    mesh = system.tiles.mesh
+    mesh, in_cache = system.tiles.mesh, system.tiles.machine.in_cache
     over_mesh = _over_mesh(part, mesh, n_whole=3)
     on_entries = over_mesh(_entries(system.tiles), system.other, system.objective, rows)[:-1]
     shared = system.objective.unobserved_weight * _matmul(rows, gramian(system.other))
@@ -197,7 +197,7 @@ def _loss_on_entries(rows: Float[Array, "rows factors"], system: System) -> Floa
     """Compute Σ c (p - s)² - w0 s² in one pass over the entries."""
 
     def part(entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array) -> Array:
-        table, own = pack(other), _with_zero_row(rows)
+        table, own = pack(other, in_pieces=in_cache), _with_zero_row(rows)
 
         @jax.checkpoint  # or the vectors of all entries would be kept
         def step(total: Array, chunk: _Entries) -> tuple[Array, None]:
@@ -209,7 +209,7 @@ def _loss_on_entries(rows: Float[Array, "rows factors"], system: System) -> Floa
             total = jax.lax.scan(step, total, group)[0]
         return total if mesh is None else jax.lax.psum(total, "rows")
 
-    mesh = system.tiles.mesh
+    mesh, in_cache = system.tiles.mesh, system.tiles.machine.in_cache
     return _over_mesh(part, mesh, n_whole=3)(_entries(system.tiles), system.other, system.objective, rows)
 
 
@@ -242,7 +242,8 @@ def _by_entries(
     def part(
         entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array, adjoint: Array
     ) -> tuple[Any, tuple[Array | None, ...]]:
-        table, own, own_adjoint = pack(other), _with_zero_row(rows), _with_zero_row(adjoint)
+        table = pack(other, in_pieces=in_cache)
+        own, own_adjoint = _with_zero_row(rows), _with_zero_row(adjoint)
 
         def step(sums: tuple, chunk: _Entries) -> tuple[tuple, Array | None]:
             vectors = table[chunk.column]  # [tiles, width] -> [tiles, width, factors]
@@ -267,7 +268,7 @@ def _by_entries(
             of_values.append(of_value)
         return (sums if mesh is None else jax.lax.psum(sums, "rows")), tuple(of_values)
 
-    mesh = system.tiles.mesh
+    mesh, in_cache = system.tiles.mesh, system.tiles.machine.in_cache
     over_mesh = _over_mesh(part, mesh, n_whole=4, out_specs=(_WHOLE, _PARTS))
     sums, of_values = over_mesh(_entries(system.tiles), system.other, system.objective, rows, adjoint)
     return *sums, of_values
@@ -285,7 +286,8 @@ def _by_columns(
         entries: tuple[_Entries, ...], other: Array, objective: Objective, rows: Array, adjoint: Array
     ) -> tuple[Array, Objective]:
         # Two tables, for laying both side by side in one would hold them once more.
-        table, adjoint_table, own = pack(rows), pack(adjoint), _with_zero_row(other)
+        table, adjoint_table = pack(rows, in_pieces=in_cache), pack(adjoint, in_pieces=in_cache)
+        own = _with_zero_row(other)
 
         def step(sums: tuple, chunk: _Entries) -> tuple[tuple, None]:
             # [tiles, width] -> [tiles, width, factors]
@@ -303,7 +305,7 @@ def _by_columns(
             sums = jax.lax.scan(step, sums, group)[0]
         return sums if mesh is None else jax.lax.psum(sums, "rows")
 
-    mesh = transposed.mesh
+    mesh, in_cache = transposed.mesh, transposed.machine.in_cache
     over_mesh = _over_mesh(part, mesh, n_whole=4)
     of_other, of_objective = over_mesh(_entries(transposed), system.other, system.objective, rows, adjoint)
     return of_other[:-1], of_objective

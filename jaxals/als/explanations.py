@@ -1,12 +1,15 @@
 """What each entry of a row adds to one of its scores: the explanations of a model. Device side."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.arguments import require_array, told
-from jaxals.als.kernels.factorization import solve_symmetric
+from jaxals.als.kernels.factorization import Method, solve_symmetric
 from jaxals.als.kernels.gram import weighted_gram
+from jaxals.als.layout.machine import machine_of
 from jaxals.errors import DataError
 from jaxals.objective.factors import gramian
 from jaxals.objective.objective import Objective, require_objective
@@ -58,21 +61,22 @@ def contributions(
     if other.dtype != value.dtype:
         raise DataError(f"`value` must be of the dtype of `other`, {other.dtype}; got {value.dtype}.")
     require_objective("objective", objective)
-    return _contributions(other, column, value, target, objective)
+    return _contributions(other, column, value, target, objective, method=machine_of(None).factorization)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="method")
 def _contributions(
     other: Float[Array, "columns factors"],
     column: Int[Array, " entries"],
     value: Float[Array, " entries"],
     target: Int[Array, ""],
     objective: Objective,
+    method: Method,
 ) -> Float[Array, " entries"]:
     gram_weight, target_weight = objective.weights(value)
     gram, _ = weighted_gram(other[column], gram_weight, target_weight)
     count = jnp.sum(value != 0, dtype=jnp.int32)
     matrix = gram + objective.unobserved_weight * gramian(other)
     ridge = jnp.full(other.shape[1], objective.ridge(count, other.shape[0], other.dtype))
-    direction = solve_symmetric(matrix[None], ridge[None], other[target][None])[0]
+    direction = solve_symmetric(matrix[None], ridge[None], other[target][None], method=method)[0]
     return target_weight * jnp.matmul(other[column], direction, precision="highest")

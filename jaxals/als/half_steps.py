@@ -123,7 +123,7 @@ def half_step_with_loss(
         frequency_offset=0.0,
     )
     system = System(tiles, other, ridge, bare)
-    task = Task(ridge, bare, solver, start, arithmetic=arithmetic, with_loss=with_loss)
+    task = Task(ridge, bare, solver, start, arithmetic=arithmetic, with_loss=with_loss, machine=tiles.machine)
     rows, info, loss = _solve(*jax.lax.stop_gradient((tiles, other, task)))
     adjoint = functools.partial(_solve_adjoint, arithmetic=arithmetic)
     rows = with_derivatives(adjoint, rows, system, transposed, solver)
@@ -134,9 +134,10 @@ def _solve_adjoint(
     system: System, solver: Solver, target: Float[Array, "rows factors"], arithmetic: Arithmetic
 ) -> Float[Array, "rows factors"]:
     """Return A⁻¹ C by the solver's adjoint, from zero."""
-    adjoint = adjoint_of(solver, target.dtype)
-    task = Task(system.ridge, system.objective, adjoint, jnp.zeros_like(target), target, arithmetic)
-    return _solve(system.tiles, system.other, task)[0]
+    tiles, adjoint = system.tiles, adjoint_of(solver, target.dtype)
+    zero = jnp.zeros_like(target)
+    task = Task(system.ridge, system.objective, adjoint, zero, target, arithmetic, machine=tiles.machine)
+    return _solve(tiles, system.other, task)[0]
 
 
 Solved = tuple[Float[Array, "rows factors"], StepInfo, Float[Array, ""]]
@@ -163,7 +164,9 @@ def _solve_on_each_device(
     """Solve one device's part of the tiles, and bring all parts together on each."""
     groups, long, position = entries
     basis, turned = eigenbasis(other, task.objective.unobserved_weight)
-    part, unconverged, loss = solve_part(groups, long, basis, pack(turned, task.arithmetic.table_dtype), task)
+    part, unconverged, loss = solve_part(
+        groups, long, basis, pack(turned, task.arithmetic.table_dtype, task.machine.in_cache), task
+    )
     if axis is not None:
         part = jax.lax.all_gather(part, axis, tiled=True)
         unconverged, loss = jax.lax.psum((unconverged, loss), axis)

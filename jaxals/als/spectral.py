@@ -61,7 +61,11 @@ def multiply(
         on_each_device = jax.shard_map(
             on_each_device, mesh=tiles.mesh, in_specs=specs, out_specs=whole, check_vma=False
         )
-    return on_each_device((tiles.groups, tiles.long, tiles.position), pack(other, arithmetic.table_dtype), objective)
+    return on_each_device(
+        (tiles.groups, tiles.long, tiles.position),
+        pack(other, arithmetic.table_dtype, tiles.machine.in_cache),
+        objective,
+    )
 
 
 def spectral_factors(

@@ -18,6 +18,7 @@ from jaxals._base.tracing import calling
 from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table
 from jaxals.als.kernels.gram import Precision, read_scores, sum_grams
+from jaxals.als.layout.machine import CPU, Machine
 from jaxals.als.layout.tiles import LongRows, Tiles
 from jaxals.als.solver.equations import NormalEquations, Solver, solve_from_gram
 from jaxals.objective.factors import gramian
@@ -121,6 +122,7 @@ class Task:
         target: Right-hand sides of all rows in the place of Σ b y, or None.
         arithmetic: How to round, static.
         with_loss: Whether to compute the loss of the entries, static.
+        machine: What the tiles were cut for, static.
     """
 
     ridge: Float[Array, " rows"]
@@ -130,6 +132,7 @@ class Task:
     target: Float[Array, "rows factors"] | None = None
     arithmetic: Arithmetic = static(default=EXACT)
     with_loss: bool = static(default=False)
+    machine: Machine = static(default=CPU)
 
 
 def solve_part(
@@ -149,7 +152,7 @@ def solve_part(
         entries, 0 where it was not asked for.
     """
     ridge, objective, start, target = task.ridge, task.objective, task.start, task.target
-    precision = task.arithmetic.precision
+    precision, in_cache = task.arithmetic.precision, task.machine.in_cache
     if not groups and long is None:
         return jnp.zeros((0, start.shape[1]), start.dtype), jnp.zeros((), jnp.int32), jnp.zeros((), start.dtype)
 
@@ -170,6 +173,7 @@ def solve_part(
                 one_tile_per_row=chunk.one_tile_per_row,
                 precision=precision,
                 target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis.vectors),
+                machine=task.machine,
             )
         with calling("solver"):
             rows, is_unconverged = task.solver.solve(equations)
@@ -177,8 +181,8 @@ def solve_part(
         if task.with_loss:
             # What forms Gram matrices has read the vectors a few at a time; what does not has them at hand.
             is_read_again = task.solver.gram_size(rows.shape[1]) > 0
-            by_tile = equations.by_tile(rows)
-            scores = read_scores(table, chunk.column, by_tile, precision) if is_read_again else equations.scores(rows)
+            again = (table, chunk.column, equations.by_tile(rows), precision, in_cache)
+            scores = read_scores(*again) if is_read_again else equations.scores(rows)
             loss = objective.loss_on_entries(chunk.value.astype(rows.dtype), scores)
         return _Part(_rotate(rows, basis.vectors.T), is_unconverged & (chunk.count > 0), loss)
 
@@ -281,7 +285,8 @@ def _solve_long_rows(
         gram_weight, target_weight = objective.weights(value)
         observed = objective.loss_on_entries(value, jnp.zeros_like(value))
         cells = (step.column[None], gram_weight[None], target_weight[None])
-        (gram,), (target,) = sum_grams(table, *cells, jnp.zeros(1, jnp.int32), 1, precision)
+        how = precision, task.machine.in_cache, True
+        (gram,), (target,) = sum_grams(table, *cells, jnp.zeros(1, jnp.int32), 1, *how)
         gram, target, observed = sums = jax.tree.map(jnp.add, carry, (gram, target, observed))
         own = jnp.minimum(step.row, len(ridge) - 1)
 
@@ -295,6 +300,7 @@ def _solve_long_rows(
                 _rotate(task.start[own], basis.vectors),
                 precision,
                 is_derivative=task.target is not None,
+                machine=task.machine,
             )
             # Σ c (p - s)² - w0 s² = Σ c p² - 2 b s + g s², which the sums know, to within the rounding of Σ c p².
             # Of Σ g y yᵀ the lower triangle is there, which stands for both.

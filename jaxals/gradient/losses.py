@@ -299,7 +299,7 @@ def _walk(
     """Add up the loss in one pass over tiles, and its gradients by their rows, their values and some settings."""
 
     def part(tiles: tuple[Array, Array, Array], rows: Array, other: Array, add_up: _Sum) -> tuple[Any, Array | None]:
-        table, own = pack(other), pack(rows)
+        table, own = pack(other, in_pieces=in_cache), pack(rows, in_pieces=in_cache)
 
         def step(sums: tuple, chunk: tuple) -> tuple[tuple, Array | None]:
             loss, of_rows, of_settings = sums
@@ -324,7 +324,7 @@ def _walk(
         sums, of_values = jax.lax.scan(step, start, tiles)
         return (sums if mesh is None else jax.lax.psum(sums, "rows")), of_values
 
-    mesh, arrays = tiles.mesh, (tiles.column, tiles.value, tiles.row)
+    mesh, in_cache, arrays = tiles.mesh, tiles.machine.in_cache, (tiles.column, tiles.value, tiles.row)
     if mesh is not None:
         specs = (PartitionSpec("rows"), PartitionSpec(), PartitionSpec(), PartitionSpec())
         out_specs = PartitionSpec(), PartitionSpec("rows")
@@ -337,7 +337,7 @@ def _drawn_squares(rows: Array, item: Array, by_user: EntryTiles, key: Array, n_
     """Draw items for every entry, and add up their squared scores."""
 
     def part(tiles: tuple[Array, Array, Array], rows: Array, item: Array, key: Array) -> Array:
-        table, own = pack(item), pack(rows)
+        table, own = pack(item, in_pieces=in_cache), pack(rows, in_pieces=in_cache)
 
         @jax.checkpoint  # the vectors that were drawn would be kept for all entries
         def squares(chunk: tuple[Array, Array, Array]) -> Array:
@@ -349,6 +349,7 @@ def _drawn_squares(rows: Array, item: Array, by_user: EntryTiles, key: Array, n_
 
         return jnp.sum(jax.lax.map(squares, tiles), keepdims=True)
 
+    in_cache = by_user.machine.in_cache
     # Chunks are numbered over all devices: draws agree wherever chunks have one shape.
     arrays = (jnp.arange(len(by_user.row)), by_user.value, by_user.row)
     if by_user.mesh is not None:

@@ -15,14 +15,13 @@ from jaxtyping import Array, Float, Int
 
 from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
+from jaxals.als.layout.machine import CPU, Machine, Platform, machine_of
 from jaxals.data.checks import require_held
 from jaxals.data.interactions import Interactions
 
 _WIDTHS = (4, 8, 16, 32, 64)
 # Adding a tile's sum to its row takes about as long as reading so many entries (0.5 µs against 20 ns).
 _TILE_OVERHEAD = 24
-# Vectors of one chunk, in bytes: what stays in cache between scores and gradient.
-_CHUNK_BYTES = 2**21
 
 
 @pytree
@@ -34,12 +33,14 @@ class EntryTiles:
         value: Value of each entry, 0 in padding.
         row: Which row a tile belongs to, ascending.
         mesh: Devices that chunks are sharded over; None for one device, static.
+        machine: What the tiles were cut for, static.
     """
 
     column: Int[Array, "... chunks tiles width"]
     value: Float[Array, "... chunks tiles width"]
     row: Int[Array, "... chunks tiles"]
     mesh: Mesh | None = static()
+    machine: Machine = static(default=CPU)
 
 
 @pytree
@@ -66,6 +67,7 @@ def build_batches(
     factors: int,
     dtype: Any = jnp.float32,
     mesh: Mesh | None = None,
+    platform: Platform | None = None,
 ) -> UserBatch:
     """Deal the users into batches with alike numbers of entries.
 
@@ -75,6 +77,7 @@ def build_batches(
         factors: Number of factors that the chunks are sized for.
         dtype: Type of the values on the device.
         mesh: Devices to share each batch's chunks out over, from `make_mesh`; None for the default device alone.
+        platform: What to lay out for, as in `build_tiles`.
 
     Returns:
         Stacked batches: all arrays have a leading axis of one per batch. Unless `size` is None, users without entries
@@ -104,13 +107,14 @@ def build_batches(
 
     entry_batch, entry_slot = batch[interactions.user], slot[interactions.user]
     n_devices = mesh.size if mesh else 1
-    per_chunk = max(_CHUNK_BYTES // (factors * np.dtype(dtype).itemsize), max(_WIDTHS))
+    machine = machine_of(platform, mesh)
+    per_chunk = max(machine.vector_bytes // (factors * np.dtype(dtype).itemsize), max(_WIDTHS))
 
     def tiled(row: np.ndarray, column: np.ndarray) -> EntryTiles:
         arrays = _tiled(entry_batch, row, column, interactions.value.astype(dtype), n_batches, per_chunk, n_devices)
         chunks = NamedSharding(mesh, PartitionSpec(None, "rows")) if mesh else None
         columns, values, rows = (jax.device_put(array, chunks) for array in arrays)
-        return EntryTiles(columns, values, rows, mesh)
+        return EntryTiles(columns, values, rows, mesh, machine)
 
     everywhere = NamedSharding(mesh, PartitionSpec()) if mesh else None
     by_user, by_item = tiled(entry_slot, interactions.item), tiled(interactions.item, entry_slot)

@@ -20,10 +20,8 @@ from jaxals.evaluation import plan_evaluation
 from jaxals.evaluation.plans import RankedBatch
 from jaxals.objective.factors import Factors, require_factors
 from jaxals.objective.objective import Scalar
+from jaxals.recommend.ranking import rows_per_batch
 from jaxals.recommend.topk import exclude_pairs
-
-# Scores of one batch of users, in bytes: several arrays of that size live at once.
-_BATCH_BYTES = 2**24
 
 
 @pytree
@@ -75,7 +73,7 @@ def hold_out(train: Interactions, test: Interactions, batch_size: int | None = N
     require_interactions("train", train)
     if batch_size is not None:
         require_integer("batch_size", batch_size, 1)
-    size = max(_BATCH_BYTES // (4 * train.n_items), 1) if batch_size is None else batch_size
+    size = rows_per_batch(train.n_items, 4) if batch_size is None else batch_size
     plan = plan_evaluation(train, test, batch_size=size)
     batches = jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *plan.batches())
     is_user = np.arange(batches.users.size).reshape(batches.users.shape) < len(plan.user)

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxals.als.layout.machine import machine_of
 from jaxals.als.layout.tiles import RowTiles, Tiles, build_tiles
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions
@@ -40,7 +41,7 @@ def tiles_of(confidences: Any, n_columns: int, factors: int, dtype: Any) -> RowT
     column, value, row, count_of_row = (jnp.asarray(a[None]) for a in (*cells, each, count))
     tiles = Tiles(column, value, row, row, count_of_row, one_tile_per_row=True)
     position = jnp.asarray(np.where(count > 0, each, height).astype(np.int32))
-    return RowTiles((tiles,), None, position, count_of_row[0], height, n_columns, None)
+    return RowTiles((tiles,), None, position, count_of_row[0], height, n_columns, None, machine_of(None))
 
 
 def table_of(name: str, table: Any) -> np.ndarray:

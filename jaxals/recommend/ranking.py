@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxals._base.arguments import first_line
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import require_memory
+from jaxals.als.layout.machine import Platform, machine_of
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
 from jaxals.recommend.evidence import Evidence
@@ -22,10 +23,6 @@ from jaxals.recommend.known import known_items, known_users
 from jaxals.recommend.sizes import cut, list_length, power_of_two
 from jaxals.recommend.tables import Table, inverse
 from jaxals.recommend.topk import blank_excluded, exclude_pairs, top_k
-
-# Scores of one batch, in bytes: rows enough for a fast matrix product, few enough for the scores to stay in cache until
-# they are ranked (20,000 users, 160,000 items, 2 cores: 3.6 s; 8.4 s with 2**26, 7.5 s with 2**22).
-_BATCH_BYTES = 2**24
 
 Ranked = tuple[Int[np.ndarray, "batch n"], Float[np.ndarray, "batch n"]]
 Cells = tuple[Int[np.ndarray, " cells"], Int[np.ndarray, " cells"]]
@@ -278,15 +275,16 @@ def ranking_frame(
     )
 
 
-def rows_per_batch(n_columns: int, itemsize: int) -> int:
-    """Return how many rows to score at once, 1 at least."""
-    return max(1, _BATCH_BYTES // (n_columns * itemsize))
+def rows_per_batch(n_columns: int, itemsize: int, platform: Platform | None = None) -> int:
+    """Return how many rows to score at once, 1 at least, on a platform: that of the default device if none is named."""
+    return max(1, machine_of(platform).batch_bytes // (n_columns * itemsize))
 
 
-def _rows_at_once(n_columns: int, itemsize: int) -> int:
+def _rows_at_once(n_columns: int, itemsize: int, platform: Platform | None = None) -> int:
+    rows = rows_per_batch(n_columns, itemsize, platform)
     # Two arrays of scores and a list have to stay below 32 MiB, or glibc takes them from the system page by page each
     # time: 64 of 50,000 items took 356 µs of CPU time a row in whole batches, and take 178 so.
-    return max(1, rows_per_batch(n_columns, itemsize) * 7 // 8)
+    return max(1, rows * 7 // 8) if machine_of(platform).in_cache else rows
 
 
 def batches(rows: Int[np.ndarray, " rows"], size: int) -> Iterator[Int[np.ndarray, " batch"]]:

@@ -18,6 +18,7 @@ from jaxals._base.settings import settings
 from jaxals.als.devices import shared_memory
 from jaxals.als.devices.mesh import everywhere, from_one_device, to_every_device
 from jaxals.als.kernels.gram import Precision
+from jaxals.als.layout.machine import machine_of
 from jaxals.als.layout.row_classes import MANY_FITS, ONE_FIT
 from jaxals.als.layout.tiles import RowTiles, build_tiles
 from jaxals.als.momentum import Momentum, look_ahead, no_momentum, remember
@@ -151,7 +152,7 @@ class ALS:
         table_dtype: "float16" or "bfloat16" to round the tables for the gathers alone, see `docs/performance.md`.
         precision: Of products with the gathered rows: "highest", or "high" or "default" to let an accelerator use
             faster units, such as TF32; it changes nothing on a CPU.
-        chunk_bytes: Bound on the Gram matrices formed at a time, in bytes.
+        chunk_bytes: Bound on the Gram matrices formed at a time, in bytes; by default what suits the device.
 
     Raises:
         ConfigurationError: A setting lies outside its range.
@@ -173,11 +174,13 @@ class ALS:
     dtype: Literal["float32", "float64"] = "float32"
     table_dtype: TableType | None = None
     precision: Precision = "highest"
-    chunk_bytes: int = 2**24
+    chunk_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("factors", 1), ("sweeps", 0), ("chunk_bytes", 1)):
+        for name, least in (("factors", 1), ("sweeps", 0)):
             require_integer(name, getattr(self, name), least)
+        if self.chunk_bytes is not None:
+            require_integer("chunk_bytes", self.chunk_bytes, 1)
         require_number("initial_scale", self.initial_scale)
         require_at_least("initial_scale", self.initial_scale, 0)
         require_one_of("dtype", self.dtype, "float32", "float64")
@@ -356,7 +359,12 @@ class ALS:
         itemsize = np.dtype(self.dtype).itemsize
         tables = (5 if self.acceleration else 3) * sum(interactions.shape) * self.factors * itemsize
         entries = 2 * len(interactions) * (2 * 4 + itemsize)
-        chunks = 4 * self.chunk_bytes + 8 * self.factors**2 * itemsize
+        machine = machine_of(None, mesh)
+        chunks = machine.gram_bytes if self.chunk_bytes is None else self.chunk_bytes
+        if not machine.in_cache:
+            grams = max(interactions.shape) * self.solver.gram_size(self.factors) ** 2 * itemsize
+            chunks = (min(chunks, grams) + min(machine.vector_bytes, len(interactions) * self.factors * itemsize)) // 2
+        chunks = 4 * chunks + 8 * self.factors**2 * itemsize
         # The devices of a CPU share tables, but each has chunks of its own.
         n_chunks = mesh.size if mesh is not None and shared_memory.share_memory(mesh) else 1
         require_memory(

@@ -29,6 +29,7 @@ from jaxals.als.layout import row_classes
 from jaxals.errors import ConfigurationError, DataError
 from tests import oracles
 from tests.combinations import combinations
+from tests.machines import cut_for
 
 N_USERS, N_ITEMS, FACTORS = 23, 17, 5
 VALUES = oracles.random_values(0, N_USERS, N_ITEMS)
@@ -47,7 +48,7 @@ def tiles_of(side: Any, n_devices: int = 1, longest: int = 16_384, data: Interac
     with pytest.MonkeyPatch.context() as patch:
         if longest < 16_384:  # longer rows are accumulated
             patch.setattr(row_classes, "_MIDDLE_ROW_ENTRIES", longest)
-            patch.setattr(row_classes, "_WIDE_ROW_ENTRIES", longest)
+            cut_for(patch, longest_row=longest)
             patch.setattr(row_classes, "_WIDTHS", (2,))
         mesh = make_mesh(jax.devices()[:n_devices])
         return build_tiles(data, side, factors=FACTORS, dtype=jnp.float64, mesh=mesh)

@@ -24,6 +24,7 @@ from jaxals.als.stages import Arithmetic
 from jaxals.errors import ConfigurationError, DataError
 from tests import oracles
 from tests.combinations import combinations
+from tests.machines import cut_for
 
 N_USERS, N_ITEMS, FACTORS = 23, 17, 5
 
@@ -80,8 +81,8 @@ def test_loss_never_rises():
 )
 def test_the_loss_on_the_way_is_the_loss(preset, longest, n_devices, monkeypatch):
     # Rows longer than 3 entries are accumulated, or go in tiles.
-    for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):
-        monkeypatch.setattr(row_classes, name, longest)
+    monkeypatch.setattr(row_classes, "_MIDDLE_ROW_ENTRIES", longest)
+    cut_for(monkeypatch, longest_row=longest)
     monkeypatch.setattr(row_classes, "_WIDTHS", (2,))
     monkeypatch.setattr(gram, "_LEAST_HALVED", FACTORS)  # as with many factors
     r, data, _ = problem()

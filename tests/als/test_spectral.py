@@ -17,6 +17,7 @@ from jaxals.als.spectral import _random_signs, is_random_better, multiply, spect
 from jaxals.als.stages import EXACT
 from tests import oracles
 from tests.combinations import combinations
+from tests.machines import cut_for
 
 FACTORS = 3
 KEY = jax.random.key(0)
@@ -46,8 +47,8 @@ def by_dense_algebra(targets: np.ndarray, signs: np.ndarray) -> np.ndarray:
     ("preset", "longest", "n_devices"), combinations(["log", "ials", "spark"], [3, 16_384], [1, 2, 8], strength=1)
 )
 def test_scores_are_those_of_subspace_iteration_on_the_dense_targets(preset, longest, n_devices, monkeypatch):
-    for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):
-        monkeypatch.setattr(row_classes, name, longest)
+    monkeypatch.setattr(row_classes, "_MIDDLE_ROW_ENTRIES", longest)
+    cut_for(monkeypatch, longest_row=longest)
     monkeypatch.setattr(row_classes, "_WIDTHS", (2,))
     objective, parameters = oracles.PRESETS[preset]
     data = interactions(VALUES)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
@@ -5,6 +7,7 @@ import pandas as pd
 import pytest
 
 from jaxals import ALS, Catalog, Factors, Interactions, Objective, Recommender, Sides, datasets, fit
+from jaxals.als.layout.machine import CPU
 from jaxals.errors import ConfigurationError, DataError, NumericalError, UnknownIdError
 from jaxals.evaluation import user_holdout
 from jaxals.recommend.fold_in import solve_side
@@ -105,7 +108,9 @@ def test_similar_users_are_found_alike(model):
 def test_batches_do_not_change_the_answer(model, monkeypatch):
     users = np.arange(31)
     whole = model.top_items(users, 5)
-    monkeypatch.setattr("jaxals.recommend.ranking._BATCH_BYTES", 25 * 8 * 4)
+    monkeypatch.setattr(
+        "jaxals.recommend.ranking.machine_of", lambda _: dataclasses.replace(CPU, batch_bytes=25 * 8 * 4)
+    )
     in_parts = model.top_items(users, 5)
     np.testing.assert_array_equal(whole[0], in_parts[0])
     np.testing.assert_allclose(whole[1], in_parts[1], rtol=1e-12)

@@ -10,6 +10,7 @@ import scipy.sparse
 
 import jaxals
 from jaxals import ALS, Cholesky, ConjugateGradient, EarlyStopping, Interactions, Objective, Subspace, datasets, fit
+from jaxals.als.layout.machine import CPU
 from jaxals.errors import ConfigurationError, DataError, NumericalError
 from jaxals.evaluation import evaluate, plan_evaluation, random_holdout
 from tests import oracles
@@ -365,5 +366,5 @@ def test_every_device_of_a_cpu_counts_in_the_memory_that_is_needed(n_devices, mo
     monkeypatch.setattr("jaxals.training.trainers.require_memory", lambda needed, *_: asked.append(needed))
     mesh = jaxals.make_mesh(jax.devices()[:n_devices])
     ALS(factors=4, sweeps=0).begin(DATA, OBJECTIVE, jax.random.key(0), None, mesh)
-    chunks = 4 * ALS().chunk_bytes
+    chunks = 4 * CPU.gram_bytes
     assert n_devices * chunks < asked[0] < (n_devices + 1) * chunks

@@ -119,7 +119,7 @@ def programs(
     ) -> Callable[[], Any]:
         def inputs(other: Array, start: Array) -> tuple[Basis, Table, Array]:
             basis, turned = eigenbasis(other, objective.unobserved_weight)
-            return basis, pack(turned, arithmetic.table_dtype, "cpu"), start
+            return basis, pack(turned, arithmetic.table_dtype), start
 
         def compile_it() -> Any:
             place = lambda shape: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=everywhere(tiles.mesh))
@@ -211,7 +211,7 @@ def _solve_parts(
         return solved, *jax.lax.psum(sums, "rows")
 
     ridge = objective.ridge(tiles.count, tiles.n_columns, start.dtype)
-    task = Task(ridge, objective, solver, start, arithmetic=arithmetic, with_loss=with_loss)
+    task = Task(ridge, objective, solver, start, arithmetic=arithmetic, with_loss=with_loss, machine=tiles.machine)
     on_mesh = jax.shard_map(
         solve_mine,
         mesh=tiles.mesh,

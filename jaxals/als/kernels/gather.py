@@ -78,19 +78,19 @@ class TablePart:
         return (found if table.pieces is None else _from_pieces(found, table.stored_dtype)).astype(self.dtype)
 
 
-def pack(table: Float[Array, "rows factors"], stored_dtype: Any = None, backend: str | None = None) -> Table:
-    """Prepare a table for being read, on one backend: it stays right on any other.
+def pack(table: Float[Array, "rows factors"], stored_dtype: Any = None, in_pieces: bool = True) -> Table:
+    """Prepare a table for being read.
 
     Args:
         table: Rows in the type that they are to be read in.
         stored_dtype: Type to round them to, such as float16; by default they are kept as they are.
-        backend: Such as "cpu", by default the default one.
+        in_pieces: Whether in pieces of 2 bytes, as a CPU reads fastest; right anywhere.
 
     Returns:
         The same rows, for `table[index]`.
     """
     stored = jnp.dtype(table.dtype if stored_dtype is None else stored_dtype)
-    if (backend or jax.default_backend()) != "cpu":
+    if not in_pieces:
         return Table(table, None, stored)
     pieces = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(table).astype(stored), jnp.uint16)
     return Table(table, pieces.reshape(len(table), -1), stored)

@@ -42,10 +42,12 @@ def sum_grams(
     segment: Int[Array, " tiles"],
     n_rows: int,
     precision: Precision = "highest",
+    in_cache: bool = True,
+    one_tile_per_row: bool = False,
 ) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
     """Return the lower triangle of Σ g y yᵀ, and Σ b y, over the tiles of each row, y being rows of a table.
 
-    On a CPU, a few tiles are read, multiplied and added to their rows at a time.
+    In a CPU's cache, a few tiles are read, multiplied and added to their rows at a time.
 
     Args:
         table: What vectors y are read from.
@@ -55,13 +57,20 @@ def sum_grams(
         segment: Which row a tile belongs to, ascending.
         n_rows: How many rows there are.
         precision: Of products with the vectors.
+        in_cache: Whether to go a few tiles at a time, which a CPU's cache holds; all at once otherwise.
+        one_tile_per_row: Whether tile i is all of row i.
 
     Returns:
         One matrix and one vector a row, zero for rows without tiles; what is above a matrix's diagonal means nothing.
     """
     factors, dtype = table.factors, gram_weight.dtype
     cells, n_blocks, size, half = (column, gram_weight, target_weight), 1, len(segment), 0
-    if jax.default_backend() == "cpu":
+    if not in_cache and one_tile_per_row:
+        (_, grams), sums = jax.vmap(functools.partial(_lower_gram, half=0, precision=precision))(
+            table[column], *cells[1:]
+        )
+        return grams, sums
+    if in_cache:
         width = gram_weight.shape[1]
         if width % _MOST_WIDTH == 0:
             segment, width = jnp.repeat(segment, width // _MOST_WIDTH), _MOST_WIDTH
@@ -91,6 +100,7 @@ def read_scores(
     column: Int[Array, "tiles width"],
     rows: Float[Array, "tiles factors"],
     precision: Precision = "highest",
+    in_cache: bool = True,
 ) -> Float[Array, "tiles width"]:
     """Return y·x for every cell, y being rows of a table and x one row for each tile.
 
@@ -101,12 +111,13 @@ def read_scores(
         column: Which one each entry reads, 0 in padding.
         rows: x, for each tile.
         precision: Of products with the vectors.
+        in_cache: Whether to go a few tiles at a time, which a CPU's cache holds; all at once otherwise.
 
     Returns:
         One number for each cell.
     """
     n_blocks, size = 1, len(column)
-    if jax.default_backend() == "cpu":
+    if in_cache:
         n_blocks, size = _blocks(size, max(_BLOCK_BYTES // (column.shape[1] * table.factors * rows.dtype.itemsize), 1))
     score = lambda block: jnp.einsum("twf,tf->tw", table[block[0]], block[1], precision=precision)
     scores = jax.lax.map(score, (_cut(column, n_blocks, size), _cut(rows, n_blocks, size)))

@@ -24,13 +24,12 @@ from jaxals._base.arguments import checked_dtype, require_flag, require_kind, re
 from jaxals._base.checks import require_integer, require_side
 from jaxals._base.devices import require_one_process
 from jaxals._base.pytree import pytree, static
+from jaxals.als.layout.machine import Machine, Platform, machine_of
 from jaxals.als.layout.row_classes import ONE_FIT, choose_classes
 from jaxals.data.catalog import Side
 from jaxals.data.checks import require_held
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import DataError
-
-_LONG_STEP_ENTRIES = 4096
 
 
 @pytree
@@ -86,6 +85,7 @@ class RowTiles:
         n_rows: Rows of the table that is solved for, static.
         n_columns: Rows of the other table, static.
         mesh: Devices that the first axis of `groups` and `long` is sharded over; None for one device, static.
+        machine: What they were cut for, which half steps go by, static.
 
     Example:
         >>> import jaxals
@@ -102,6 +102,7 @@ class RowTiles:
     n_rows: int = static()
     n_columns: int = static()
     mesh: Mesh | None = static()
+    machine: Machine = static()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,10 +147,11 @@ def build_tiles(
     factors: int,
     dtype: Any = jnp.float32,
     gram_size: int | None = None,
-    chunk_bytes: int = 2**24,
+    chunk_bytes: int | None = None,
     sweeps: int = ONE_FIT,
     mesh: Mesh | None = None,
     is_compact: bool = False,
+    platform: Platform | None = None,
 ) -> RowTiles:
     """Cut the interactions of all users (or items) into tiles.
 
@@ -161,12 +163,15 @@ def build_tiles(
         gram_size: Size of the Gram matrices that the solver forms, as its method of this name says; 0 for none, by
             default `factors`. Any layout serves any solver, at another speed; with `Subspace`, it decides which rows
             are solved exactly.
-        chunk_bytes: Bound on the Gram matrices that one chunk forms at a time, in bytes.
+        chunk_bytes: Bound on the Gram matrices that one chunk forms at a time, in bytes; by default 16 MB for a CPU,
+            1 GB for a GPU and 512 MB for a TPU.
         sweeps: How many sweeps to be laid out for: the more, the more classes of rows, which save time in each sweep
             but take longer to compile.
         mesh: Devices to share the tiles out over, from `make_mesh`; None for the default device alone.
         is_compact: Whether to keep the values in the smallest type that holds all of them exactly: a byte each where
             they are small counts, or all 1. Nothing can be differentiated by such values.
+        platform: What to lay out for, "cpu", "gpu" or "tpu"; by default for the devices that the tiles go to. Any
+            layout gives the same rows on any device, to rounding, at another speed.
 
     Returns:
         Tiles on the mesh, or on the default device.
@@ -185,8 +190,10 @@ def build_tiles(
     """
     require_interactions("interactions", interactions)
     require_side(side)
-    for name, number in (("chunk_bytes", chunk_bytes), ("factors", factors), ("sweeps", sweeps)):
+    for name, number in (("factors", factors), ("sweeps", sweeps)):
         require_integer(name, number, 1)
+    if chunk_bytes is not None:
+        require_integer("chunk_bytes", chunk_bytes, 1)
     if gram_size is not None:
         require_integer("gram_size", gram_size, 0)
     dtype = checked_dtype("dtype", dtype, jnp.int32)  # for `number_entries`
@@ -195,23 +202,25 @@ def build_tiles(
     require_flag("is_compact", is_compact)
     n_rows, n_columns = interactions.shape if side == "user" else interactions.shape[::-1]
     require_one_process(mesh)
+    machine = machine_of(platform, mesh)
     value_dtype = _smallest_type(interactions.value, dtype) if is_compact else dtype
     rows, place = _rows_of(interactions, side), _Place(mesh, value_dtype)
     counts = rows.counts
     gram_size = factors if gram_size is None else gram_size
     item_bytes = np.dtype(dtype).itemsize
+    chunk_bytes = machine.gram_bytes if chunk_bytes is None else chunk_bytes
     most_tiles = max(chunk_bytes // (gram_size**2 * item_bytes), 1) if gram_size else len(interactions) + 1
 
     groups, done = [], 0
-    for kind in choose_classes(counts, factors, gram_size, item_bytes, most_tiles, sweeps):
+    for kind in choose_classes(counts, factors, gram_size, item_bytes, most_tiles, machine, sweeps):
         chosen = np.flatnonzero((counts > done) & (counts <= kind.longest))
         groups.append(_deal(rows, chosen, kind.width, kind.tiles_per_chunk, n_rows, place))
         done = kind.longest
     chosen = np.flatnonzero(counts > done)
-    long = _cut(rows, chosen, n_rows, place) if len(chosen) else None
+    long = _cut(rows, chosen, machine.step_entries, n_rows, place) if len(chosen) else None
     position = place.replicated(_positions(groups, long, n_rows, place.n_devices))
     count = place.replicated(counts.astype(np.int32))
-    return RowTiles(tuple(groups), long, position, count, n_rows, n_columns, mesh)
+    return RowTiles(tuple(groups), long, position, count, n_rows, n_columns, mesh, machine)
 
 
 def require_tiles(name: str, tiles: Any) -> None:
@@ -284,8 +293,8 @@ def _deal(rows: _Rows, chosen: np.ndarray, width: int, tiles_per_chunk: int, n_r
     )
 
 
-def _cut(rows: _Rows, chosen: np.ndarray, n_rows: int, place: _Place) -> LongRows:
-    width, n_lanes = _LONG_STEP_ENTRIES, place.n_devices
+def _cut(rows: _Rows, chosen: np.ndarray, width: int, n_rows: int, place: _Place) -> LongRows:
+    n_lanes = place.n_devices
     counts = rows.counts[chosen]
     n_steps = -(-counts // width)
     lane = _share_out(n_steps, n_lanes)

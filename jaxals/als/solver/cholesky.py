@@ -34,8 +34,12 @@ class Cholesky:
         return factors
 
     def solve(self, equations: NormalEquations) -> Solution:
-        """Return x_r for every row; a system that is not positive definite gives NaN."""
-        solve = solve_dual_form if suits_dual_form(equations, equations.shared.shape[1]) else _solve_primal
+        """Return x_r for every row; a system that is not positive definite gives NaN.
+
+        On an accelerator, rows of fewer entries than factors do so where an odd number of eigenvalues is below 0.
+        """
+        is_dual = suits_dual_form(equations, equations.shared.shape[1])
+        solve = solve_dual_form if is_dual else _solve_primal
         rows = solve(equations)
         return rows, jnp.zeros(len(rows), bool)
 
@@ -58,4 +62,4 @@ def _solve_primal(equations: NormalEquations) -> Float[Array, "rows factors"]:
         gram, target = equations.grams()
         target = target if equations.target is None else equations.target
     with jax.named_scope("solve"):
-        return solve_symmetric(gram, equations.shared, target)
+        return solve_symmetric(gram, equations.shared, target, method=equations.machine.factorization)

@@ -39,6 +39,6 @@ def solve_dual_form(equations: NormalEquations) -> Float[Array, "rows factors"]:
     with jax.named_scope("solve"):
         sign = jnp.where(gram_weight < 0, -1, 1).astype(dtype)
         inverse = jnp.where(is_entry, sign / jnp.maximum(jnp.abs(gram_weight), rounding), 1)
-        left = solve_symmetric(kernel, inverse, inverse * target_weight, sign)
+        left = solve_symmetric(kernel, inverse, inverse * target_weight, sign, equations.machine.factorization)
     rows = root * jnp.einsum("tw,twf->tf", left, scaled, precision="highest")
     return rows if first is None else first + rows

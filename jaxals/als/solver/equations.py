@@ -17,6 +17,7 @@ from jaxals._base.tracing import calling
 from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table, pack
 from jaxals.als.kernels.gram import Precision, sum_grams
+from jaxals.als.layout.machine import CPU, Machine
 from jaxals.errors import ConfigurationError
 
 
@@ -38,6 +39,7 @@ class NormalEquations:
         one_tile_per_row: Whether tile i is all of row i, static.
         precision: Of products with the vectors, static.
         target: c in the place of Σ b y, or None.
+        machine: What the tiles were cut for, static.
 
     Example:
         >>> import jax
@@ -70,6 +72,7 @@ class NormalEquations:
     one_tile_per_row: bool = static()
     precision: Precision = static(default="highest")
     target: Float[Array, "rows factors"] | None = None
+    machine: Machine = static(default=CPU)
 
     def matrices(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
         """Return A_r, whole, and the right-hand side of every row: all of its equations."""
@@ -80,7 +83,8 @@ class NormalEquations:
     def grams(self) -> tuple[Float[Array, "rows factors factors"], Float[Array, "rows factors"]]:
         """Return the lower triangle of Σ g y yᵀ, and Σ b y, for every row; what else lies in it has no meaning."""
         cells = self.column, self.gram_weight, self.target_weight
-        return sum_grams(self.table, *cells, self.segment, len(self.shared), self.precision)
+        how = self.precision, self.machine.in_cache, self.one_tile_per_row
+        return sum_grams(self.table, *cells, self.segment, len(self.shared), *how)
 
     def sum_by_row(self, by_tile: Float[Array, "tiles ..."]) -> Float[Array, "rows ..."]:
         """Add up what the tiles of each row hold."""
@@ -203,6 +207,7 @@ def solve_from_gram(
     start: Float[Array, " factors"],
     precision: Precision,
     is_derivative: bool,
+    machine: Machine,
 ) -> tuple[Float[Array, " factors"], Bool[Array, ""]]:
     """Solve one row of which no more than its sums are there.
 
@@ -214,6 +219,7 @@ def solve_from_gram(
         start: Where an iterative solver begins.
         precision: Of products with vectors.
         is_derivative: Whether `target` is c.
+        machine: What the tiles were cut for.
 
     Returns:
         The row, and whether it has not reached the tolerance that was asked for.
@@ -226,7 +232,7 @@ def solve_from_gram(
     # Eigenvectors as entries, weighed by the eigenvalues, have the same Gram matrix, and as a basis give any target.
     eigenvalues, vectors = eigendecompose(jnp.tril(gram) + jnp.tril(gram, -1).T)
     equations = NormalEquations(
-        table=pack(vectors.T),
+        table=pack(vectors.T, in_pieces=machine.in_cache),
         column=jnp.arange(len(eigenvalues), dtype=jnp.int32)[None],
         vectors=vectors.T[None],
         gram_weight=eigenvalues[None],
@@ -237,6 +243,7 @@ def solve_from_gram(
         one_tile_per_row=True,
         precision=precision,
         target=target[None] if is_derivative else None,
+        machine=machine,
     )
     with calling("solver"):
         rows, is_unconverged = solver.solve(equations)

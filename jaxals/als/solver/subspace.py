@@ -61,6 +61,7 @@ class Subspace:
         if width == factors or suits_dual_form(equations, width):
             return Cholesky().solve(equations)
         table, column = equations.table, equations.column
+        machine, is_whole = equations.machine, equations.one_tile_per_row
 
         def step(number: Int[Array, ""] | int, state: tuple[Array, Array]) -> tuple[Array, Array]:
             rows, scores = state
@@ -72,13 +73,15 @@ class Subspace:
             left = -equations.gram_weight * scores
             left = left + equations.target_weight if equations.target is None else left
             weights = equations.gram_weight, left
-            gram, lack = sum_grams(part, column, *weights, equations.segment, n_rows, precision)
+            gram, lack = sum_grams(
+                part, column, *weights, equations.segment, n_rows, precision, machine.in_cache, is_whole
+            )
             lack = lack if equations.target is None else lack + cut(equations.target)
-            change = solve_symmetric(gram, shared, lack - shared * before)
+            change = solve_symmetric(gram, shared, lack - shared * before, method=machine.factorization)
             rows = jax.lax.dynamic_update_slice_in_dim(rows, before + change, start, axis=1)
-            return rows, scores + read_scores(part, column, equations.by_tile(change), precision)
+            return rows, scores + read_scores(part, column, equations.by_tile(change), precision, machine.in_cache)
 
-        scores = read_scores(table, column, equations.by_tile(equations.start), precision)
+        scores = read_scores(table, column, equations.by_tile(equations.start), precision, machine.in_cache)
         rows, _ = jax.lax.fori_loop(0, -(-factors // width), step, (equations.start, scores))
         return rows, jnp.zeros(n_rows, bool)
 

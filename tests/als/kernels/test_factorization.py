@@ -5,7 +5,7 @@ import pytest
 
 from jaxals.als.kernels import factorization
 
-solve_symmetric = jax.jit(factorization.solve_symmetric)
+solve_symmetric = jax.jit(factorization.solve_symmetric, static_argnames="method")
 
 
 def systems(size: int, batch: int = 7, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -14,24 +14,28 @@ def systems(size: int, batch: int = 7, scale: float = 1.0) -> tuple[np.ndarray, 
     return np.einsum("bwi,bwj->bij", vectors, vectors), rng.normal(size=(batch, size))
 
 
+@pytest.mark.parametrize("method", ["halving", "library"])
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 64, pytest.param(300, marks=pytest.mark.slow)])
-def test_agrees_with_numpy(size):
+def test_agrees_with_numpy(size, method):
     matrix, target = systems(size)
     diagonal = np.random.default_rng(1).random(target.shape) * matrix[0, 0, 0]
-    solved = solve_symmetric(jnp.asarray(matrix), jnp.asarray(diagonal), jnp.asarray(target))
+    solved = solve_symmetric(jnp.asarray(matrix), jnp.asarray(diagonal), jnp.asarray(target), method=method)
     whole = matrix + diagonal[:, :, None] * np.eye(size)
     expected = np.linalg.solve(whole, target[:, :, None])[:, :, 0]
     np.testing.assert_allclose(solved, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("method", ["halving", "library"])
 @pytest.mark.parametrize("size", [5, 20, 130])
-def test_reads_the_lower_triangle_alone(size):
+def test_reads_the_lower_triangle_alone(size, method):
     matrix, target = systems(size)
     zero = jnp.zeros_like(target)
     lower = np.where(np.tri(size, dtype=bool), matrix, np.nan)
-    expected = solve_symmetric(jnp.asarray(matrix), zero, jnp.asarray(target))
-    assert np.isfinite(expected).all()
-    np.testing.assert_array_equal(solve_symmetric(jnp.asarray(lower), zero, jnp.asarray(target)), expected)
+    solve = lambda matrix, sign: solve_symmetric(jnp.asarray(matrix), zero, jnp.asarray(target), sign, method=method)
+    for sign in (None, jnp.ones_like(zero)):
+        expected = solve(matrix, sign)
+        assert np.isfinite(expected).all()
+        np.testing.assert_array_equal(solve(lower, sign), expected)
 
 
 def test_float32_is_accurate_on_rows_of_any_scale():
@@ -45,16 +49,19 @@ def test_float32_is_accurate_on_rows_of_any_scale():
     assert np.linalg.norm(solved - exact) < 1e-5 * np.linalg.norm(exact)
 
 
-def test_pivots_of_stated_signs():
+@pytest.mark.parametrize("method", ["halving", "library"])
+def test_pivots_of_stated_signs(method):
     matrix, target = systems(20)
     sign = np.where(np.random.default_rng(0).random(20) < 0.3, -1.0, 1.0)
+    sign[0] *= np.prod(sign) * -1  # an odd number of them
     # Every leading part of diag(sign) + small has the pivots' signs.
     matrix = 1e-2 * matrix / np.abs(matrix).max()
     signs = jnp.asarray(np.broadcast_to(sign, target.shape))
-    solved = solve_symmetric(jnp.asarray(matrix), signs, jnp.asarray(target), signs)
+    solved = solve_symmetric(jnp.asarray(matrix), signs, jnp.asarray(target), signs, method)
     expected = np.linalg.solve(matrix + np.diag(sign), target[:, :, None])[:, :, 0]
     np.testing.assert_allclose(solved, expected, rtol=1e-9)
-    assert np.isnan(solve_symmetric(jnp.asarray(matrix), signs, jnp.asarray(target))).all()
+    ones = None if method == "halving" else jnp.ones_like(signs)
+    assert np.isnan(solve_symmetric(jnp.asarray(matrix), signs, jnp.asarray(target), ones, method)).all()
 
 
 def test_an_indefinite_system_alone_comes_out_nan():

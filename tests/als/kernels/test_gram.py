@@ -20,17 +20,16 @@ def tiles(n_tiles: int, width: int, n_rows: int) -> tuple[jax.Array, jax.Array, 
 
 
 @pytest.mark.parametrize(
-    ("least_halved", "block_bytes", "shape", "backend"),
-    combinations([6, 7], [1, 4000, 2**19], [(1, 4), (13, 4), (64, 3), (7, 128), (5, 384), (1, 4096)], ["cpu", "gpu"]),
+    ("least_halved", "block_bytes", "shape", "in_cache"),
+    combinations([6, 7], [1, 4000, 2**19], [(1, 4), (13, 4), (64, 3), (7, 128), (5, 384), (1, 4096)], [True, False]),
 )
-def test_agrees_with_numpy(least_halved, block_bytes, shape, backend, monkeypatch):
+def test_agrees_with_numpy(least_halved, block_bytes, shape, in_cache, monkeypatch):
     monkeypatch.setattr(gram, "_BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(gram, "_LEAST_HALVED", least_halved)
-    table = pack(jnp.asarray(TABLE))
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    table = pack(jnp.asarray(TABLE), in_pieces=in_cache)
     n_tiles, width = shape
     arrays = tiles(n_tiles, width, n_rows=4)
-    matrices, vectors = sum_grams(table, *arrays, n_rows=4)
+    matrices, vectors = sum_grams(table, *arrays, n_rows=4, in_cache=in_cache)
     column, gram_weight, target_weight, segment = map(np.asarray, arrays)
     expected_matrices, expected_vectors = np.zeros((4, 6, 6)), np.zeros((4, 6))
     for tile, row in enumerate(segment):
@@ -38,7 +37,7 @@ def test_agrees_with_numpy(least_halved, block_bytes, shape, backend, monkeypatc
         expected_matrices[row] += found.T @ (gram_weight[tile][:, None] * found)
         expected_vectors[row] += target_weight[tile] @ found
     np.testing.assert_allclose(np.tril(matrices), np.tril(expected_matrices), atol=1e-11)
-    is_halved = backend == "cpu" and least_halved == 6
+    is_halved = in_cache and least_halved == 6
     assert np.any(matrices[:, :3, 3:]) != is_halved
     np.testing.assert_allclose(vectors, expected_vectors, atol=1e-11)
 
@@ -61,15 +60,14 @@ def test_few_tiles_are_read_at_a_time_on_a_cpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("part", "block_bytes", "backend"), combinations([slice(0, 6), slice(2, 5)], [1, 1000, 2**19], ["cpu", "gpu"])
+    ("part", "block_bytes", "in_cache"), combinations([slice(0, 6), slice(2, 5)], [1, 1000, 2**19], [True, False])
 )
-def test_scores_agree_with_numpy(part, block_bytes, backend, monkeypatch):
+def test_scores_agree_with_numpy(part, block_bytes, in_cache, monkeypatch):
     monkeypatch.setattr(gram, "_BLOCK_BYTES", block_bytes)
-    table, factors = pack(jnp.asarray(TABLE)), part.stop - part.start
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    table, factors = pack(jnp.asarray(TABLE), in_pieces=in_cache), part.stop - part.start
     column, *_ = tiles(13, 4, n_rows=4)
     rows = jnp.asarray(RNG.normal(size=(13, factors)))
-    scores = read_scores(TablePart(table, part.start, factors), column, rows)
+    scores = read_scores(TablePart(table, part.start, factors), column, rows, in_cache=in_cache)
     expected = np.einsum("twf,tf->tw", TABLE[np.asarray(column), part], rows)
     np.testing.assert_allclose(scores, expected, atol=1e-12)
 

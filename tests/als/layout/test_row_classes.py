@@ -1,10 +1,14 @@
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 
 from jaxals.als.layout import row_classes
-from jaxals.als.layout.row_classes import RowClass, choose_classes
+from jaxals.als.layout.machine import CPU, GPU, TPU
+from jaxals.als.layout.row_classes import RowClass, choose_classes, most_dual_entries
 
-SETTINGS = {"factors": 64, "item_bytes": 4, "most_tiles": 1024}
+SETTINGS: dict[str, Any] = {"factors": 64, "item_bytes": 4, "most_tiles": 1024}
 
 
 def power_law(n_rows: int) -> np.ndarray:
@@ -27,12 +31,11 @@ def test_small_data_get_one_class_and_large_data_more(gram_size):
     assert len(many) > 1
 
 
-def test_classes_that_cost_nothing_to_compile_are_many(monkeypatch):
+def test_classes_that_cost_nothing_to_compile_are_many():
     counts = power_law(1000)
     dear = choose_classes(counts, gram_size=64, **SETTINGS)
-    monkeypatch.setattr(row_classes, "_COMPILE", 0)
-    monkeypatch.setattr(row_classes, "_COMPILE_UNKNOWN", 0)
-    assert len(choose_classes(counts, gram_size=64, **SETTINGS)) > len(dear)
+    free = dataclasses.replace(CPU, compile=0, compile_unknown=0)
+    assert len(choose_classes(counts, gram_size=64, machine=free, **SETTINGS)) > len(dear)
 
 
 def test_many_fits_pay_for_more_classes():
@@ -82,6 +85,21 @@ def test_what_is_solved_in_blocks_depends_on_the_row_alone(n_rows, sweeps, gram_
     assert border in longest
 
 
+@pytest.mark.parametrize("machine", [GPU, TPU], ids=lambda machine: machine.platform)
+@pytest.mark.parametrize(("factors", "gram_size"), [(8, 4), (512, 16), (512, 50), (512, 64), (512, 128)])
+@pytest.mark.parametrize("most", [3, 6, 40, 97, 130, 200, 3000])
+def test_so_it_does_on_an_accelerator(most, factors, gram_size, machine):
+    border = {4: 4, 16: 32, 50: 96, 64: 128, 128: 128}[gram_size]
+    counts = np.minimum(power_law(10_000), most)
+    classes = choose_classes(counts, factors, gram_size, 4, 1024, machine)
+    begin = 0
+    for kind in classes:
+        is_dual = kind.longest <= kind.width <= most_dual_entries(factors, gram_size)
+        assert is_dual == (kind.longest <= border)
+        assert is_dual or begin >= border
+        begin = kind.longest if kind.longest != most else begin
+
+
 def test_rows_of_several_tiles_are_read_a_block_of_factors_at_a_time():
     counts = np.full(1000, 500)
     entries = {
@@ -93,5 +111,5 @@ def test_rows_of_several_tiles_are_read_a_block_of_factors_at_a_time():
 
 
 def test_rows_of_as_many_entries_as_factors_are_no_case_for_the_dual_form():
-    (kind,) = row_classes._kinds(64, longest=64, entries=8192, factors=64, gram_size=64, most_tiles=1024)
+    (kind,) = row_classes._kinds(64, longest=64, entries=8192, most_dual=63, gram_size=64, most_tiles=1024, border=63)
     assert kind == RowClass(64, 64, 128)

@@ -21,10 +21,10 @@ from jaxals import (
 )
 from jaxals.als.kernels import gram
 from jaxals.als.layout import row_classes
-from jaxals.als.layout import tiles as tiles_module
 from jaxals.als.layout.tiles import RowTiles, padding
 from jaxals.errors import ConfigurationError
 from tests import oracles
+from tests.machines import cut_for
 
 
 def entries_of(tiles: RowTiles) -> list[tuple[int, int, float]]:
@@ -63,25 +63,28 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
     cache_bytes=st.sampled_from([1, 24 * 16, 2**21]),
     wide_row=st.sampled_from([8, 40, 16_384]),
     compile_cost=st.sampled_from([0, 1e6]),
+    platform=st.sampled_from(["cpu", "gpu", "tpu"]),
     layout=st.sampled_from([("user", 1, 9), ("item", 1, 0), ("user", 2, 0), ("item", 8, 4)]),
 )
 @settings(max_examples=8, deadline=None)
-@example(r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide_row=8, compile_cost=0, layout=("user", 8, 0))
-def test_any_layout_gives_the_half_step_of_the_dense_oracle(r, widths, cache_bytes, wide_row, compile_cost, layout):
+@example(
+    r=np.ones((1, 1)), widths=(4, 8), cache_bytes=1, wide_row=8, compile_cost=0, platform="cpu", layout=("user", 8, 0)
+)
+def test_any_layout_gives_the_half_step_of_the_dense_oracle(
+    r, widths, cache_bytes, wide_row, compile_cost, platform, layout
+):
     side, n_devices, gram_size = layout
     data = Interactions.from_scipy(scipy.sparse.csr_matrix(r))
     rows = r if side == "user" else r.T
     other = np.random.default_rng(0).normal(size=(rows.shape[1], 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_classes, "_WIDTHS", widths)
-        patch.setattr(row_classes, "_CHUNK_CACHE_BYTES", cache_bytes)
-        patch.setattr(row_classes, "_LEAST_CHUNK_ENTRIES", 1)
-        patch.setattr(row_classes, "_WIDE_ROW_ENTRIES", wide_row)
         patch.setattr(row_classes, "_MIDDLE_ROW_ENTRIES", min(wide_row // 2, 512))
-        patch.setattr(row_classes, "_COMPILE", compile_cost)
-        patch.setattr(tiles_module, "_LONG_STEP_ENTRIES", 7)
+        sizes = {"vector_bytes": cache_bytes, "least_chunk_entries": 1, "longest_row": wide_row, "step_entries": 7}
+        cut_for(patch, compile=compile_cost, **sizes)
         mesh = make_mesh(jax.devices()[:n_devices])
-        tiles = build_tiles(data, side, factors=9, dtype=jnp.float64, gram_size=gram_size, mesh=mesh)
+        how = {"gram_size": gram_size, "mesh": mesh, "platform": platform}
+        tiles = build_tiles(data, side, factors=9, dtype=jnp.float64, **how)
     assert (tiles.mesh.size if tiles.mesh else 1) == n_devices
     expected_entries = [(int(a), int(b), float(rows[a, b])) for a, b in zip(*np.nonzero(rows), strict=True)]
     assert entries_of(tiles) == expected_entries
@@ -104,8 +107,7 @@ def rows_of_every_kind() -> np.ndarray:
 def test_rows_of_every_kind_agree_with_the_oracle(monkeypatch):
     monkeypatch.setattr(gram, "_LEAST_HALVED", 9)  # as with many factors
     r = rows_of_every_kind()
-    for name in ("_COMPILE", "_COMPILE_UNKNOWN"):  # so that every class that saves any time is there
-        monkeypatch.setattr(row_classes, name, 0)
+    cut_for(monkeypatch, compile=0, compile_unknown=0)  # so that every class that saves any time is there
     tiles = build_tiles(Interactions.from_scipy(scipy.sparse.csr_matrix(r)), factors=9, dtype=jnp.float64)
     assert [group.one_tile_per_row for group in tiles.groups] == [True, True, False, False]
     assert tiles.long is not None

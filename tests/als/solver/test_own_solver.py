@@ -13,6 +13,7 @@ from jaxals.als import solve_symmetric
 from jaxals.als.layout import row_classes
 from jaxals.als.solver.equations import NormalEquations, Solution
 from jaxals.errors import ConfigurationError
+from tests.machines import cut_for
 
 
 @pytree
@@ -55,8 +56,8 @@ class Halved:
 @pytest.fixture
 def with_long_rows(monkeypatch) -> Interactions:
     """One item that everybody has, in more entries than a chunk holds."""
-    for name in ("_MIDDLE_ROW_ENTRIES", "_WIDE_ROW_ENTRIES"):
-        monkeypatch.setattr(row_classes, name, 8)
+    monkeypatch.setattr(row_classes, "_MIDDLE_ROW_ENTRIES", 8)
+    cut_for(monkeypatch, longest_row=8)
     monkeypatch.setattr(row_classes, "_WIDTHS", (4,))
     generator = np.random.default_rng(0)
     user, item = np.concatenate([np.arange(90), generator.integers(0, 90, 300)]), np.zeros(390, int)
