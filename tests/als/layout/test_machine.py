@@ -142,8 +142,15 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("machine", [GPU, TPU], ids=lambda machine: machine.platform)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("name", "machine"),
+    [
+        pytest.param(name, machine, marks=pytest.mark.slow if machine == TPU or name == "10M rows" else ())
+        for name in SHAPES
+        for machine in (GPU, TPU)
+    ],
+    ids=lambda one: getattr(one, "platform", one),
+)
 def test_steps_and_classes_stay_few(name, machine):
     counts = SHAPES[name]
     lengths, n_rows = np.unique(counts[counts > 0], return_counts=True)
