@@ -64,6 +64,14 @@ def test_pivots_of_stated_signs(method):
     assert np.isnan(solve_symmetric(jnp.asarray(matrix), signs, jnp.asarray(target), ones, method)).all()
 
 
+@pytest.mark.parametrize("method", ["halving", "library"])
+def test_signs_are_told_where_pivoting_swaps_rows(method):
+    matrix, zero, target = jnp.array([[[0.1, 1.0], [1.0, 0.1]]]), jnp.zeros((1, 2)), jnp.array([[1.1, 2.0]])
+    solve = lambda *sign: solve_symmetric(matrix, zero, target, jnp.array([sign]), method)
+    np.testing.assert_allclose(solve(1.0, -1.0), np.linalg.solve(matrix[0], target[0])[None], rtol=1e-9)
+    assert np.isnan(solve(1.0, 1.0)).all()
+
+
 def test_an_indefinite_system_alone_comes_out_nan():
     matrix, target = systems(20)
     matrix[2] -= 1.01 * np.linalg.eigvalsh(matrix[2])[0] * np.eye(20)

@@ -29,10 +29,12 @@ from jaxals.errors import ConfigurationError
 from jaxals.recommend.ranking import _rows_at_once
 from jaxals.recommend.sizes import cut
 from tests import oracles
+from tests.machines import cut_for
 
 FACTORS = 8
 SOLVERS: list[Solver] = [Cholesky(), ConjugateGradient(tolerance=1e-14), Subspace(FACTORS)]
-VALUES = oracles.random_values(0, 40, 90)
+# Rows of no entries, of fewer than factors, and of more.
+VALUES = np.where(np.arange(90)[None] < 2 * np.arange(40)[:, None], oracles.random_values(0, 40, 90), 0)
 OTHER = np.random.default_rng(1).normal(size=(90, FACTORS))
 
 
@@ -49,6 +51,12 @@ def data() -> Interactions:
     return Interactions.from_arrays(rows, columns, VALUES[rows, columns], shape=VALUES.shape)
 
 
+@pytest.fixture
+def all_classes(monkeypatch):
+    """Have every class of rows that saves any time, though the data are small."""
+    cut_for(monkeypatch, compile=0, compile_unknown=0, launch=0)
+
+
 def tiles_for(platform: Any, solver: Any = SOLVERS[0], n_devices: int = 1, dtype: type = np.float64) -> RowTiles:
     mesh = make_mesh(jax.devices()[:n_devices])
     settings = {"dtype": dtype, "gram_size": solver.gram_size(FACTORS), "mesh": mesh}
@@ -58,7 +66,7 @@ def tiles_for(platform: Any, solver: Any = SOLVERS[0], n_devices: int = 1, dtype
 @pytest.mark.parametrize("n_devices", [1, 8])
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 @pytest.mark.parametrize("preset", ["hkv", "implicit"])
-def test_exact_solvers_agree_with_the_oracle_on_every_layout(preset, platform, n_devices):
+def test_exact_solvers_agree_with_the_oracle_on_every_layout(preset, platform, n_devices, all_classes):
     objective, parameters = oracles.PRESETS[preset]
     expected = oracles.half_step(preset, VALUES, OTHER, parameters)
     for solver in SOLVERS:
@@ -69,7 +77,7 @@ def test_exact_solvers_agree_with_the_oracle_on_every_layout(preset, platform, n
 
 @pytest.mark.parametrize("solver", [ConjugateGradient(), Subspace(4), Subspace(2)], ids=repr)
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
-def test_solvers_that_stop_early_take_the_steps_of_the_cpus_layout(platform, solver):
+def test_solvers_that_stop_early_take_the_steps_of_the_cpus_layout(platform, solver, all_classes):
     objective, start = oracles.PRESETS["ials"][0], jnp.ones((40, FACTORS))
     mine, cpus = (
         half_step(tiles_for(name, solver), jnp.asarray(OTHER), objective, solver, start)[0]
@@ -79,7 +87,7 @@ def test_solvers_that_stop_early_take_the_steps_of_the_cpus_layout(platform, sol
 
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
-def test_derivatives_are_those_of_the_cpus_layout(platform):
+def test_derivatives_are_those_of_the_cpus_layout(platform, all_classes):
     def slope(name: str) -> tuple:
         tiles = tiles_for(name)
         loss = lambda alpha, other: jnp.sum(jnp.sin(half_step(tiles, other, Objective.hkv(alpha, 0.3), Cholesky())[0]))
@@ -117,6 +125,17 @@ def test_programs_for_a_platform_are_exported_without_one(platform, solver):
     assert not re.search(r"xf64\b", text)  # though the tests allow it; Python's own numbers are constants of it
     assert "lapack" not in text
     assert "ui16" not in text  # the pieces that a CPU reads
+
+
+@pytest.mark.parametrize("solver", [Cholesky(), Subspace(4)], ids=repr)
+def test_systems_are_solved_by_the_library_of_the_platform(solver, all_classes):
+    for platform in ("cpu", "gpu", "tpu"):
+        step = functools.partial(_step, solver=solver)
+        arrays = tiles_for(platform, solver), jnp.asarray(OTHER), Objective.ials(0.1, 0.01), jnp.zeros((40, FACTORS))
+        text = str(jax.make_jaxpr(step)(*arrays))
+        found = {name: bool(re.search(rf"= {name}\b", text)) for name in ("cholesky", "lu")}
+        # Rows of more entries than factors, and the dual form of the others.
+        assert found == {"cholesky": platform != "cpu", "lu": platform != "cpu"}
 
 
 def _step(tiles, other, objective, start, solver):
