@@ -27,3 +27,11 @@ def combinations(*choices: Iterable[Any], strength: int = 2) -> list[Any]:
         case if number in fast else pytest.param(*case, marks=pytest.mark.slow)
         for number, case in enumerate(everything)
     ]
+
+
+def fast_first(n_fast: int, choices: Iterable[Any]) -> list[Any]:
+    """Return the choices, marked slow but for the first ones, which stand for the others in the fast tests."""
+    return [
+        choice if number < n_fast else pytest.param(choice, marks=pytest.mark.slow)
+        for number, choice in enumerate(choices)
+    ]

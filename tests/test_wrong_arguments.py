@@ -26,7 +26,7 @@ def walk(share: int) -> None:
 
 
 def test_some_of_all_wrong_arguments_end_in_a_sentence_of_ours():
-    walk(120)
+    walk(240)
 
 
 @pytest.mark.slow

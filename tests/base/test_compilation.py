@@ -7,6 +7,7 @@ import pytest
 
 from jaxals import ALS, Interactions, Objective, datasets, fit, make_mesh
 from jaxals._base.compilation import CompileTime, compile_ahead, compile_time
+from tests.combinations import fast_first
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_what_was_compiled_ahead_is_not_compiled_again(compiled):
     assert waiting.seconds > 0
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", fast_first(1, [8, 1]))
 def test_a_fit_compiles_each_program_once_for_each_shape(devices, compiled):
     mesh = make_mesh(jax.devices()[:devices])
     data = datasets.synthetic(n_users=23, n_items=17, n_interactions=150, seed=0)

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxals import Factors, Interactions, Objective, Recommender, Sides, datasets, make_mesh
 from jaxals.errors import DataError
 from jaxals.evaluation import recommend_with
+from tests.combinations import fast_first
 
 OBJECTIVE = Objective.ials(0.5, Sides(0.2, 0.3), 0.7)
 COMPILED: list[str] = []
@@ -107,7 +108,8 @@ def test_folding_in_copies_nothing_of_what_was_trained():
     assert grown._model.user_ids.catalog is before.catalog
 
 
-@pytest.mark.parametrize("limit", [1000, 3])  # rows beside the trained ones, before they are put among them
+# Rows beside the trained ones, before they are put among them.
+@pytest.mark.parametrize("limit", fast_first(1, [3, 1000]))
 def test_a_model_that_grew_answers_as_one_made_anew(monkeypatch, limit):
     monkeypatch.setattr("jaxals.recommend.sizes._LATE_ROWS", limit)
     monkeypatch.setattr("jaxals.recommend.histories._LATE_ENTRIES", 20 * limit)

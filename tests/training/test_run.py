@@ -20,6 +20,7 @@ from jaxals.hyper import fit_many, hold_out, smooth_ndcg, tune_by_gradient
 from jaxals.objective.factors import require_shape
 from jaxals.training import Checkpoint, Trained, Training
 from jaxals.training.run import summary
+from tests.combinations import fast_first
 
 DATA = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
 SPLIT = leave_k_out(DATA, 1, seed=0)
@@ -47,7 +48,7 @@ RESULTS = {
 }
 
 
-@pytest.mark.parametrize("name", ["fit", "many", "search", pytest.param("by gradient", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", fast_first(3, RESULTS))
 def test_results_answer_the_same_questions(name):
     found: Any = RESULTS[name]()
     require_shape(found.factors, DATA.shape)

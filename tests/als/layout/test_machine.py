@@ -29,6 +29,7 @@ from jaxals.errors import ConfigurationError
 from jaxals.recommend.ranking import _rows_at_once
 from jaxals.recommend.sizes import cut
 from tests import oracles
+from tests.combinations import combinations, fast_first
 from tests.machines import cut_for
 
 FACTORS = 8
@@ -63,9 +64,9 @@ def tiles_for(platform: Any, solver: Any = SOLVERS[0], n_devices: int = 1, dtype
     return build_tiles(data(), factors=FACTORS, platform=platform, **settings)
 
 
-@pytest.mark.parametrize("n_devices", [1, 8])
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
-@pytest.mark.parametrize("preset", ["hkv", "implicit"])
+@pytest.mark.parametrize(
+    ("preset", "platform", "n_devices"), combinations(["hkv", "implicit"], ["gpu", "tpu"], [1, 8], strength=1)
+)
 def test_exact_solvers_agree_with_the_oracle_on_every_layout(preset, platform, n_devices, all_classes):
     objective, parameters = oracles.PRESETS[preset]
     expected = oracles.half_step(preset, VALUES, OTHER, parameters)
@@ -75,8 +76,9 @@ def test_exact_solvers_agree_with_the_oracle_on_every_layout(preset, platform, n
         assert int(info.non_finite_rows) == 0
 
 
-@pytest.mark.parametrize("solver", [ConjugateGradient(), Subspace(4), Subspace(2)], ids=repr)
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+@pytest.mark.parametrize(
+    ("platform", "solver"), combinations(["gpu", "tpu"], [ConjugateGradient(), Subspace(4), Subspace(2)], strength=1)
+)
 def test_solvers_that_stop_early_take_the_steps_of_the_cpus_layout(platform, solver, all_classes):
     objective, start = oracles.PRESETS["ials"][0], jnp.ones((40, FACTORS))
     mine, cpus = (
@@ -86,7 +88,7 @@ def test_solvers_that_stop_early_take_the_steps_of_the_cpus_layout(platform, sol
     np.testing.assert_allclose(mine, cpus, rtol=1e-8, atol=1e-11)
 
 
-@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+@pytest.mark.parametrize("platform", fast_first(1, ["gpu", "tpu"]))
 def test_derivatives_are_those_of_the_cpus_layout(platform, all_classes):
     def slope(name: str) -> tuple:
         tiles = tiles_for(name)

@@ -156,7 +156,7 @@ def one_pass(preset: str, r: np.ndarray, start: np.ndarray, block: int) -> np.nd
 
 @pytest.mark.parametrize(
     ("preset", "block", "on_mesh"),
-    [(preset, block, False) for preset in ("hkv", "implicit", "ials") for block in (1, 2, 4)] + [("hkv", 4, True)],
+    combinations(["hkv", "implicit", "ials"], [1, 2, 4], [False, True], strength=1),
 )
 def test_a_pass_solves_one_block_after_another_and_short_rows_exactly(preset, block, on_mesh, all_devices):
     r = oracles.random_values(0, 23, 17)
