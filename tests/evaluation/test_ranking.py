@@ -22,6 +22,7 @@ from jaxals.evaluation import (
     ranking,
     run_plan,
 )
+from tests.combinations import combinations
 from tests.evaluation.ranking_oracle import rank_all
 
 NAMES = ["recall@3", "recall@10", "capped_recall@5", "precision@10", "ndcg@3", "ndcg@10", "map@5", "mrr@10"]
@@ -58,9 +59,10 @@ def dense(data):
     return data.to_scipy().toarray()
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("levels", [3, 10**6])
-@pytest.mark.parametrize("exclude", ["train", None])
+@pytest.mark.parametrize(
+    ("exclude", "levels", "dtype"),
+    combinations(["train", None], [3, 10**6], [jnp.float32, jnp.float64], strength=1),
+)
 def test_equals_the_oracle(exclude, levels, dtype):
     train, test = random_case()
     scores = np.random.default_rng(1).integers(0, levels, train.shape)

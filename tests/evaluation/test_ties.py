@@ -9,6 +9,7 @@ import pytest
 from jaxals import Factors, Interactions
 from jaxals.evaluation import by_popularity, evaluate, evaluate_among_negatives
 from jaxals.evaluation.exposure import coverage, gini, novelty, self_information, times_listed
+from tests.combinations import fast_first
 from tests.evaluation.test_ranking import Dense
 
 KINDS = ["recall", "capped_recall", "precision", "ndcg", "map", "mrr", "hit_rate", "novelty", "coverage", "gini"]
@@ -23,7 +24,7 @@ def orders(user):
     return [order for order in itertools.permutations(left) if (np.diff(SCORES[user][list(order)]) <= 0).all()]
 
 
-@pytest.mark.parametrize("k", [2, 6, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 3))])
+@pytest.mark.parametrize("k", fast_first(1, [2, 6, 1, 3]))
 def test_figures_are_means_over_all_orders(k):
     got = evaluate(Dense(jnp.asarray(SCORES)), TRAIN, TEST, [f"{kind}@{k}" for kind in KINDS])
     # One user for each order, whose scores are all different.

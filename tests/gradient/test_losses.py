@@ -84,7 +84,8 @@ def test_loss_and_gradient_are_those_of_the_dense_oracle(name, on_mesh):
     np.testing.assert_allclose(gradient.item, slope.T @ x + 2 * of_items[:, None] * y, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("on_mesh", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("on_mesh", [False, True])
 def test_derivatives_of_first_and_second_order_by_everything(on_mesh):
     values, factors = jnp.asarray(VALUES), tables(DATA)
     whole = problem(DATA, Terms(Objective.hkv()), mesh=make_mesh() if on_mesh else None)

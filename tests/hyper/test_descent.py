@@ -11,6 +11,7 @@ from jaxals import ALS, Objective, datasets, initial_factors
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import leave_k_out
 from jaxals.hyper import FoldIn, Implicit, Truncated, gradients, hold_out, smooth_ndcg, tune_by_gradient
+from tests.combinations import fast_first
 
 SPLIT = leave_k_out(datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0), 1, seed=0)
 
@@ -46,7 +47,7 @@ def test_the_step_with_the_best_metric_is_kept():
     assert found.parameters["ridge"] != pytest.approx(0.001)
 
 
-@pytest.mark.parametrize("method", [FoldIn(), Implicit(sweeps=5), pytest.param(Truncated(1), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", fast_first(1, [FoldIn(), Implicit(sweeps=5), Truncated(1)]))
 def test_the_loss_falls_with_every_method(method):
     loss = tuned(steps=6, method=method).history["loss"]
     assert loss.iloc[-1] < loss.iloc[0]

@@ -11,7 +11,7 @@ from jaxals import ALS, Cholesky, ConjugateGradient, Gradient, LinearConfidence,
 from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.evaluation import leave_k_out
 from jaxals.hyper import Runs, fit_many, many, programs
-from tests.combinations import combinations
+from tests.combinations import combinations, fast_first
 
 DATA = jaxals.datasets.synthetic(n_users=60, n_items=40, n_interactions=700, seed=0)
 SPLIT = leave_k_out(DATA, 1, seed=0)
@@ -49,7 +49,9 @@ def test_models_are_those_of_single_fits(sized, acceleration):
     check_against_single_fits(run(trainer=ALS(factors, 4, solver, acceleration, dtype="float64"), seed=[0, 3]))
 
 
-@pytest.mark.parametrize("batch", [jaxals.FullBatch(), jaxals.UserBatches(16)], ids=lambda batch: type(batch).__name__)
+@pytest.mark.parametrize(
+    "batch", fast_first(1, [jaxals.UserBatches(16), jaxals.FullBatch()]), ids=lambda batch: type(batch).__name__
+)
 def test_gradient_models_are_those_of_single_fits(batch):
     check_against_single_fits(
         run(trainer=Gradient(4, 30, optax.adam(0.02), batch, dtype="float64"), space={"alpha": [1.0, 4.0]})

@@ -75,13 +75,13 @@ def test_a_search_finds_what_was_planted():
 def test_interrupted_then_resumed_equals_uninterrupted(sampler, tmp_path):
     space = SearchSpace.preset("ials", TRAINER, frequency_exponent=Uniform(0.0, 1.0), factors=Choice((2, 4)))
     settings = {"sampler": sampler, "validation": 2, "pruning": MedianPruning(startup_trials=2, warmup_steps=1)}
-    whole = search(space, trials=14, **settings).table.drop(columns="seconds")
+    whole = search(space, trials=9, **settings).table.drop(columns="seconds")
     assert "pruned" in whole["state"].tolist()
     path = tmp_path / "trials.jsonl"
     search(space, trials=5, path=path, **settings)
     with path.open("a") as file:
         file.write('{"trial": 5, "sta')  # killed while writing
-    resumed = search(space, trials=14, path=path, **settings)
+    resumed = search(space, trials=9, path=path, **settings)
     assert resumed.table.drop(columns="seconds").equals(whole)
     again = search(space, trials=3, path=path, **settings)  # as many as there are already
     assert again.table.equals(resumed.table)

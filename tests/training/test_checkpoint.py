@@ -43,7 +43,7 @@ TRAINERS: dict[str, Any] = {
 }
 
 
-FAST_TRAINERS = {"cholesky", "cg", "user batches"}
+FAST_TRAINERS = {"cg", "user batches"}
 
 
 @pytest.mark.parametrize(

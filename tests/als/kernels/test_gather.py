@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxals.als.kernels.gather import TablePart, pack, pack_without_copy
+from tests.combinations import fast_first
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -62,7 +63,7 @@ def test_outside_of_programs_the_same_is_read_from_the_same_memory(stored):
         assert packed.pieces.unsafe_buffer_pointer() == table.unsafe_buffer_pointer()
 
 
-@pytest.mark.parametrize("axes", [(None, 0), (0, 1), pytest.param((0, None), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("axes", fast_first(1, [(0, 1), (None, 0), (0, None)]))
 def test_reads_are_batched_with_their_derivatives(axes):
     tables = jax.random.normal(jax.random.key(0), (4, 4, 4), jnp.float64)
     index = jax.random.randint(jax.random.key(1), (4, 4, 3), 0, 4)

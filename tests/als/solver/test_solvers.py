@@ -18,7 +18,7 @@ from jaxals.als.kernels.gather import pack
 from jaxals.als.solver.equations import NormalEquations
 from jaxals.errors import ConfigurationError
 from tests import oracles
-from tests.combinations import combinations
+from tests.combinations import combinations, fast_first
 
 FACTORS = 6
 OTHER = np.random.default_rng(1).normal(size=(17, FACTORS))
@@ -126,7 +126,7 @@ def test_one_block_of_all_factors_is_exact(preset, block):
     np.testing.assert_allclose(rows, expected, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("block", [1, 2, 4])  # 4 does not divide the 6 factors
+@pytest.mark.parametrize("block", fast_first(1, [4, 2, 1]))  # 4 does not divide the 6 factors
 def test_passes_over_blocks_approach_the_exact_solution(block):
     r = oracles.random_values(0, 23, 17)
     expected, _ = solve(r, "ials", Cholesky())
