@@ -43,6 +43,8 @@ def _folders(controller: str, root: Path) -> Iterator[Path]:
     """List the groups that this process is in, from its own to the outermost that it sees: each one may limit it."""
     mounts = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines() or ["0::/"]:
+        if line.count(":") < 2:  # no system writes such a line, and no message is worth it
+            continue
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue

@@ -60,6 +60,7 @@ def test_the_time_of_processors_is_that_of_the_narrowest_group(groups, files, qu
             650,
         ),
         ("0::/\n", {}, None),
+        ("no group\n0::/a\n", {"a/memory.max": "1000", "a/memory.current": "400"}, 600),
     ],
 )
 def test_so_is_memory(groups, files, left, machine):
