@@ -26,6 +26,7 @@ from jaxals.als.half_steps import half_step as half_step
 from jaxals.als.layout.tiles import build_tiles as build_tiles
 from jaxals.als.solver.cholesky import Cholesky as Cholesky
 from jaxals.als.solver.conjugate_gradient import ConjugateGradient as ConjugateGradient
+from jaxals.als.solver.non_negative import NonNegative as NonNegative
 from jaxals.als.solver.subspace import Subspace as Subspace
 from jaxals.als.sweeps import initial_factors as initial_factors
 from jaxals.als.sweeps import sweep as sweep
@@ -100,6 +101,7 @@ __all__ = [  # noqa: RUF022 (by what they are for, not by the alphabet)
     "UserBatches",
     "Cholesky",
     "ConjugateGradient",
+    "NonNegative",
     "Subspace",
     "fit",
     "Run",

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from jaxals._base.arguments import first_line, require_flag, require_kind, told
 from jaxals._base.checks import require_fraction, require_integer, require_one_of
 from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.equations import is_non_negative
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions
 from jaxals.errors import ConfigurationError, DataError, JaxalsError, MissingDependencyError, NotFittedError
@@ -302,7 +303,7 @@ class ALSRecommender(
         present = np.unique(data.user)
         if len(present):
             table = Table.of(jnp.asarray(self.components_.T))
-            rows[present] = solve_rows_of(data, "user", present, table, self.objective_)
+            rows[present] = solve_rows_of(data, "user", present, table, self.objective_, is_non_negative(self.solver))
             require_regular(rows, "user", self.objective_)
         return rows
 

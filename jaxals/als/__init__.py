@@ -9,6 +9,7 @@ from jaxals.als.layout.tiles import RowTiles as RowTiles
 from jaxals.als.layout.tiles import build_tiles as build_tiles
 from jaxals.als.solver import Cholesky as Cholesky
 from jaxals.als.solver import ConjugateGradient as ConjugateGradient
+from jaxals.als.solver import NonNegative as NonNegative
 from jaxals.als.solver import NormalEquations as NormalEquations
 from jaxals.als.solver import Solver as Solver
 from jaxals.als.solver import Subspace as Subspace

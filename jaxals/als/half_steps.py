@@ -13,8 +13,9 @@ from jaxals._base.arguments import require_array, require_kind, told
 from jaxals.als.adjoint import System, loss_with_derivatives, with_derivatives
 from jaxals.als.kernels.gather import pack
 from jaxals.als.layout.tiles import LongRows, RowTiles, Tiles, require_tiles
-from jaxals.als.solver.equations import Solver, adjoint_of, require_solver
-from jaxals.als.stages import EXACT, Arithmetic, StepInfo, Task, arrange, eigenbasis, solve_part
+from jaxals.als.solver.coordinates import coordinates_of
+from jaxals.als.solver.equations import Solver, adjoint_of, in_eigenbasis, require_solver
+from jaxals.als.stages import EXACT, Arithmetic, StepInfo, Task, arrange, solve_part
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.objective.confidence import opened
 from jaxals.objective.objective import Objective, Sides, require_objective
@@ -163,9 +164,9 @@ def _solve_on_each_device(
 ) -> Solved:
     """Solve one device's part of the tiles, and bring all parts together on each."""
     groups, long, position = entries
-    basis, turned = eigenbasis(other, task.objective.unobserved_weight)
+    coordinates, turned = coordinates_of(other, task.objective.unobserved_weight, in_eigenbasis(task.solver))
     part, unconverged, loss = solve_part(
-        groups, long, basis, pack(turned, task.arithmetic.table_dtype, task.machine.in_cache), task
+        groups, long, coordinates, pack(turned, task.arithmetic.table_dtype, task.machine.in_cache), task
     )
     if axis is not None:
         part = jax.lax.all_gather(part, axis, tiled=True)

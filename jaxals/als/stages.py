@@ -15,13 +15,12 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from jaxals._base.checks import require_one_of
 from jaxals._base.pytree import pytree, static
 from jaxals._base.tracing import calling
-from jaxals.als.kernels.factorization import eigendecompose
 from jaxals.als.kernels.gather import Table
 from jaxals.als.kernels.gram import Precision, read_scores, sum_grams
 from jaxals.als.layout.machine import CPU, Machine
 from jaxals.als.layout.tiles import LongRows, Tiles
+from jaxals.als.solver.coordinates import Coordinates
 from jaxals.als.solver.equations import NormalEquations, Solver, solve_from_gram
-from jaxals.objective.factors import gramian
 from jaxals.objective.objective import Objective
 
 TableType = Literal["float16", "bfloat16"]
@@ -90,27 +89,6 @@ class _Part:
 
 
 @pytree
-class Basis:
-    """The eigenbasis of w0 YᵀY, in which the matrix that all rows share is diagonal, whatever each row's ridge.
-
-    See `docs/why/solvers.md`.
-    """
-
-    eigenvalues: Float[Array, " factors"]
-    vectors: Float[Array, "factors factors"]
-
-
-def eigenbasis(
-    other: Float[Array, "columns factors"], unobserved_weight: Float[Array, ""] | float
-) -> tuple[Basis, Float[Array, "columns factors"]]:
-    """Return the basis that a half step is solved in, and the other table in it."""
-    with jax.named_scope("gramian"):
-        eigenvalues, vectors = eigendecompose(unobserved_weight * gramian(other))
-        basis = Basis(jnp.maximum(eigenvalues, 0), vectors)
-        return basis, _rotate(other, basis.vectors)
-
-
-@pytree
 class Task:
     """What a half step asks of the systems that its tiles are for: the same on every device.
 
@@ -136,15 +114,15 @@ class Task:
 
 
 def solve_part(
-    groups: tuple[Tiles, ...], long: LongRows | None, basis: Basis, table: Table, task: Task
+    groups: tuple[Tiles, ...], long: LongRows | None, coordinates: Coordinates, table: Table, task: Task
 ) -> tuple[Float[Array, "places factors"], Int[Array, ""], Float[Array, ""]]:
     """Solve one device's part of the tiles.
 
     Args:
         groups: Short, middle and wide rows of that part.
         long: Long ones.
-        basis: From `eigenbasis`, with the next.
-        table: The other table in that basis.
+        coordinates: From `coordinates_of`, with the next.
+        table: The other table in these coordinates.
         task: What is asked.
 
     Returns:
@@ -157,7 +135,6 @@ def solve_part(
         return jnp.zeros((0, start.shape[1]), start.dtype), jnp.zeros((), jnp.int32), jnp.zeros((), start.dtype)
 
     def solve_chunk(chunk: Tiles) -> _Part:
-        own_ridge = ridge[jnp.minimum(chunk.row, len(ridge) - 1)]
         gram_weight, target_weight = objective.weights(chunk.value.astype(table.dtype))
         with jax.named_scope("gather"):
             equations = NormalEquations(
@@ -167,13 +144,15 @@ def solve_part(
                 gram_weight=gram_weight,
                 target_weight=target_weight,
                 segment=chunk.segment,
-                shared=basis.eigenvalues[None, :] + own_ridge[:, None],
+                ridge=ridge[jnp.minimum(chunk.row, len(ridge) - 1)],
                 # Rotated here, not the whole table at once: that stays in cache.
-                start=_rotate(_rows_or_zero(start, chunk.row), basis.vectors),
+                start=coordinates.enter(_rows_or_zero(start, chunk.row)),
                 one_tile_per_row=chunk.one_tile_per_row,
                 precision=precision,
-                target=None if target is None else _rotate(_rows_or_zero(target, chunk.row), basis.vectors),
+                target=None if target is None else coordinates.enter(_rows_or_zero(target, chunk.row)),
                 machine=task.machine,
+                gramian=coordinates.gramian,
+                eigenvalues=coordinates.eigenvalues,
             )
         with calling("solver"):
             rows, is_unconverged = task.solver.solve(equations)
@@ -184,11 +163,11 @@ def solve_part(
             again = (table, chunk.column, equations.by_tile(rows), precision, in_cache)
             scores = read_scores(*again) if is_read_again else equations.scores(rows)
             loss = objective.loss_on_entries(chunk.value.astype(rows.dtype), scores)
-        return _Part(_rotate(rows, basis.vectors.T), is_unconverged & (chunk.count > 0), loss)
+        return _Part(coordinates.leave(rows), is_unconverged & (chunk.count > 0), loss)
 
     def solve_lane(lane: LongRows) -> _Part:
-        part = _solve_long_rows(lane, table, basis, task)
-        return dataclasses.replace(part, rows=_rotate(part.rows, basis.vectors.T))
+        part = _solve_long_rows(lane, table, coordinates, task)
+        return dataclasses.replace(part, rows=coordinates.leave(part.rows))
 
     parts = [jax.lax.map(solve_chunk, group) for group in groups]
     if long is not None:
@@ -254,12 +233,6 @@ def arrange(
     return rows, jnp.sum(~jnp.all(jnp.isfinite(rows), axis=1), dtype=jnp.int32)
 
 
-def _rotate(
-    table: Float[Array, "*rows factors"], basis: Float[Array, "factors factors"]
-) -> Float[Array, "*rows factors"]:
-    return jnp.matmul(table, basis, precision="highest")
-
-
 def _rows_or_zero(rows: Float[Array, "rows factors"], index: Int[Array, " wanted"]) -> Float[Array, "wanted factors"]:
     """Read rows; an index past the end reads zeros."""
     if not len(rows):
@@ -272,13 +245,13 @@ def _rows_or_zero(rows: Float[Array, "rows factors"], index: Int[Array, " wanted
 def _solve_long_rows(
     long: LongRows,
     table: Table,
-    basis: Basis,
+    coordinates: Coordinates,
     task: Task,
 ) -> _Part:
     # Whatever the solver: a row of so many entries is solved best from its Gram matrix, whose product feeds whole
     # matrix units, while an iterative solver would gather its entries once per iteration.
     objective, ridge, precision = task.objective, task.ridge, task.arithmetic.precision
-    eigenvalues = basis.eigenvalues
+    factors = table.factors
 
     def accumulate(carry: tuple, step: LongRows) -> tuple[tuple, _Part]:
         value = step.value.astype(table.dtype)
@@ -291,13 +264,14 @@ def _solve_long_rows(
         own = jnp.minimum(step.row, len(ridge) - 1)
 
         def solve() -> tuple[Float[Array, " factors"], Float[Array, ""], Bool[Array, ""]]:
-            right = target if task.target is None else _rotate(task.target[own], basis.vectors)
+            right = target if task.target is None else coordinates.enter(task.target[own])
             row, is_unconverged = solve_from_gram(
                 task.solver,
                 gram,
-                eigenvalues + ridge[own],
+                coordinates,
+                ridge[own],
                 right,
-                _rotate(task.start[own], basis.vectors),
+                coordinates.enter(task.start[own]),
                 precision,
                 is_derivative=task.target is not None,
                 machine=task.machine,
@@ -312,6 +286,5 @@ def _solve_long_rows(
         carry = jax.tree.map(lambda a: jnp.where(step.is_last, jnp.zeros_like(a), a), sums)
         return carry, _Part(row, is_unconverged, loss)
 
-    factors = len(eigenvalues)
     zeros = [jnp.zeros(shape, table.dtype) for shape in ((factors, factors), (factors,), ())]
     return jax.lax.scan(accumulate, tuple(zeros), long)[1]

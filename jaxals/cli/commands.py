@@ -139,7 +139,7 @@ def fit(
     if code and run.history.empty:
         complain(f"{run.stopped_early} before the first sweep was finished{how}")
         return code
-    model = Recommender(run.factors, seen, objective)
+    model = Recommender.from_run(run, seen)
     # Not where time may be short: another solve may take, and compile, for long.
     (model if code else model.settled()).save(output)
     summary = {

@@ -66,7 +66,7 @@ def show(picture: Path, progress: bool = True) -> None:
     console.print("\n[bold]Held-out likes found[/]  mean over people ± standard error")
     _print_metrics(measured)
 
-    recommender = Recommender(run.factors, split.train, run.objective).settled()
+    recommender = Recommender.from_run(run, split.train).settled()
     _print_recommendations(console, recommender)
     for film in _FILMS:
         alike = recommender.similar_items(film, n=5)["similar_item"]

@@ -21,6 +21,7 @@ from jaxals._base.environment import require_devices
 from jaxals.als.solver.cholesky import Cholesky
 from jaxals.als.solver.conjugate_gradient import ConjugateGradient
 from jaxals.als.solver.equations import Solver
+from jaxals.als.solver.non_negative import NonNegative
 from jaxals.als.solver.subspace import Subspace
 from jaxals.cli.output import complain
 from jaxals.cli.values import read_metrics, read_source, require_some
@@ -117,6 +118,7 @@ SOLVERS: dict[str, Solver] = {
     "cholesky": Cholesky(),
     "conjugate-gradient": ConjugateGradient(),
     "subspace": Subspace(),
+    "non-negative": NonNegative(),
 }
 if TYPE_CHECKING:
     SolverName: TypeAlias = str
@@ -125,7 +127,7 @@ else:
         Literal[tuple(SOLVERS)],
         Parameter(
             help="How a row is solved: exact, or faster steps towards that (conjugate-gradient; subspace for 256 "
-            "factors and more). Another name for exact is cholesky.",
+            "factors and more); or without factors below 0 (non-negative). Another name for exact is cholesky.",
             group=Group("Trainer", sort_key=5),
         ),
     ]

@@ -40,7 +40,11 @@ _CONFIDENCES = {
 
 
 def save_model(
-    folder: str | os.PathLike, factors: Factors, interactions: Interactions, objective: Objective | None = None
+    folder: str | os.PathLike,
+    factors: Factors,
+    interactions: Interactions,
+    objective: Objective | None = None,
+    is_non_negative: bool = False,
 ) -> None:
     """Write a model to a folder that does not exist yet, or holds a model to be replaced.
 
@@ -51,6 +55,7 @@ def save_model(
         factors: Both tables.
         interactions: What they were trained on, with the catalog of raw ids.
         objective: What they minimise. One with a user-written confidence is left out: the loader cannot rebuild it.
+        is_non_negative: Whether rows that are solved for shall have no factor below 0.
 
     Raises:
         CheckpointError: The folder holds something else or cannot be written, or an id cannot be stored.
@@ -87,6 +92,7 @@ def save_model(
         "users": _encode_ids(interactions.catalog.users),
         "items": _encode_ids(interactions.catalog.items),
         "objective": None if objective is None else _encode_objective(objective),
+        "is_non_negative": is_non_negative,
     }
     try:
         write_folder(path, arrays, document)
@@ -157,6 +163,16 @@ def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Object
         >>> factors.user.shape, len(interactions), objective.confidence.alpha
         ((2, 3), 2, 15.0)
     """
+    return load_parts(folder)[:3]
+
+
+def load_parts(folder: str | os.PathLike) -> tuple[Factors, Interactions, Objective | None, bool]:
+    """Read a model as `load_model` does, and whether rows that are solved for shall have no factor below 0.
+
+    Raises:
+        CheckpointError: The folder is missing, is not a model, or is damaged.
+        ConfigurationError: There is not enough memory for it.
+    """
     path = checked_path("folder", folder, CheckpointError).absolute()
     if not path.is_dir():
         raise CheckpointError(f"There is no model folder {folder}.")
@@ -183,7 +199,9 @@ def _not_writable(folder: str | os.PathLike, error: Exception) -> CheckpointErro
     return CheckpointError(f"The model cannot be written to {folder}: {first_line(error)}.")
 
 
-def _decode(arrays: dict[str, np.ndarray], document: dict[str, Any]) -> tuple[Factors, Interactions, Objective | None]:
+def _decode(
+    arrays: dict[str, np.ndarray], document: dict[str, Any]
+) -> tuple[Factors, Interactions, Objective | None, bool]:
     catalog = Catalog(_decode_ids(document["users"]), _decode_ids(document["items"]))
     user, item = arrays["user_factors"], arrays["item_factors"]
     if user.ndim != 2 or item.ndim != 2 or user.dtype.kind != "f" or item.dtype.kind != "f":
@@ -193,9 +211,11 @@ def _decode(arrays: dict[str, np.ndarray], document: dict[str, Any]) -> tuple[Fa
     if not (np.isfinite(user).all() and np.isfinite(item).all()):
         raise CheckpointError("a factor is not finite")
     interactions = Interactions.from_arrays(arrays["user"], arrays["item"], arrays["value"], catalog=catalog)
-    objective = document["objective"]
+    objective, is_non_negative = document["objective"], document.get("is_non_negative", False)
+    if not isinstance(is_non_negative, bool):
+        raise CheckpointError("it does not say whether factors may be below 0")
     factors = Factors(jnp.asarray(user), jnp.asarray(item))
-    return factors, interactions, None if objective is None else _decode_objective(objective)
+    return factors, interactions, None if objective is None else _decode_objective(objective), is_non_negative
 
 
 def _encode_ids(ids: pd.Index) -> Any:

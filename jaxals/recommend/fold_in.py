@@ -12,6 +12,7 @@ from jaxals._base.forks import refuse_forked_process
 from jaxals.als.half_steps import half_step
 from jaxals.als.layout.tiles import build_tiles
 from jaxals.als.solver.cholesky import Cholesky
+from jaxals.als.solver.non_negative import NonNegative
 from jaxals.data.catalog import Catalog, Side
 from jaxals.data.interactions import Interactions
 from jaxals.errors import DataError
@@ -23,6 +24,9 @@ from jaxals.recommend.ids import Ids
 from jaxals.recommend.ranking import Ranked, checked_indices, nearest_rows
 from jaxals.recommend.rows import are_few, objective_of, singular, solve_rows
 from jaxals.recommend.tables import Table
+
+# As many passes from zero as bring rows within rounding in float32, or near it; training goes on from where it was.
+_SETTLED = NonNegative(passes=200)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,13 +98,14 @@ class Model:
         """Put all entries together."""
         return self.histories.whole(self.catalog)
 
-    def grown(self, new: Interactions, side: Side, objective: Objective) -> "Model":
+    def grown(self, new: Interactions, side: Side, objective: Objective, is_non_negative: bool = False) -> "Model":
         """Solve rows for new entries, which replace all that the model had of these rows.
 
         Args:
             new: Entries of the rows; the other side is looked up by raw id.
             side: "user" or "item": which rows.
             objective: What they minimise.
+            is_non_negative: Whether no factor may be below 0.
 
         Returns:
             A model of the known and the new rows, the new ones last.
@@ -124,7 +129,8 @@ class Model:
         alone = Interactions.from_arrays(user[user_row], item[item_row], new.value, shape=shape)
         changed = np.unique(user if side == "user" else item)
         table, n_rows = (self.user, shape[0]) if side == "user" else (self.item, shape[1])
-        rows = solve_rows_of(alone, side, changed, self.item if side == "user" else self.user, objective)
+        other = self.item if side == "user" else self.user
+        rows = solve_rows_of(alone, side, changed, other, objective, is_non_negative)
         require_regular(rows, side, objective)
         histories = self.histories.replaced(side, changed, alone, n_known=len(table))
         grown = {side: table.replaced(changed, rows, n_rows)}
@@ -138,7 +144,12 @@ def require_regular(rows: Float[np.ndarray, "rows factors"], side: Side, objecti
 
 
 def solve_rows_of(
-    alone: Interactions, side: Side, changed: Int[np.ndarray, " changed"], other: Table, objective: Objective
+    alone: Interactions,
+    side: Side,
+    changed: Int[np.ndarray, " changed"],
+    other: Table,
+    objective: Objective,
+    is_non_negative: bool = False,
 ) -> Float[np.ndarray, "changed factors"]:
     """Solve the rows that have entries, and no others, against the other side's table; NaN where one is singular.
 
@@ -148,6 +159,7 @@ def solve_rows_of(
         changed: Their indices, ascending.
         other: The other side's table.
         objective: What they minimise.
+        is_non_negative: Whether no factor may be below 0.
 
     Returns:
         One row for each index, in the other table's dtype.
@@ -157,16 +169,20 @@ def solve_rows_of(
     row = np.searchsorted(changed, row).astype(np.int32)
     if are_few(len(changed), len(alone), other.factors):
         order = np.argsort(row, kind="stable")
-        return solve_rows(other, np.bincount(row, minlength=len(changed)), column[order], alone.value[order], objective)
+        entries = np.bincount(row, minlength=len(changed)), column[order], alone.value[order]
+        return solve_rows(other, *entries, objective, is_non_negative)
     cells, shape = (row, column), (len(changed), len(other))
     if side == "item":
         cells, shape = cells[::-1], shape[::-1]
     compact = Interactions(*cells, alone.value, Catalog(*map(range, shape)))
     tiles = build_tiles(compact, side, factors=other.factors, dtype=other.dtype)
-    return np.asarray(half_step(tiles, jnp.asarray(other.whole()), objective, Cholesky())[0])
+    solver = _SETTLED if is_non_negative else Cholesky()
+    return np.asarray(half_step(tiles, jnp.asarray(other.whole()), objective, solver)[0])
 
 
-def solve_side(interactions: Interactions, side: Side, factors: Factors, objective: Objective) -> Array:
+def solve_side(
+    interactions: Interactions, side: Side, factors: Factors, objective: Objective, is_non_negative: bool = False
+) -> Array:
     """Solve all rows of one side of interactions exactly against the other side's table, on the device.
 
     Raises:
@@ -178,7 +194,7 @@ def solve_side(interactions: Interactions, side: Side, factors: Factors, objecti
     if (given := interactions.shape[side == "user"]) != len(other):
         raise DataError(f"`interactions` have {given:,} columns of the other side, the model {len(other):,}.")
     tiles = build_tiles(interactions, side, factors=other.shape[1], dtype=other.dtype)
-    rows, info = half_step(tiles, other, objective.of(side), Cholesky())
+    rows, info = half_step(tiles, other, objective.of(side), _SETTLED if is_non_negative else Cholesky())
     if bad := int(info.non_finite_rows):
         raise singular(f"{bad:,} of {len(rows):,} {side} rows came out not finite: their systems are", objective)
     return rows

@@ -45,6 +45,7 @@ class Recommender:
         factors: Both tables.
         interactions: What was seen in training, with the catalog of raw ids.
         objective: What the factors minimise; `explain` and `fold_in` need it.
+        is_non_negative: Whether rows that are solved for shall have no factor below 0, as `NonNegative` trains them.
 
     Raises:
         DataError: Factors and interactions are not of one shape, or a factor is not finite.
@@ -61,12 +62,14 @@ class Recommender:
     factors: Factors
     interactions: Interactions
     objective: Objective | None = None
+    is_non_negative: bool = False
 
     def __post_init__(self) -> None:
         require_interactions("interactions", self.interactions)
         require_shape(self.factors, self.interactions.shape)
         if self.objective is not None:
             require_objective("objective", self.objective)
+        require_flag("is_non_negative", self.is_non_negative)
         if not (is_finite(jnp.asarray(self.factors.user)) and is_finite(jnp.asarray(self.factors.item))):
             raise DataError("A factor is not finite; the training that made it may have diverged.")
 
@@ -88,8 +91,8 @@ class Recommender:
             ConfigurationError: The search kept no factors.
             DataError: It was trained on other users and items, or a factor is not finite.
         """
-        factors, objective = trained(run)
-        return cls(factors, interactions, objective)
+        factors, objective, is_non_negative = trained(run)
+        return cls(factors, interactions, objective, is_non_negative)
 
     def __getattr__(self, name: str) -> Any:
         # What `fold_in` made has its model alone, until someone asks for all of a table or of the entries.
@@ -213,7 +216,7 @@ class Recommender:
 
         Raises:
             UnknownIdError: The user or item is not in the catalog.
-            ConfigurationError: There is no objective.
+            ConfigurationError: There is no objective, or the model is non-negative.
             NumericalError: The user's system is singular.
         """
         model = self._model
@@ -248,7 +251,8 @@ class Recommender:
         require_interactions("interactions", interactions)
         objective = self._objective()
         grown = object.__new__(Recommender)
-        vars(grown).update(objective=objective, _model=self._model.grown(interactions, side, objective))
+        model = self._model.grown(interactions, side, objective, self.is_non_negative)
+        vars(grown).update(objective=objective, is_non_negative=self.is_non_negative, _model=model)
         return grown
 
     def settled(self) -> "Recommender":
@@ -261,8 +265,7 @@ class Recommender:
             ConfigurationError: There is no objective.
             NumericalError: A user's system is singular.
         """
-        factors = dataclasses.replace(self.factors, user=self.solve(self.interactions, "user"))
-        return dataclasses.replace(self, factors=factors)
+        return dataclasses.replace(self, factors=Factors(self.solve(self.interactions, "user"), self.factors.item))
 
     # By index
 
@@ -343,16 +346,17 @@ class Recommender:
 
         Raises:
             DataError: An index lies outside the catalog.
-            ConfigurationError: There is no objective.
+            ConfigurationError: There is no objective, or the model is non-negative.
             NumericalError: The user's system is singular.
         """
         model = self._model
         users = checked_indices("user", [user], len(model.user))
         target = checked_indices("item", [item], len(model.item))
         objective = self._objective()
-        of_user = objective_of(objective, "user", users, len(model.user))
-        _, column, value = model.histories.of_users(users)
-        parts = split_score(model.item, target, column, value, of_user)
+        if self.is_non_negative:
+            raise ConfigurationError("A score of a model without factors below 0 cannot be split: `explain` would lie.")
+        entries = model.histories.of_users(users)[1:]
+        parts = split_score(model.item, target, *entries, objective_of(objective, "user", users, len(model.user)))
         if not np.isfinite(parts).all():
             raise singular(f"The system of user index {user} is", objective)
         return model.histories.first_entry(user) + np.arange(len(parts)), parts
@@ -374,13 +378,11 @@ class Recommender:
         """
         require_side(side)
         require_interactions("interactions", interactions)
-        return solve_side(interactions, side, self.factors, self._objective())
-
-    # Files
+        return solve_side(interactions, side, self.factors, self._objective(), self.is_non_negative)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the model, ids and interactions included, to a folder; see `Recommender.load`."""
-        models.save_model(folder, self.factors, self.interactions, self.objective)
+        models.save_model(folder, self.factors, self.interactions, self.objective, self.is_non_negative)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
@@ -389,7 +391,7 @@ class Recommender:
         Raises:
             CheckpointError: The folder is missing, is not a model, or is damaged.
         """
-        return cls(*models.load_model(folder))
+        return cls(*models.load_parts(folder))
 
     def _objective(self) -> Objective:
         if self.objective is None:

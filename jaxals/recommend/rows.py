@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy.optimize
 from jaxtyping import Array, Float, Int
 
 from jaxals.data.catalog import Side
@@ -34,6 +35,7 @@ def solve_rows(
     column: Int[np.ndarray, " entries"],
     value: Float[np.ndarray, " entries"],
     objective: Objective,
+    is_non_negative: bool = False,
 ) -> Float[np.ndarray, "rows factors"]:
     """Solve rows exactly against the other side's table.
 
@@ -43,14 +45,16 @@ def solve_rows(
         column: Columns of their entries, end to end.
         value: Their values.
         objective: Of these rows.
+        is_non_negative: Whether no factor may be below 0.
 
     Returns:
         Rows in the other table's dtype; NaN where a system is singular.
     """
     systems = _Systems.of(other, count, column, value, objective)
     rows = np.full((len(count), other.factors), np.nan)
+    solve = _solve_non_negative if is_non_negative else _solve
     for row, (matrix, target) in enumerate(zip(systems.matrices(), systems.targets(), strict=True)):
-        rows[row] = _solve(matrix, target)
+        rows[row] = solve(matrix, target)
     with np.errstate(over="ignore"):
         return rows.astype(other.dtype)
 
@@ -161,3 +165,11 @@ def _solve(matrix: Float[np.ndarray, "factors factors"], target: Float[np.ndarra
     except np.linalg.LinAlgError:
         return np.full_like(target, np.nan)
     return np.linalg.solve(lower.T, np.linalg.solve(lower, target))
+
+
+def _solve_non_negative(matrix: Float[np.ndarray, "factors factors"], target: Float[np.ndarray, " factors"]) -> Any:
+    try:
+        lower = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return np.full_like(target, np.nan)
+    return scipy.optimize.nnls(lower.T, np.linalg.solve(lower, target))[0]

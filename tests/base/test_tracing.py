@@ -37,7 +37,7 @@ class Solver:
         return factors
 
     def solve(self, equations: Any) -> Any:
-        return branch(equations.shared)
+        return branch(equations.ridge)
 
 
 def descend(**settings: Any) -> Any:

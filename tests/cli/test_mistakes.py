@@ -106,7 +106,7 @@ def test_asking_for_more_memory_or_devices_than_there_are_is_one_line(folder, fa
         ("fit plays.tsv --output o --json=3", "--json takes no value; got '3'."),
         (
             "fit plays.tsv --output o --solver lu",
-            "--solver must be exact, cholesky, conjugate-gradient or subspace; got 'lu'.",
+            "--solver must be exact, cholesky, conjugate-gradient, subspace or non-negative; got 'lu'.",
         ),
         (
             "recommend model -x",

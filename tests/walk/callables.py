@@ -24,8 +24,9 @@ KEYWORDS = {
 # Called by compiled programs alone, with what jaxals has made itself.
 BY_PROGRAMS = {
     **dict.fromkeys(("Cholesky", "ConjugateGradient", "Subspace"), ("solve", "solve_gram")),
+    "NonNegative": ("solve",),
     **dict.fromkeys(("Alternating", "FullBatch", "SampledNegatives", "UserBatches"), ("init", "step")),
-    "NormalEquations": ("matrices", "grams", "sum_by_row", "by_tile", "scores", "combine"),
+    "NormalEquations": ("matrices", "grams", "sum_by_row", "by_tile", "scores", "combine", "multiply"),
 }
 LEFT_OUT = {
     "errors": "types of errors, which take a message, those of jaxals.sklearn too",

@@ -150,7 +150,7 @@ def make_world(folder: pathlib.Path) -> World:
         # How it is trained
         "factors": run.factors,
         **{f"{name}.factors": 2 for name in ("ALS", "Gradient", "build_tiles", "initial_factors", "number_entries")},
-        **{f"{name}.gram_size.factors": 2 for name in ("Cholesky", "ConjugateGradient", "Subspace")},
+        **{f"{name}.gram_size.factors": 2 for name in ("Cholesky", "ConjugateGradient", "NonNegative", "Subspace")},
         "Factors.user": run.factors.user,
         "Factors.item": run.factors.item,
         "trainer": trainer,
@@ -254,7 +254,10 @@ def make_world(folder: pathlib.Path) -> World:
     instances = {
         **{type(one).__name__: one for one in (objective, trainer, run, recommender, data, data.catalog, measured)},
         **{type(one).__name__: one for one in (table, many, space, run.factors, plan, objective.confidence)},
-        **{type(one).__name__: one for one in (jaxals.Cholesky(), jaxals.ConjugateGradient(), jaxals.Subspace())},
+        **{
+            type(one).__name__: one
+            for one in (jaxals.Cholesky(), jaxals.ConjugateGradient(), jaxals.NonNegative(), jaxals.Subspace())
+        },
         **{type(one).__name__: one for one in (jaxals.Gradient(factors=2, steps=1), jaxals.EASE(), jaxals.ItemKNN())},
         **{type(one).__name__: one for one in (Popularity.from_interactions(data), Random(jax.random.key(0), 8))},
         "BinaryConfidence": jaxals.BinaryConfidence(),
@@ -284,7 +287,7 @@ HOLDERS = {
         *("name", "title", "homepage", "url", "checksum", "size", "files", "folders", "licence", "citation", "items"),
     ),
     "NormalEquations": (
-        *("table", "column", "vectors", "gram_weight", "target_weight", "segment", "shared", "start"),
+        *("table", "column", "vectors", "gram_weight", "target_weight", "segment", "ridge", "start"),
         "one_tile_per_row",
     ),
     "PaperTable": ("values", "tests", "n_users", "settings", "level"),

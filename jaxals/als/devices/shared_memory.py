@@ -22,8 +22,9 @@ from jaxals.als.devices.mesh import everywhere, from_one_device, to_every_device
 from jaxals.als.kernels.gather import Table, pack, pack_without_copy
 from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.tiles import RowTiles
-from jaxals.als.solver.equations import Solver
-from jaxals.als.stages import EXACT, Arithmetic, Basis, StepInfo, Task, arrange, combine_part, eigenbasis, solve_part
+from jaxals.als.solver.coordinates import Coordinates, coordinates_of
+from jaxals.als.solver.equations import Solver, in_eigenbasis
+from jaxals.als.stages import EXACT, Arithmetic, StepInfo, Task, arrange, combine_part, solve_part
 from jaxals.als.sweeps import whole_loss
 from jaxals.objective.factors import Factors
 from jaxals.objective.objective import Objective
@@ -117,9 +118,9 @@ def programs(
     def compile_side(
         tiles: RowTiles, other: Any, objective: Objective, start: Any, with_loss: bool = False
     ) -> Callable[[], Any]:
-        def inputs(other: Array, start: Array) -> tuple[Basis, Table, Array]:
-            basis, turned = eigenbasis(other, objective.unobserved_weight)
-            return basis, pack(turned, arithmetic.table_dtype), start
+        def inputs(other: Array, start: Array) -> tuple[Coordinates, Table, Array]:
+            coordinates, turned = coordinates_of(other, objective.unobserved_weight, in_eigenbasis(solver))
+            return coordinates, pack(turned, arithmetic.table_dtype), start
 
         def compile_it() -> Any:
             place = lambda shape: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=everywhere(tiles.mesh))
@@ -160,9 +161,9 @@ def _solve(
     arithmetic: Arithmetic,
     with_loss: bool,
 ) -> _Parts:
-    basis, turned = _eigenbasis(other, objective.unobserved_weight)
+    coordinates, turned = _coordinates_of(other, objective.unobserved_weight, in_eigenbasis(solver))
     table = pack_without_copy(turned, arithmetic.table_dtype)
-    shared = to_every_device((basis, table, start), tiles.mesh)
+    shared = to_every_device((coordinates, table, start), tiles.mesh)
     return _solve_parts(tiles, objective, solver, *shared, arithmetic=arithmetic, with_loss=with_loss)
 
 
@@ -189,7 +190,7 @@ def _finish(arrays: T) -> T:
     return arrays
 
 
-_eigenbasis = jax.jit(eigenbasis)
+_coordinates_of = jax.jit(coordinates_of, static_argnums=2)
 _arrange = jax.jit(arrange)
 
 
@@ -198,7 +199,7 @@ def _solve_parts(
     tiles: RowTiles,
     objective: Objective,
     solver: Solver,
-    basis: Basis,
+    coordinates: Coordinates,
     table: Table,
     start: Float[Array, "rows factors"],
     arithmetic: Arithmetic,
@@ -219,7 +220,7 @@ def _solve_parts(
         out_specs=(parts, whole, whole),
         check_vma=False,
     )
-    return _Parts(*on_mesh((tiles.groups, tiles.long), (basis, table, task)))
+    return _Parts(*on_mesh((tiles.groups, tiles.long), (coordinates, table, task)))
 
 
 @functools.partial(jax.jit, static_argnames="precision", compiler_options=_ON_ITS_CORE)

@@ -27,6 +27,7 @@ class Cholesky:
     """
 
     is_exact: ClassVar[bool] = True
+    in_eigenbasis: ClassVar[bool] = True
 
     def gram_size(self, factors: int) -> int:
         """Return `factors`."""
@@ -38,7 +39,7 @@ class Cholesky:
 
         On an accelerator, rows of fewer entries than factors do so where an odd number of eigenvalues is below 0.
         """
-        is_dual = suits_dual_form(equations, equations.shared.shape[1])
+        is_dual = suits_dual_form(equations, equations.vectors.shape[2])
         solve = solve_dual_form if is_dual else _solve_primal
         rows = solve(equations)
         return rows, jnp.zeros(len(rows), bool)

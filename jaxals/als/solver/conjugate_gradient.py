@@ -1,7 +1,7 @@
 """A few steps of conjugate gradient for each row's system. Device side."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,8 @@ class ConjugateGradient:
         True
     """
 
+    in_eigenbasis: ClassVar[bool] = True
+
     steps: int | None = static(default=None)
     tolerance: float = static(default=0.0)
     preconditioner: Literal["gramian", "jacobi"] | None = static(default="gramian")
@@ -75,7 +77,7 @@ class ConjugateGradient:
 
     def _iterate(self, equations: NormalEquations) -> Solution:
         steps = self.steps or (_MOST_STEPS if self.tolerance else _FEW_STEPS)
-        scale = self._inverse_preconditioner(equations)
+        shared, scale = equations.shared, self._inverse_preconditioner(equations)
         precondition = lambda residual: residual if scale is None else scale * residual
         target = equations.combine(equations.target_weight) if equations.target is None else equations.target
         bound = self.tolerance**2 * _dot(target, precondition(target))
@@ -85,17 +87,15 @@ class ConjugateGradient:
         rows = jnp.where((bound > 0)[:, None], equations.start, 0) if self.tolerance else equations.start
         left = -equations.gram_weight * equations.scores(rows)
         if equations.target is None:
-            residual = equations.combine(left + equations.target_weight) - equations.shared * rows
+            residual = equations.combine(left + equations.target_weight) - shared * rows
         else:
-            residual = equations.combine(left) + equations.target - equations.shared * rows
+            residual = equations.combine(left) + equations.target - shared * rows
         direction = precondition(residual)
         size = _dot(residual, direction)
 
         def step(state: tuple) -> tuple:
             number, rows, residual, direction, size = state
-            image = (
-                equations.combine(equations.gram_weight * equations.scores(direction)) + equations.shared * direction
-            )
+            image = equations.combine(equations.gram_weight * equations.scores(direction)) + shared * direction
             length = _ratio(size, _dot(direction, image))
             rows = rows + length[:, None] * direction
             residual = residual - length[:, None] * image

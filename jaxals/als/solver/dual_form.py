@@ -26,12 +26,13 @@ def solve_dual_form(equations: NormalEquations) -> Float[Array, "rows factors"]:
     For a right-hand side c, x = S⁻¹ c + what the above gives for b = -G Y S⁻¹ c.
     """
     gram_weight, target_weight, dtype = equations.gram_weight, equations.target_weight, equations.vectors.dtype
-    first = None if equations.target is None else equations.target / equations.shared
+    shared = equations.shared
+    first = None if equations.target is None else equations.target / shared
     if first is not None:
         target_weight = -gram_weight * equations.scores(first)
     with jax.named_scope("gram"):
         is_entry = (gram_weight != 0) | (target_weight != 0)
-        root = jax.lax.rsqrt(equations.shared)
+        root = jax.lax.rsqrt(shared)
         # One array on both sides of the product; padding is zero.
         scaled = jnp.where(is_entry[:, :, None], equations.vectors * root[:, None, :], 0)
         kernel = jnp.einsum("twf,tvf->twv", scaled, scaled, precision=equations.precision)

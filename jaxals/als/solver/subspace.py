@@ -1,6 +1,6 @@
 """Exact steps in blocks of factors. Device side."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,8 @@ class Subspace:
         True
     """
 
+    in_eigenbasis: ClassVar[bool] = True
+
     block: int = static(default=64)
 
     def __post_init__(self) -> None:
@@ -56,7 +58,8 @@ class Subspace:
 
     def solve(self, equations: NormalEquations) -> Solution:
         """Return x_r for every row: exact for short ones, after one pass over the blocks for the others."""
-        n_rows, factors = equations.shared.shape
+        whole_shared = equations.shared
+        n_rows, factors = whole_shared.shape
         width, precision = self.gram_size(factors), equations.precision
         if width == factors or suits_dual_form(equations, width):
             return Cholesky().solve(equations)
@@ -68,7 +71,7 @@ class Subspace:
             # A last block that is not full begins sooner, and solves some factors again.
             start = jnp.minimum(number * width, factors - width)
             cut = lambda array: jax.lax.dynamic_slice_in_dim(array, start, width, axis=1)
-            part, shared, before = TablePart(table, start, width), cut(equations.shared), cut(rows)
+            part, shared, before = TablePart(table, start, width), cut(whole_shared), cut(rows)
             # What the block's equations lack, Σ (b - g y·x) y - S x, is its matrix times what x is to gain.
             left = -equations.gram_weight * scores
             left = left + equations.target_weight if equations.target is None else left

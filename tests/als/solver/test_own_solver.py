@@ -13,6 +13,7 @@ from jaxals.als import solve_symmetric
 from jaxals.als.layout import row_classes
 from jaxals.als.solver.equations import NormalEquations, Solution
 from jaxals.errors import ConfigurationError
+from tests import oracles
 from tests.machines import cut_for
 
 
@@ -77,6 +78,76 @@ def test_long_rows_are_solved_by_it(objective, with_long_rows):
     halved, info = half_step(tiles, other, objective, Halved())
     np.testing.assert_allclose(halved, exact / 2, rtol=1e-9)
     assert int(info.unconverged_rows) == 12
+
+
+@pytree
+class Clipped:
+    """Coordinates of the factors without those below 0, whichever basis it asks for."""
+
+    in_eigenbasis: bool = jaxals.static(default=False)
+
+    def gram_size(self, factors: int) -> int:
+        return factors
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        rows, is_unconverged = Direct().solve(equations)
+        return jnp.maximum(rows, 0), is_unconverged
+
+
+@pytree
+class Steps:
+    """What `multiply` and `combine` say of the equations: a step of Richardson's, from anywhere."""
+
+    in_eigenbasis: bool = jaxals.static()
+
+    def gram_size(self, factors: int) -> int:
+        return 0
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        rows = equations.start + equations.combine(equations.target_weight) - equations.multiply(equations.start)
+        return rows, jnp.zeros(len(rows), bool)
+
+
+@pytree
+class AsksForTheDiagonal:
+    def gram_size(self, factors: int) -> int:
+        return 0
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        return equations.start / equations.shared, jnp.zeros(len(equations.start), bool)
+
+
+def test_equations_are_in_the_coordinates_of_the_factors(with_long_rows):
+    tiles = build_tiles(with_long_rows, "item", factors=6, dtype=jnp.float64)
+    other = jnp.asarray(np.random.default_rng(1).normal(size=(90, 6)))
+    exact, clipped, turned = (
+        half_step(tiles, other, Objective.hkv(3.0, 0.5), solver)[0] for solver in (Cholesky(), Clipped(), Clipped(True))
+    )
+    assert float(exact.min()) < -1e-2
+    np.testing.assert_allclose(clipped, jnp.maximum(exact, 0), rtol=1e-9, atol=1e-12)
+    assert float(turned.min()) < 0
+
+
+@pytest.mark.parametrize("in_eigenbasis", [False, True])
+def test_products_are_those_of_the_matrices(in_eigenbasis):
+    r = oracles.random_values(0, 23, 17)
+    user, item = np.nonzero(r)
+    data = Interactions.from_arrays(user, item, r[user, item], shape=r.shape)
+    rng = np.random.default_rng(1)
+    other, start = rng.normal(size=(17, 4)), rng.normal(size=(23, 4))
+    weight, target, ridge = oracles.cells("hkv", r, oracles.PRESETS["hkv"][1])
+    systems = [other.T @ (c[:, None] * other) + of_row * np.eye(4) for c, of_row in zip(weight, ridge, strict=True)]
+    expected = start + (weight * target) @ other - np.einsum("rfg,rg->rf", systems, start)
+    tiles = build_tiles(data, factors=4, dtype=jnp.float64, gram_size=0)
+    found, _ = half_step(tiles, jnp.asarray(other), oracles.PRESETS["hkv"][0], Steps(in_eigenbasis), jnp.asarray(start))
+    is_active = (r != 0).any(1)
+    np.testing.assert_allclose(found[is_active], expected[is_active], rtol=1e-9, atol=1e-9)
+
+
+def test_the_diagonal_is_refused_where_there_is_none():
+    data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
+    with pytest.raises(ConfigurationError, match="give the solver's class `in_eigenbasis = True`"):
+        jaxals.fit(data, Objective.hkv(), ALS(4, 3, AsksForTheDiagonal()), progress=False)
 
 
 def test_it_trains_and_is_measured_by_the_same_loss():

@@ -183,8 +183,9 @@ def test_a_pass_solves_one_block_after_another_and_short_rows_exactly(preset, bl
 def test_equations_may_have_any_right_hand_side(solver):
     rng = np.random.default_rng(0)
     vectors, weight = rng.normal(size=(4, 9, FACTORS)), rng.random((4, 9))
-    shared, target = 1 + rng.random((4, FACTORS)), rng.normal(size=(4, FACTORS))
-    matrices = np.einsum("rwf,rw,rwg->rfg", vectors, weight, vectors) + np.apply_along_axis(np.diag, 1, shared)
+    eigenvalues, ridge, target = 1 + rng.random(FACTORS), rng.random(4), rng.normal(size=(4, FACTORS))
+    matrices = np.einsum("rwf,rw,rwg->rfg", vectors, weight, vectors) + np.diag(eigenvalues)
+    matrices += ridge[:, None, None] * np.eye(FACTORS)
 
     @jax.jit  # otherwise the loops of a solver are compiled again in each turn
     def step(rows):
@@ -195,10 +196,11 @@ def test_equations_may_have_any_right_hand_side(solver):
             gram_weight=jnp.asarray(weight),
             target_weight=jnp.full((4, 9), jnp.nan),
             segment=jnp.arange(4),
-            shared=jnp.asarray(shared),
+            ridge=jnp.asarray(ridge),
             start=rows,
             one_tile_per_row=True,
             target=jnp.asarray(target),
+            eigenvalues=jnp.asarray(eigenvalues),
         )
         return solver.solve(equations)[0]
 
