@@ -20,10 +20,10 @@ from jaxals import training as training
 from jaxals._base.environment import show_versions as show_versions
 from jaxals._base.pytree import pytree as pytree
 from jaxals._base.pytree import static as static
-from jaxals.als.devices.mesh import make_mesh as make_mesh
-from jaxals.als.devices.mesh import use_all_cores as use_all_cores
 from jaxals.als.half_steps import half_step as half_step
 from jaxals.als.layout.tiles import build_tiles as build_tiles
+from jaxals.als.parallel.mesh import make_mesh as make_mesh
+from jaxals.als.parallel.mesh import use_all_cores as use_all_cores
 from jaxals.als.solver.cholesky import Cholesky as Cholesky
 from jaxals.als.solver.conjugate_gradient import ConjugateGradient as ConjugateGradient
 from jaxals.als.solver.non_negative import NonNegative as NonNegative

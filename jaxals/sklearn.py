@@ -103,6 +103,7 @@ class ALSRecommender(
     Attributes:
         components_: The items' vectors, float32 of factors x items.
         objective_: What they minimise.
+        is_non_negative_: Whether the solver made no factor below 0.
         history_: The loss after each sweep, a DataFrame.
         n_features_in_: How many items there are.
         feature_names_in_: Their names, where `X` was a DataFrame with names.
@@ -170,6 +171,7 @@ class ALSRecommender(
         run = fit(data, objective, trainer, seed=_seed(self.random_state), progress=False)
         self.components_ = np.asarray(run.factors.item).T.copy()
         self.objective_ = objective
+        self.is_non_negative_ = is_non_negative(solver)
         self.history_ = run.history
         return self
 
@@ -303,7 +305,7 @@ class ALSRecommender(
         present = np.unique(data.user)
         if len(present):
             table = Table.of(jnp.asarray(self.components_.T))
-            rows[present] = solve_rows_of(data, "user", present, table, self.objective_, is_non_negative(self.solver))
+            rows[present] = solve_rows_of(data, "user", present, table, self.objective_, self.is_non_negative_)
             require_regular(rows, "user", self.objective_)
         return rows
 

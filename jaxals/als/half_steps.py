@@ -37,7 +37,7 @@ def half_step(
 
     The rows can be differentiated, forwards and backwards, by the other table, by every leaf of the objective and by
     the tiles' values. Whatever the solver, the derivatives are those of the exact solution, by one more solve
-    (`docs/why/derivatives.md`).
+    (`docs/why/derivatives.md`). Solvers of something else, such as `NonNegative`, refuse.
 
     Args:
         tiles: The entries of the side that is solved for.

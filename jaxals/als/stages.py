@@ -1,7 +1,7 @@
 """The systems of a half step: what they share, what one device solves of them, where its solutions belong. Device side.
 
 Three stages: one program runs them all on each device (`half_steps`), or each is a program of its own where devices
-share a memory (`devices.shared_memory`).
+share a memory (`parallel.shared_memory`).
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from jaxals._base.cache import use_compilation_cache
-from jaxals.als.devices.mesh import use_all_cores
+from jaxals.als.parallel.mesh import use_all_cores
 from jaxals.cli.commands import app
 from jaxals.cli.mistakes import explain, in_words_of_the_shell
 from jaxals.cli.output import EXIT_CODES, INTERRUPTED, any_text, complain

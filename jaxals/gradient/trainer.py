@@ -17,7 +17,7 @@ from jaxals._base.checks import require_at_least, require_integer, require_numbe
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.settings import settings
-from jaxals.als.devices.mesh import from_one_device, to_every_device
+from jaxals.als.parallel.mesh import from_one_device, to_every_device
 from jaxals.als.stages import StepInfo
 from jaxals.als.sweeps import initial_factors
 from jaxals.data.interactions import Interactions, require_interactions

@@ -24,11 +24,12 @@ from jaxals.errors import ConfigurationError, NumericalError
 from jaxals.hyper.gradients import (
     BuildObjective,
     FoldIn,
+    Implicit,
     Method,
     ValidationLoss,
     as_partial,
     build,
-    hypergradient,
+    differentiate,
     require_method,
     require_parameters,
     require_problem,
@@ -154,8 +155,8 @@ def tune_by_gradient(
     require_integer("steps", steps, 1)
     require_integer("sweeps", sweeps, 1)
     require_parameters(parameters)
-    if method is not None:
-        require_method(method)
+    method = Implicit() if method is None else method
+    require_method(method)
     if optimizer is not None:
         require_kind("optimizer", optimizer, optax.GradientTransformation, "one of optax, such as `optax.adam(0.1)`")
     require_function("measure", measure, of=["factors"], may_be_none=True)
@@ -180,9 +181,8 @@ def tune_by_gradient(
                 start = time.perf_counter()
                 with compile_time() as compilation:
                     factors = _train(of_logs, logs, factors, tiles, solver, sweeps)
-                    found = hypergradient(
-                        loss_of_logs, logs, factors, objective=of_logs, tiles=tiles, solver=solver, method=method
-                    )
+                    # Where factors are far from a fixed point, the history says so.
+                    found = differentiate(loss_of_logs, of_logs, logs, factors, tiles, solver, method)
                     moved, memory = _follow(optimizer, found.gradient, memory, logs)
                     jax.block_until_ready(moved)
                 seconds += time.perf_counter() - start - compilation.seconds

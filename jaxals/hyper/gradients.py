@@ -12,6 +12,7 @@ the terms, and the sum converges as fast as the sweeps do (`docs/why/derivatives
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -127,6 +128,9 @@ class Implicit:
 
 Method = FoldIn | Truncated | Implicit
 
+# What adjoint sweeps sum up to says nothing where the last one still adds so much of it: they diverge, or take more.
+_MOST_LAST_TERM = 0.1
+
 
 @pytree
 class Hypergradient:
@@ -188,7 +192,7 @@ def hypergradient(
         method: `Implicit()` by default.
 
     Returns:
-        The loss and its gradient.
+        The loss and its gradient. Warns where the adjoint sweeps of `Implicit` have come to no end.
 
     Raises:
         ConfigurationError: `method` is none of the three, or the parameters hold something else than arrays of
@@ -216,7 +220,21 @@ def hypergradient(
     solver = Cholesky() if solver is None else solver
     require_problem(validation_loss, factors, objective, tiles, solver, isinstance(method, FoldIn))
     functions = as_partial(validation_loss), as_partial(objective)
-    return _hypergradient(*functions, parameters, factors, tiles, solver, method)
+    found = differentiate(*functions, parameters, factors, tiles, solver, method)
+    if isinstance(method, Implicit) and not isinstance(found.last_term, jax.core.Tracer):
+        _warn_of_no_fixed_point(found)
+    return found
+
+
+def _warn_of_no_fixed_point(found: Hypergradient) -> None:
+    if float(found.last_term) <= _MOST_LAST_TERM:
+        return
+    warnings.warn(
+        f"The gradient by `Implicit` means little: the last of {int(found.adjoint_sweeps)} adjoint sweeps added "
+        f"{float(found.last_term):.2g} of their sum, at factors that a sweep moves by {float(found.residual):.2g} of "
+        "their size; train on, until they rest, raise `regularization`, or take `Truncated`.",
+        stacklevel=3,
+    )
 
 
 def as_partial(function: Callable) -> Partial:
@@ -288,7 +306,7 @@ def _loss_of(validation_loss: Partial, factors: Factors, parameters: Any) -> Flo
 
 
 @functools.partial(jax.jit, static_argnames=("method",))
-def _hypergradient(
+def differentiate(
     validation_loss: Partial,
     objective: Partial,
     parameters: Any,
@@ -297,6 +315,7 @@ def _hypergradient(
     solver: Solver,
     method: Method,
 ) -> Hypergradient:
+    """Do what `hypergradient` does, of arguments that have been checked, and without its warning."""
     if isinstance(method, Implicit):
         objective, parameters, factors, tiles = _once_only((objective, parameters, factors, tiles))
     settle = functools.partial(_sweep, objective, tiles, solver)

@@ -19,7 +19,7 @@ from jaxals._base.checks import require_integer, require_one_of
 from jaxals._base.devices import devices_of
 from jaxals._base.memory import available_memory, require_memory
 from jaxals._base.settings import same, shown
-from jaxals.als.devices.mesh import use_all_cores_by_default
+from jaxals.als.parallel.mesh import use_all_cores_by_default
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, JaxalsError, NumericalError
 from jaxals.evaluation import EvaluationPlan, exposure, run_plan

@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 from jaxals._base.arguments import checked_path, listed, require_flag, require_kind, told
 from jaxals._base.checks import require_integer
 from jaxals._base.environment import numeric_settings
-from jaxals.als.devices.mesh import use_all_cores_by_default
 from jaxals.als.layout.row_classes import MANY_FITS
 from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.parallel.mesh import use_all_cores_by_default
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.data.split import NegativesSplit, Split
 from jaxals.errors import CheckpointError, ConfigurationError, JaxalsError

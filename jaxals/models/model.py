@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxals._base.arguments import checked_path, first_line
+from jaxals._base.arguments import checked_path, first_line, require_flag
 from jaxals.data.catalog import Catalog
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import CheckpointError, ConfigurationError, DataError
@@ -77,6 +77,7 @@ def save_model(
     require_shape(factors, interactions.shape)
     if objective is not None:
         require_objective("objective", objective)
+    require_flag("is_non_negative", is_non_negative)
     path = require_model_place(folder)
     arrays = {
         "user_factors": np.asarray(factors.user),
@@ -92,7 +93,7 @@ def save_model(
         "users": _encode_ids(interactions.catalog.users),
         "items": _encode_ids(interactions.catalog.items),
         "objective": None if objective is None else _encode_objective(objective),
-        "is_non_negative": is_non_negative,
+        "is_non_negative": bool(is_non_negative),
     }
     try:
         write_folder(path, arrays, document)
@@ -144,7 +145,8 @@ def load_model(folder: str | os.PathLike) -> tuple[Factors, Interactions, Object
         folder: That `save_model`, `Recommender.save` or `jaxals fit` wrote.
 
     Returns:
-        Both tables, the interactions with their catalog, and the objective; None where it was not kept.
+        Both tables, the interactions with their catalog, and the objective; None where it was not kept. (That rows may
+        have no factor below 0 is kept by `Recommender.load` alone.)
 
     Raises:
         CheckpointError: The folder is missing, is not a model, or is damaged.

@@ -78,7 +78,7 @@ class Recommender:
         """Make a recommender of what a training or a search gave back, and of the data that it trained on.
 
         `settled`, `fold_in` and `explain` solve for the objective alone: they know nothing of the penalty or the loss
-        of observed pairs that a `Gradient` was given.
+        of observed pairs that a `Gradient` was given, nor of a solver of one's own, but for its `is_non_negative`.
 
         Args:
             run: From `fit`, `tune`, `hyper.fit_many` or `hyper.tune_by_gradient`; of several models the best.
@@ -267,7 +267,7 @@ class Recommender:
         """
         return dataclasses.replace(self, factors=Factors(self.solve(self.interactions, "user"), self.factors.item))
 
-    # By index
+    # By index, and files
 
     def top_items(
         self,
@@ -354,7 +354,7 @@ class Recommender:
         target = checked_indices("item", [item], len(model.item))
         objective = self._objective()
         if self.is_non_negative:
-            raise ConfigurationError("A score of a model without factors below 0 cannot be split: `explain` would lie.")
+            raise ConfigurationError("`explain` is for models whose factors may be below 0; this one is non-negative.")
         entries = model.histories.of_users(users)[1:]
         parts = split_score(model.item, target, *entries, objective_of(objective, "user", users, len(model.user)))
         if not np.isfinite(parts).all():

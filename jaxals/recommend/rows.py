@@ -4,12 +4,12 @@ A half step turns the whole other table first, and is compiled for each layout. 
 row takes its own entries alone; in float64, which costs nothing at this size.
 """
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
-import scipy.optimize
 from jaxtyping import Array, Float, Int
 
 from jaxals.data.catalog import Side
@@ -168,8 +168,15 @@ def _solve(matrix: Float[np.ndarray, "factors factors"], target: Float[np.ndarra
 
 
 def _solve_non_negative(matrix: Float[np.ndarray, "factors factors"], target: Float[np.ndarray, " factors"]) -> Any:
-    try:
-        lower = np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
+    """Minimise ½ xᵀA x - xᵀt over x >= 0, by active sets on a root of A; NaN where A is not positive semidefinite."""
+    from scipy.optimize import nnls  # nothing else needs it, and importing it takes long
+
+    values, vectors = np.linalg.eigh(matrix)
+    rounding = len(matrix) * np.finfo(float).eps * max(values[-1], 0.0)
+    is_there = values > rounding
+    if values[0] < -rounding or not is_there.any():
         return np.full_like(target, np.nan)
-    return scipy.optimize.nnls(lower.T, np.linalg.solve(lower, target))[0]
+    root, vectors = np.sqrt(values[is_there]), vectors[:, is_there]
+    with contextlib.suppress(RuntimeError):  # it gives up
+        return nnls(root[:, None] * vectors.T, (target @ vectors) / root, maxiter=30 * len(target))[0]
+    return np.full_like(target, np.nan)

@@ -31,7 +31,7 @@ from jaxals._base.devices import devices_of, require_one_process
 from jaxals._base.environment import numeric_settings, usable_devices
 from jaxals._base.forks import refuse_forked_process
 from jaxals._base.memory import give_back_memory
-from jaxals.als.devices.mesh import make_mesh, use_all_cores_by_default
+from jaxals.als.parallel.mesh import make_mesh, use_all_cores_by_default
 from jaxals.data.interactions import Interactions, require_interactions
 from jaxals.errors import ConfigurationError, DataError
 from jaxals.evaluation import EvaluationPlan, plan_evaluation, run_plan

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxals._base.pytree import pytree, static
 from jaxals.als.layout.tiles import RowTiles
 from jaxals.als.momentum import look_ahead, no_momentum, remember
-from jaxals.als.solver.equations import Solver, is_exact
+from jaxals.als.solver.equations import Solver, first_factors, is_exact
 from jaxals.als.spectral import Start, is_random_better, spectral_factors
 from jaxals.als.stages import Arithmetic, StepInfo
 from jaxals.als.sweeps import initial_factors, sweep
@@ -133,6 +133,7 @@ class ALSProgram:
     def train(self, objective: Objective, key: Array) -> Trained:
         """Make the sweeps that `ALS` makes."""
         first, is_random = self._begin(objective, key)
+        first = first_factors(self.solver, first)
 
         def step(state: tuple) -> tuple:
             factors, momentum, _ = state

@@ -15,15 +15,15 @@ from jaxals._base.devices import devices_of
 from jaxals._base.memory import require_memory
 from jaxals._base.pytree import pytree
 from jaxals._base.settings import settings
-from jaxals.als.devices import shared_memory
-from jaxals.als.devices.mesh import everywhere, from_one_device, to_every_device
 from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.machine import machine_of
 from jaxals.als.layout.row_classes import MANY_FITS, ONE_FIT
 from jaxals.als.layout.tiles import RowTiles, build_tiles
 from jaxals.als.momentum import Momentum, look_ahead, no_momentum, remember
+from jaxals.als.parallel import shared_memory
+from jaxals.als.parallel.mesh import everywhere, from_one_device, to_every_device
 from jaxals.als.solver.cholesky import Cholesky
-from jaxals.als.solver.equations import Solver, is_exact, require_solver
+from jaxals.als.solver.equations import Solver, first_factors, is_exact, require_solver
 from jaxals.als.spectral import Start, is_random_better, multiply, spectral_factors
 from jaxals.als.stages import Arithmetic, StepInfo, TableType
 from jaxals.als.sweeps import initial_factors, sweep
@@ -252,7 +252,7 @@ class ALS:
                 by, seed = (shared_memory.multiply, key) if is_shared else (multiply, to_every_device(key, mesh))
                 drawn = seed, self.factors, self.initial_scale, dtype
                 first = spectral_factors(user_tiles, item_tiles, objective, *drawn, multiply=by)
-            first = from_one_device(to_every_device(first, mesh), mesh)
+            first = from_one_device(to_every_device(first_factors(self.solver, first), mesh), mesh)
             memory = no_momentum(first, is_exact(self.solver), is_random) if self.acceleration else None
             # A streak that lies where those of later sweeps do: else what it goes into is compiled twice.
             if memory is not None:

@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 import jaxals
 from jaxals import ALS, Factors, Interactions, Objective
 from jaxals.als import RowTiles
-from jaxals.als.devices import shared_memory
 from jaxals.als.layout import row_classes
+from jaxals.als.parallel import shared_memory
 from jaxals.als.spectral import _random_signs, is_random_better, multiply, spectral_factors
 from jaxals.als.stages import EXACT
 from tests import oracles

@@ -56,7 +56,7 @@ def test_the_loss_falls_with_every_method(method):
 @pytest.mark.slow
 def test_a_second_call_compiles_nothing():
     held_out = hold_out(SPLIT.train, SPLIT.test)
-    compiled: Any = gradients._hypergradient
+    compiled: Any = gradients.differentiate
     loss = lambda held_out, factors, p: smooth_ndcg(factors, held_out, temperature=0.1)
     start, tiles = initial_factors(jax.random.key(0), *SPLIT.train.shape, 3), ALS(factors=3).cut(SPLIT.train, None)
     build = lambda p: Objective.ials(p["w0"], p["ridge"])

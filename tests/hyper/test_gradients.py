@@ -73,6 +73,14 @@ def test_the_implicit_gradient_is_that_of_everything_unrolled():
     assert_close(implicit.gradient, unrolled.gradient, rtol=1e-4)
 
 
+def test_a_gradient_far_from_a_fixed_point_is_warned_of():
+    start = initial_factors(jax.random.key(0), *SPLIT.train.shape, 3, scale=3.0, dtype=jnp.float64)
+    method = Implicit(sweeps=5, tolerance=1e-9)
+    with pytest.warns(UserWarning, match="the last of 5 adjoint sweeps added .* take `Truncated`"):
+        found = hypergradient(loss, AT, start, objective=objective, tiles=TILES, method=method)
+    assert float(found.last_term) > 0.1
+
+
 @pytest.mark.slow
 def test_a_rotation_of_the_tables_changes_no_gradient():
     rotation = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (3, 3), jnp.float64))[0]

@@ -6,6 +6,7 @@ where the part of the matrix that rows share is diagonal: each row's own shared 
 by a division. Any other has them in the coordinates of the factors.
 """
 
+import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -21,6 +22,7 @@ from jaxals.als.kernels.gram import Precision, sum_grams
 from jaxals.als.layout.machine import CPU, Machine
 from jaxals.als.solver.coordinates import Coordinates
 from jaxals.errors import ConfigurationError
+from jaxals.objective.factors import Factors
 
 
 @pytree
@@ -92,8 +94,9 @@ class NormalEquations:
         """
         if self.eigenvalues is None:
             raise ConfigurationError(
-                "`equations.shared` is a diagonal in the eigenbasis of w0 YᵀY alone: give the solver's class "
-                "`in_eigenbasis = True`, or take `equations.gramian` and `equations.ridge`."
+                "`equations.shared` is a diagonal in the eigenbasis of w0 YᵀY alone: take `equations.matrices()`, or "
+                "`gramian` and `ridge`; or give the solver's class `in_eigenbasis = True` if no coordinate of a row is "
+                "looked at by itself, as `Cholesky` does."
             )
         return self.eigenvalues[None, :] + self.ridge[:, None]
 
@@ -204,7 +207,7 @@ class Solver(Protocol):
             equations: Of one chunk of rows; traced, once for each shape of chunk.
 
         Returns:
-            Rows [rows, factors], in the order of `equations.shared`, and a Boolean for each of them.
+            Rows [rows, factors], in the order of `equations.ridge`, and a Boolean for each of them.
         """
 
 
@@ -218,6 +221,14 @@ def require_solver(name: str, solver: Any) -> None:
     if is_leaf(solver):
         kind = type(solver).__name__
         raise ConfigurationError(f"`{name}` must be a pytree; decorate the class {kind} with `jaxals.pytree`.")
+    fields = dataclasses.fields(solver) if dataclasses.is_dataclass(solver) else ()
+    leaves = {field.name for field in fields if not field.metadata.get("static")}
+    for flag in ("in_eigenbasis", "is_exact", "is_non_negative"):
+        if flag in leaves or not isinstance(getattr(solver, flag, False), bool):
+            raise ConfigurationError(
+                f"`{flag}` of the solver {type(solver).__name__} must be True or False for the class, as in "
+                f"`{flag}: ClassVar[bool] = True`, or a `static()` field."
+            )
 
 
 def in_eigenbasis(solver: Solver) -> bool:
@@ -233,6 +244,14 @@ def is_exact(solver: Solver) -> bool:
 def is_non_negative(solver: Any) -> bool:
     """Tell whether a solver's rows have no factor below 0."""
     return getattr(solver, "is_non_negative", False)
+
+
+def first_factors(solver: Solver, factors: Factors) -> Factors:
+    """Return what a solver begins at: where it makes no factor below 0, how large the given ones are.
+
+    A column below 0 would be 0 after a half step, and stay so: nothing would depend on it.
+    """
+    return jax.tree.map(jnp.abs, factors) if is_non_negative(solver) else factors
 
 
 def adjoint_of(solver: Solver, dtype: Any) -> Solver:

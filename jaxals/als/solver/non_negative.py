@@ -18,7 +18,8 @@ class NonNegative:
     Each row minimises ½ xᵀA x - xᵀΣ b y over x >= 0, one factor after another, x_j ← max(0, x_j + r_j / A_jj) with
     r = Σ b y - A x (Franc, Hlaváč and Navara 2005, "Sequential coordinate-wise algorithm for the non-negative least
     squares problem"; in the order of factors, as hierarchical ALS goes: Cichocki and Phan 2009). It begins at the row
-    of the last sweep and never raises the loss. A_r is formed, so that a pass takes O(rows · factors²) more.
+    of the last sweep, so that plain sweeps never raise the loss. A_r is formed, so that a pass takes
+    O(rows · factors²) more.
 
     Derivatives are refused: they depend on which factors are 0.
 
@@ -54,8 +55,10 @@ class NonNegative:
         matrix, target = equations.matrices()
         factors = target.shape[1]
         diagonal = jnp.diagonal(matrix, axis1=1, axis2=2)
-        # A factor that nothing depends on stays 0.
-        inverse = jnp.where(diagonal > 0, 1 / jnp.where(diagonal > 0, diagonal, 1), 0)
+        # A factor that nothing depends on is 0; a matrix that is not positive definite is nobody's minimum.
+        is_there = diagonal != 0
+        inverse = jnp.where(is_there, 1 / jnp.where(is_there, diagonal, 1), 0)
+        inverse = jnp.where(diagonal < 0, jnp.nan, inverse)
 
         def step(number: Int[Array, ""], rows: Float[Array, "rows factors"]) -> Float[Array, "rows factors"]:
             one = number % factors
@@ -63,5 +66,6 @@ class NonNegative:
             residual = target[:, one] - jnp.sum(across * rows, axis=1)
             return rows.at[:, one].set(jnp.maximum(rows[:, one] + residual * inverse[:, one], 0))
 
-        rows = jax.lax.fori_loop(0, self.passes * factors, step, jnp.maximum(equations.start, 0))
+        start = jnp.where(is_there, jnp.maximum(equations.start, 0), 0)
+        rows = jax.lax.fori_loop(0, self.passes * factors, step, start)
         return rows, jnp.zeros(len(rows), bool)

@@ -57,7 +57,9 @@ def train(**settings):
 @pytest.mark.parametrize("acceleration", ["momentum", None])
 def test_training_makes_no_negative_factor(acceleration):
     run = train(acceleration=acceleration)
-    assert float(run.factors.user.min()) == float(run.factors.item.min()) == 0
+    for table in (run.factors.user, run.factors.item):
+        assert float(table.min()) == 0
+        assert (table > 0).any(axis=0).all()
     assert acceleration or run.history["loss"].is_monotonic_decreasing
     exact = train(solver=Cholesky()).history["loss"].iloc[-1]
     assert exact < run.history["loss"].iloc[-1] < 1.5 * exact
@@ -82,9 +84,43 @@ def test_derivatives_are_refused():
 def test_factors_that_nothing_depends_on_stay_zero():
     tiles = build_tiles(DATA, factors=4, dtype=jnp.float64)
     other = jnp.ones((40, 4)).at[:, 2].set(0)
-    rows, _ = half_step(tiles, other, Objective.log(1.0, regularization=0.0), NonNegative())
+    start = jnp.ones((60, 4))
+    rows, _ = half_step(tiles, other, Objective.log(1.0, regularization=0.0), NonNegative(), start)
     assert np.isfinite(rows).all()
     assert not rows[:, 2].any()
+
+
+@pytest.mark.parametrize("start", ["random", "spectral"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_only_factor_is_not_lost_to_its_sign(start, seed):
+    trainer = ALS(1, 2, NonNegative(), acceleration=None, start=start)
+    factors = jaxals.fit(DATA, LOG, trainer, seed=seed, mesh=None, progress=False).factors
+    assert (factors.user > 0).mean() > 0.5
+    assert (factors.item > 0).mean() > 0.5
+
+
+def test_matrices_that_are_not_positive_definite_give_no_number():
+    values = Interactions.from_arrays([0, 0], [0, 1], [0.1, 0.2], shape=(1, 2))
+    tiles = build_tiles(values, factors=2, dtype=jnp.float64)
+    rows, info = half_step(tiles, jnp.eye(2), Objective.implicit(-1.0 + 1.5, 0.0).of("user"), NonNegative())
+    assert np.isfinite(rows).all()  # c = .05 and .1
+    _, info = half_step(tiles, 3 * jnp.eye(2), Objective(Below(), 1.0, 0.0), NonNegative())
+    assert int(info.non_finite_rows) == 1
+
+
+@jaxals.pytree
+class Below:
+    """A confidence below zero."""
+
+    def __call__(self, value):
+        return -3 * value / value, value
+
+
+def test_many_models_are_those_of_single_fits():
+    trainer = ALS(4, 3, NonNegative(), dtype="float64")
+    many = jaxals.hyper.fit_many(DATA, LOG, trainer, seed=[0, 1], progress=False)
+    alone = jaxals.fit(DATA, LOG, trainer, seed=1, mesh=None, progress=False)
+    np.testing.assert_allclose(many.table["loss"].iloc[-1], alone.history["loss"].iloc[-1], rtol=1e-9)
 
 
 def test_fewer_than_one_pass_is_refused():
@@ -96,6 +132,8 @@ def test_a_recommender_goes_on_without_negative_factors(tmp_path):
     run = train()
     recommender = jaxals.Recommender.from_run(run, DATA)
     new = Interactions.from_arrays([0] * 3, [1, 5, 8], catalog=jaxals.Catalog(["new"], range(40)))
+    free = jaxals.Recommender(run.factors, DATA, LOG).fold_in(new)
+    assert float(free.factors.user[-1].min()) < -1e-3
     for each in (recommender, recommender.settled()):
         each.save(tmp_path / "model")
         for model in (each, jaxals.Recommender.load(tmp_path / "model")):
@@ -106,6 +144,8 @@ def test_a_recommender_goes_on_without_negative_factors(tmp_path):
             assert float(grown.fold_in(new).settled().factors.user.min()) == 0
             with pytest.raises(ConfigurationError, match="explain"):
                 grown.explain("new", 1)
+    items = Interactions.from_arrays([1, 5, 8], [0] * 3, catalog=jaxals.Catalog(range(60), ["new"]))
+    assert float(recommender.fold_in(items, side="item").factors.item[-1].min()) == 0
     tiles = build_tiles(DATA, factors=4, dtype=jnp.float64)
     exact, _ = half_step(tiles, run.factors.item, LOG, NonNegative(3_000))
     np.testing.assert_allclose(recommender.settled().factors.user, exact, rtol=1e-6, atol=1e-8)

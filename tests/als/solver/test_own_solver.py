@@ -146,8 +146,45 @@ def test_products_are_those_of_the_matrices(in_eigenbasis):
 
 def test_the_diagonal_is_refused_where_there_is_none():
     data = jaxals.datasets.synthetic(n_users=50, n_items=30, n_interactions=400, seed=0)
-    with pytest.raises(ConfigurationError, match="give the solver's class `in_eigenbasis = True`"):
+    with pytest.raises(ConfigurationError, match=r"take `equations.matrices\(\)`"):
         jaxals.fit(data, Objective.hkv(), ALS(4, 3, AsksForTheDiagonal()), progress=False)
+
+
+@pytree
+class Leaf:
+    in_eigenbasis: bool = True
+
+    def gram_size(self, factors: int) -> int:
+        return factors
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        return Direct().solve(equations)
+
+
+def test_what_a_solver_says_of_itself_is_no_leaf():
+    with pytest.raises(ConfigurationError, match="`in_eigenbasis` of the solver Leaf must be True or False"):
+        ALS(solver=Leaf())
+
+
+@pytree
+class FromSums:
+    """Long rows from their sums, in the coordinates of the factors."""
+
+    def gram_size(self, factors: int) -> int:
+        return factors
+
+    def solve(self, equations: NormalEquations) -> Solution:
+        return Direct().solve(equations)
+
+    def solve_gram(self, gram: jax.Array, shared: jax.Array, target: jax.Array) -> Solution:
+        return Cholesky().solve_gram(gram, shared, target)
+
+
+def test_long_rows_come_with_all_that_is_not_on_the_diagonal(with_long_rows):
+    tiles = build_tiles(with_long_rows, "item", factors=6, dtype=jnp.float64)
+    other = jnp.asarray(np.random.default_rng(1).normal(size=(90, 6)))
+    exact, own = (half_step(tiles, other, Objective.hkv(3.0, 0.5), one)[0] for one in (Cholesky(), FromSums()))
+    np.testing.assert_allclose(own, exact, rtol=1e-9)
 
 
 def test_it_trains_and_is_measured_by_the_same_loss():

@@ -18,10 +18,10 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxals._base.pytree import pytree
-from jaxals.als.devices.mesh import everywhere, from_one_device, to_every_device
 from jaxals.als.kernels.gather import Table, pack, pack_without_copy
 from jaxals.als.kernels.gram import Precision
 from jaxals.als.layout.tiles import RowTiles
+from jaxals.als.parallel.mesh import everywhere, from_one_device, to_every_device
 from jaxals.als.solver.coordinates import Coordinates, coordinates_of
 from jaxals.als.solver.equations import Solver, in_eigenbasis
 from jaxals.als.stages import EXACT, Arithmetic, StepInfo, Task, arrange, combine_part, solve_part

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxals import make_mesh
-from jaxals.als.devices import mesh as mesh_module
-from jaxals.als.devices.mesh import from_one_device, to_every_device, use_all_cores_by_default
+from jaxals.als.parallel import mesh as mesh_module
+from jaxals.als.parallel.mesh import from_one_device, to_every_device, use_all_cores_by_default
 
 
 def test_a_mesh_of_what_there_is():

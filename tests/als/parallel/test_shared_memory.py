@@ -7,8 +7,8 @@ from jax.sharding import Mesh
 
 from jaxals import ALS, Cholesky, ConjugateGradient, Factors, Interactions, Objective, Subspace, make_mesh, sweep
 from jaxals import initial_factors as draw
-from jaxals.als.devices import shared_memory
-from jaxals.als.devices.mesh import to_every_device
+from jaxals.als.parallel import shared_memory
+from jaxals.als.parallel.mesh import to_every_device
 from jaxals.als.stages import EXACT, Arithmetic
 from tests.combinations import combinations
 

@@ -1,4 +1,0 @@
-"""Where a half step runs: the devices of a mesh, and those of a CPU, which share one memory."""
-
-from jaxals.als.devices.mesh import make_mesh as make_mesh
-from jaxals.als.devices.mesh import use_all_cores as use_all_cores
