@@ -87,7 +87,7 @@ class NormalEquations:
 
     @property
     def shared(self) -> Float[Array, "rows factors"]:
-        """Eigenvalues of w0 YᵀY plus λ_r: the part of each A_r that has no entries in it, a diagonal.
+        """The diagonal part of each A_r that has no entries in it, eigenvalues of w0 YᵀY plus λ_r.
 
         Raises:
             ConfigurationError: The solver has not asked for the eigenbasis.
