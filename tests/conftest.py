@@ -43,7 +43,7 @@ from jaxals.training import loop as training
 
 def pytest_configure() -> None:
     assert len(jax.devices()) == 8, "the suite needs 8 virtual devices"
-    # Tracing makes many objects and little garbage: looking for it as often as usual takes 7 % of the CPU seconds.
+    # Tracing makes many objects and little garbage: looking for it as often as usual takes 8 % of the CPU seconds.
     gc.set_threshold(100_000, 50, 100)
 
 

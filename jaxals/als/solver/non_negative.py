@@ -51,11 +51,11 @@ class NonNegative:
         return factors
 
     def solve(self, equations: NormalEquations) -> Solution:
-        """Return x_r for every row, none of it below 0."""
+        """Return x_r for every row, none of it below 0; NaN where a diagonal entry of A_r is below 0."""
         matrix, target = equations.matrices()
         factors = target.shape[1]
         diagonal = jnp.diagonal(matrix, axis1=1, axis2=2)
-        # A factor that nothing depends on is 0; a matrix that is not positive definite is nobody's minimum.
+        # A factor that nothing depends on is 0; along one of negative curvature there is no minimum.
         is_there = diagonal != 0
         inverse = jnp.where(is_there, 1 / jnp.where(is_there, diagonal, 1), 0)
         inverse = jnp.where(diagonal < 0, jnp.nan, inverse)
